@@ -1,0 +1,152 @@
+"""What shall happen next, in the imperative: the decider's answers to its driver.
+
+Every command but `Interrupt` has an accepting fact that the driver folds in the same turn, so none
+is decided twice (30-engine, section 1).  ``step`` is a path, ``item`` an effect id.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import attrs
+
+from awe_core.events import ClosedState, Failure, Residue
+
+
+@attrs.frozen
+class Admit:
+    """Resolve the step's arguments, validate, pass the gate, ask the policies, and start it."""
+
+    step: str
+    attempt: int
+    epoch: int
+
+
+@attrs.frozen
+class Skip:
+    """Record that the step does not run because a need was skipped."""
+
+    step: str
+
+
+@attrs.frozen
+class Expand:
+    """Evaluate the fan-out's list, or open the scope of a sub-workflow."""
+
+    step: str
+    attempt: int
+    epoch: int
+
+
+@attrs.frozen
+class Finish:
+    """Record the end of a fan-out or scope whose units have all ended."""
+
+    step: str
+    attempt: int
+    failure: Failure | None  #: None: completed
+    class_: str | None = None
+
+
+@attrs.frozen
+class Schedule:
+    """Draw the jitter in [0, base_us] (or take base_us whole) and record when to try again."""
+
+    step: str
+    attempt: int  #: the next one
+    base_us: int
+    is_jittered: bool
+
+
+@attrs.frozen
+class Withdraw:
+    """Close the request of a step that nobody has to answer any more."""
+
+    step: str
+    request: str
+    cause: Literal["withdrawn", "timeout"]
+
+
+@attrs.frozen
+class Interrupt:
+    """Revoke the step's context; its own end follows."""
+
+    step: str
+
+
+@attrs.frozen
+class Inspect:
+    """Ask the undo strategy what the world looks like: applied or not."""
+
+    item: str
+    step: str
+
+
+@attrs.frozen
+class TakeBack:
+    """Barrier, then undo the effect."""
+
+    item: str
+    step: str
+    try_: int
+    cause: str
+
+
+@attrs.frozen
+class Leave:
+    """Record as residue, untouched, an effect that cannot be taken back."""
+
+    item: str
+    step: str
+    cause: str  #: irreversible, blocked_by
+    why: str
+
+
+@attrs.frozen
+class Cancel:
+    """Record that the run's own time has passed."""
+
+    cause: Literal["expiry"]
+
+
+@attrs.frozen
+class Pause:
+    """Record that the run waits for somebody."""
+
+    cause: str
+    steps: tuple[str, ...]
+
+
+@attrs.frozen
+class Reopen:
+    """Record that a partial rollback or a retry's clearing ended and the run goes on."""
+
+    mode: Literal["forward"]
+
+
+@attrs.frozen
+class Close:
+    """Record the run's end."""
+
+    state: ClosedState
+    residue: tuple[Residue, ...]
+    standing: int
+    failure: Failure | None
+
+
+Command: TypeAlias = (
+    Admit
+    | Skip
+    | Expand
+    | Finish
+    | Schedule
+    | Withdraw
+    | Interrupt
+    | Inspect
+    | TakeBack
+    | Leave
+    | Cancel
+    | Pause
+    | Reopen
+    | Close
+)

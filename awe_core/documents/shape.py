@@ -1,0 +1,285 @@
+"""A parsed document against its published schema; the first misfit, told as people need it.
+
+`jsonschema` finds the misfits.  Here the one that explains most is chosen (an unknown key before
+the missing one it was meant to be) and put in words: what was expected, by the title of its part
+of the schema, and what was found, at file, line and column, with the nearest known key.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import datetime
+import ipaddress
+import json
+import re
+from difflib import get_close_matches
+from functools import cache
+from typing import TYPE_CHECKING
+
+from jsonschema import Draft202012Validator, FormatChecker, SchemaError
+
+from awe_core.documents.quantities import duration_us, size_bytes
+from awe_core.schemas import KINDS, schema
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from jsonschema.exceptions import ValidationError
+
+    from awe_core.documents.reading import Parsed, Pointer
+    from awe_core.errors import DocumentError
+    from awe_core.values import Json, JsonObject
+
+FORMATS = FormatChecker(formats=())
+
+
+def check(kind: str, parsed: Parsed) -> JsonObject:
+    """Return the value of *parsed*, which fits the schema of *kind*.
+
+    :raises DocumentError: ``document.kind``, ``.unknown_key``, ``.missing_key``, ``.value``
+    """
+    _check_kind(kind, parsed)
+    try:
+        misfits = [_innermost(error) for error in _validator(kind).iter_errors(parsed.value)]
+    except RecursionError:
+        raise parsed.error("document.too_deep", (), limit="what can be checked") from None
+    if misfits:
+        raise _told(min(misfits, key=lambda error: _rank(error, parsed)), parsed)
+    value: JsonObject = parsed.value
+    return value
+
+
+def check_schema(parsed: Parsed, at: Pointer, found: JsonObject) -> None:
+    """Refuse *found*, a JSON Schema inside the document, if it is none or points elsewhere.
+
+    :raises DocumentError: ``document.schema``
+    """
+    try:
+        Draft202012Validator.check_schema(found)
+    except SchemaError as error:
+        where = (*at, *error.absolute_path)
+        raise parsed.error("document.schema", where, of=_name(where), why=misfit(error)) from None
+    except RecursionError:
+        raise parsed.error("document.too_deep", at, limit="what can be checked") from None
+    for pointer, key, value in _members(found):
+        if key in {"$ref", "$dynamicRef"} and not str(value).startswith("#"):
+            why = f"{key} may only point into the same schema, with #"
+        elif key in {"$id", "$schema", "$vocabulary"}:
+            why = f"{key} has no meaning here; schemas are of draft 2020-12 and stand alone"
+        else:
+            continue
+        raise parsed.error("document.schema", (*at, *pointer), at_key=True, of=_name(at), why=why)
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """Give the known word that *word* was probably meant to be."""
+    close = get_close_matches(word[:100], [str(k) for k in known], n=1, cutoff=0.6)
+    return close[0] if close else None
+
+
+def kind_of(parsed: Parsed) -> str:
+    """Give the kind a document says it is.
+
+    :raises DocumentError: ``document.kind``
+    """
+    value = parsed.value if isinstance(parsed.value, dict) else {}
+    said = value.get("awe")
+    kind = said.removesuffix("/v1") if isinstance(said, str) and said.endswith("/v1") else ""
+    if kind in KINDS:
+        return kind
+    close = nearest(str(said), [f"{k}/v1" for k in KINDS]) if said is not None else None
+    raise parsed.error(
+        "document.kind",
+        ("awe",) if "awe" in value else (),
+        found="no kind" if said is None else json.dumps(said, ensure_ascii=True, default=str)[:60],
+        expected=close or "KIND/v1",
+        details=("kinds: " + ", ".join(KINDS),),
+    )
+
+
+def _check_kind(kind: str, parsed: Parsed) -> None:
+    found = kind_of(parsed)
+    if found != kind:
+        raise parsed.error("document.kind", ("awe",), found=f"{found}/v1", expected=f"{kind}/v1")
+
+
+@cache
+def _validator(kind: str) -> Draft202012Validator:
+    return Draft202012Validator(schema(kind), format_checker=FORMATS)
+
+
+def _innermost(error: ValidationError) -> ValidationError:
+    """Descend into the alternative that was probably meant."""
+    while error.context:
+        branches: dict[int, list[ValidationError]] = {}
+        for inner in error.context:
+            branches.setdefault(int(inner.schema_path[0]), []).append(inner)
+        meant = [b for b in branches.values() if not any(_is_other(inner) for inner in b)]
+        if not meant:
+            return error
+        error = max((min(b, key=_depth) for b in meant), key=_depth)
+    return error
+
+
+def _depth(error: ValidationError) -> int:
+    return len(error.path)
+
+
+def _is_other(error: ValidationError) -> bool:
+    """Whether this alternative was not meant at all: another type, or its mark is missing."""
+    return not error.path and error.validator in {"type", "required", "const", "enum"}
+
+
+def _rank(error: ValidationError, parsed: Parsed) -> tuple[bool, tuple[int, int]]:
+    return not _is_about_key(error), parsed.position_of(tuple(error.absolute_path))
+
+
+def _is_about_key(error: ValidationError) -> bool:
+    return error.validator == "additionalProperties" or "propertyNames" in error.schema_path
+
+
+def _told(error: ValidationError, parsed: Parsed) -> DocumentError:
+    at: Pointer = tuple(error.absolute_path)
+    if _is_about_key(error):
+        return _told_of_key(error, parsed, at)
+    if error.validator == "required":
+        missing = next(key for key in error.validator_value if key not in error.instance)
+        return parsed.error("document.missing_key", at, key=missing, of=_name(at))
+    wanted = _expected(error)
+    found = _found(error.instance)
+    if isinstance(error.instance, (bool, int, float)) and "string" in _types(error.schema):
+        found += " (put it in quotes to make it text)"
+    return parsed.error(
+        "document.value", at, of=_name(at), details=(f"expected {wanted}", f"found {found}")
+    )
+
+
+def _told_of_key(error: ValidationError, parsed: Parsed, at: Pointer) -> DocumentError:
+    known: list[str] = []
+    details: tuple[str, ...] = ()
+    if "propertyNames" in error.schema_path:
+        key = str(error.instance)
+        details = (f"expected {_expected(error)}",)
+    else:
+        known = sorted(error.schema.get("properties", ()))
+        patterns = error.schema.get("patternProperties", ())
+        unknown = (k for k in error.instance if k not in known)
+        key = next(k for k in unknown if not any(re.search(p, k) for p in patterns))
+        details = (f"known keys: {', '.join(known)}",) if known else ()
+    close = nearest(key, known)
+    fix = f"write {close}" if close else "leave it out, or see: awe config schema"
+    return parsed.error(
+        "document.unknown_key",
+        (*at, key),
+        at_key=True,
+        key=_cut(key),
+        of=_name(at),
+        fix=fix,
+        details=details,
+    )
+
+
+def misfit(error: SchemaError | ValidationError) -> str:
+    """Say in one line what a schema expected and what it found."""
+    return f"expected {_expected(error)}, found {_found(error.instance)}"
+
+
+def _expected(error: SchemaError | ValidationError) -> str:
+    part = error.schema if isinstance(error.schema, dict) else {}
+    match error.validator:
+        case "minItems" | "minProperties":
+            return f"at least {error.validator_value} of {part.get('title', 'it')}"
+        case "maxProperties":
+            return f"exactly one key in {part.get('title', 'it')}"
+        case "uniqueItems":
+            return "each entry once"
+        case "not" | "const":
+            return json.dumps(error.validator_value)[:80]
+        case "oneOf" | "anyOf" if any(
+            "title" in one or "$ref" in one or "required" in one for one in error.validator_value
+        ):
+            return " or ".join(_alternative(one, error) for one in error.validator_value)
+    words = f": {', '.join(map(str, part['enum']))}" if "enum" in part else ""
+    if title := part.get("title"):
+        return f"{title}{words}"
+    return words[2:] or " or ".join(_types(part)) or f"what {error.validator} asks for"
+
+
+def _alternative(part: JsonObject, error: SchemaError | ValidationError) -> str:
+    if "$ref" in part:
+        return str(part["$ref"]).rsplit("/", 1)[-1].replace("_", " ")
+    if "enum" in part:
+        return ", ".join(map(str, part["enum"]))
+    if error.validator == "oneOf" and set(part) == {"required"}:
+        return " and ".join(part["required"])
+    return str(part.get("title") or part.get("type"))
+
+
+def _types(part: Json) -> list[str]:
+    found = part.get("type", []) if isinstance(part, dict) else []
+    return [found] if isinstance(found, str) else list(found)
+
+
+_KINDS_OF_VALUES = {dict: "a mapping", list: "a list", type(None): "nothing"}
+
+
+def _found(value: Json) -> str:
+    kind = _KINDS_OF_VALUES.get(type(value))
+    return kind or _cut(json.dumps(value, ensure_ascii=True))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
+
+
+_SHOWN = 60
+
+
+def _name(at: Pointer) -> str:
+    """Name a place as people would: ``steps[3].retry``."""
+    named = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in at)
+    return _cut(named.lstrip(".")) or "the document"
+
+
+def _members(found: Json) -> Iterator[tuple[Pointer, str, Json]]:
+    """Walk every key of *found* without recursion."""
+    waiting: list[tuple[Pointer, Json]] = [((), found)]
+    while waiting:
+        at, value = waiting.pop()
+        pairs = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, inner in pairs:
+            if isinstance(key, str):
+                yield (*at, key), key, inner
+            if isinstance(inner, (dict, list)):
+                waiting.append(((*at, key), inner))
+
+
+@FORMATS.checks("awe-duration", raises=ValueError)
+def _is_duration(value: object) -> bool:
+    return not isinstance(value, str) or duration_us(value) > 0
+
+
+@FORMATS.checks("awe-delay", raises=ValueError)
+def _is_delay(value: object) -> bool:
+    return not isinstance(value, str) or duration_us(value) >= 0
+
+
+@FORMATS.checks("awe-size", raises=ValueError)
+def _is_size(value: object) -> bool:
+    return not isinstance(value, str) or size_bytes(value) > 0
+
+
+@FORMATS.checks("awe-base64", raises=binascii.Error)
+def _is_base64(value: object) -> bool:
+    return not isinstance(value, str) or base64.b64decode(value, validate=True) is not None
+
+
+@FORMATS.checks("awe-time", raises=ValueError)
+def _is_time(value: object) -> bool:
+    return not isinstance(value, str) or bool(datetime.datetime.fromisoformat(value))
+
+
+@FORMATS.checks("awe-network", raises=ValueError)
+def _is_network(value: object) -> bool:
+    return not isinstance(value, str) or bool(ipaddress.ip_network(value))

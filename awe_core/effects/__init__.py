@@ -1,0 +1,21 @@
+"""The effect broker: performs every effect, for every pack, whoever wrote it.
+
+Handlers only ask.  So undo capture, confinement, narrowing to the call's arguments and the record
+are written once.  What a call may do is its `Grant`; who performs it is its `StepBroker`; what the
+broker needs of the engine is its `Port`.
+"""
+
+from awe_core.effects.broker import StepBroker, StepRef
+from awe_core.effects.grants import CORE_KINDS, Grant, GrantPlan, Narrowed
+from awe_core.effects.port import Port, Prior
+
+__all__ = [
+    "CORE_KINDS",
+    "Grant",
+    "GrantPlan",
+    "Narrowed",
+    "Port",
+    "Prior",
+    "StepBroker",
+    "StepRef",
+]

@@ -1,0 +1,191 @@
+"""The file effects: what each asks of the grant, of the workspace, and what it counts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from awe_core import canonical
+from awe_core.context import FileEntry, FileResult
+from awe_core.errors import AweError, EffectRefusedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from awe_core.effects.grants import Grant, Narrowed
+    from awe_core.effects.port import Port
+    from awe_core.values import JsonObject
+    from awe_core.workspace import Entry, Staged, Workspace
+
+
+class _Broker(Protocol):
+    """What the kinds need of `StepBroker`."""
+
+    port: Port
+    grant: Grant
+    workspace: Workspace
+
+    def check(self, kind: str, target: str) -> None: ...
+    def refuse(self, kind: str, target: str, error: AweError) -> AweError: ...
+    def observed(self, kind: str, target: str, post: str | None) -> None: ...
+    async def change(
+        self, kind: str, target: str, *, claims: tuple[str, ...], stage: Callable[[], Staged]
+    ) -> JsonObject: ...
+
+
+class FileEffects:
+    """``fs.*`` for one attempt of one step."""
+
+    async def read(self: _Broker, path: str) -> bytes:
+        """Give the bytes of a file within the declared limit."""
+        granted = _granted(self, "fs.read", path)
+        data = self.workspace.read(path, max_bytes=int(granted.fields["max_bytes"]))
+        self.observed("fs.read", path, canonical.digest(data))
+        return data
+
+    async def list(self: _Broker, path: str) -> tuple[FileEntry, ...]:
+        """Give the entries of a directory."""
+        granted = _granted(self, "fs.list", path)
+        found = self.workspace.list(path, max_entries=int(granted.fields["max_entries"]))
+        self.observed("fs.list", path, None)
+        return tuple(_entry(one) for one in found)
+
+    async def stat(self: _Broker, path: str) -> FileEntry | None:
+        """Describe one name."""
+        _granted(self, "fs.list", path)
+        found = self.workspace.stat(path)
+        self.observed("fs.list", path, None)
+        return None if found is None else _entry(found)
+
+    async def glob(self: _Broker, pattern: str) -> tuple[FileEntry, ...]:
+        """Give what matches *pattern*; a directory above it must be granted."""
+        granted = _granted(self, "fs.list", pattern)
+        limits = {k: int(granted.fields[k]) for k in ("max_entries", "depth")}
+        found = self.workspace.glob(pattern, **limits)
+        self.observed("fs.list", pattern, None)
+        return tuple(_entry(one) for one in found)
+
+    async def write(
+        self: _Broker, path: str, data: bytes, *, mode: str, expect: str | None, parents: bool
+    ) -> FileResult:
+        """Create or replace a file; the earlier one is kept until the run may be forgotten."""
+        granted = _granted(self, "fs.write", path)
+        _check_mode(self, granted, path, mode)
+        _check_size(self, granted, path, len(data))
+        if parents:
+            await _make_parents(self, path)
+        run = self.port.run_id
+        post = await self.change(
+            "fs.write",
+            path,
+            claims=(path,),
+            stage=lambda: self.workspace.stage_write(path, data, mode=mode, run=run, expect=expect),
+        )
+        return _result(path, post, created=bool(post.get("created")))
+
+    async def append(self: _Broker, path: str, data: bytes) -> FileResult:
+        """Add to the end of a file."""
+        granted = _granted(self, "fs.write", path)
+        _check_mode(self, granted, path, "append")
+        _check_size(self, granted, path, len(data))
+        run = self.port.run_id
+        post = await self.change(
+            "fs.write",
+            path,
+            claims=(path,),
+            stage=lambda: self.workspace.stage_append(path, data, run=run),
+        )
+        return _result(path, post, created=False)
+
+    async def mkdir(self: _Broker, path: str, *, parents: bool) -> None:
+        """Make a directory; one effect for each directory made."""
+        _granted(self, "fs.write", path)
+        if parents:
+            await _make_parents(self, path)
+            if self.workspace.stat(path) is not None:
+                return
+        await _mkdir(self, path)
+
+    async def move(self: _Broker, source: str, target: str) -> None:
+        """Rename without replacing; both ends must be granted."""
+        _granted(self, "fs.write", source)
+        _granted(self, "fs.write", target)
+        run = self.port.run_id
+        await self.change(
+            "fs.write",
+            target,
+            claims=(source, target),
+            stage=lambda: self.workspace.stage_move(source, target, run=run),
+        )
+
+    async def delete(self: _Broker, path: str, *, recursive: bool) -> None:
+        """Remove a name; what was there is kept until the run may be forgotten."""
+        granted = _granted(self, "fs.delete", path)
+        if recursive and not granted.fields.get("recursive"):
+            error = EffectRefusedError(
+                "effect.limit", which="recursive", limit="false", target=path
+            )
+            raise self.refuse("fs.delete", path, error)
+        run, most = self.port.run_id, int(granted.fields["max_files"])
+        await self.change(
+            "fs.delete",
+            path,
+            claims=(path,),
+            stage=lambda: self.workspace.stage_delete(
+                path, recursive=recursive, max_files=most, run=run
+            ),
+        )
+
+
+def _granted(broker: _Broker, kind: str, path: str) -> Narrowed:
+    """Check lateness, lexical rules and the grant, in that order, and record a refusal."""
+    broker.check(kind, path)
+    try:
+        broker.workspace.check_path(path)
+        return broker.grant.find(kind, path)
+    except AweError as error:
+        raise broker.refuse(kind, path, error) from None
+
+
+def _check_mode(broker: _Broker, granted: Narrowed, path: str, mode: str) -> None:
+    """An upsert needs both create and replace."""
+    modes = set(granted.fields.get("modes") or ())
+    wanted = {"create", "replace"} if mode == "upsert" else {mode}
+    if modes and not wanted <= modes:
+        error = EffectRefusedError(
+            "effect.limit", which="modes", limit=", ".join(sorted(modes)), target=path
+        )
+        raise broker.refuse("fs.write", path, error)
+
+
+def _check_size(broker: _Broker, granted: Narrowed, path: str, size: int) -> None:
+    limit = int(granted.fields["max_bytes"])
+    if size > limit:
+        error = EffectRefusedError("effect.limit", which="max_bytes", limit=limit, target=path)
+        raise broker.refuse("fs.write", path, error)
+
+
+async def _make_parents(broker: _Broker, path: str) -> None:
+    """Make the directories above *path* that do not exist, each as an effect of its own."""
+    parts = path.split("/")[:-1]
+    for end in range(1, len(parts) + 1):
+        above = "/".join(parts[:end])
+        if broker.workspace.stat(above) is None:
+            await _mkdir(broker, above)
+
+
+async def _mkdir(broker: _Broker, path: str) -> None:
+    run = broker.port.run_id
+    await broker.change(
+        "fs.write",
+        path,
+        claims=(path,),
+        stage=lambda: broker.workspace.stage_mkdir(path, run=run),
+    )
+
+
+def _entry(found: Entry) -> FileEntry:
+    return FileEntry(found.path, found.type, found.size, found.mode, found.mtime_us)
+
+
+def _result(path: str, post: JsonObject, *, created: bool) -> FileResult:
+    return FileResult(path, str(post["sha256"]), int(post["size"]), created)

@@ -1,0 +1,56 @@
+"""What the broker needs from the engine: to record, to wait for durability, to remember."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from awe_core.events import EffectApplied, EffectIntended, Fact
+
+
+@attrs.frozen
+class Prior:
+    """What the log knows of an effect key: an earlier attempt, or the one before a crash."""
+
+    intended: EffectIntended
+    applied: EffectApplied | None
+    is_taken_back: bool
+
+
+class Port(Protocol):
+    """One run's connection to its engine."""
+
+    @property
+    def run_id(self) -> str:
+        """The run."""
+
+    def record(self, fact: Fact) -> None:
+        """Fold *fact* into the run and queue its record."""
+
+    async def barrier(self) -> None:
+        """Return when everything recorded so far is durable.
+
+        :raises JournalUnwritableError: then nothing may act
+        """
+
+    async def in_pool(self, work: Callable[[], None]) -> None:
+        """Run blocking *work* (a flush) beside the loop."""
+
+    def prior(self, key: str) -> Prior | None:
+        """Give what is known of the effect with this idempotency key."""
+
+    async def claim(self, step: str, resource: str) -> None:
+        """Hold *resource* for the step until it has ended.
+
+        :raises EffectError: ``effect.deadlock`` when waiting would close a cycle
+        """
+
+    def now_us(self) -> int:
+        """Give the wall clock in microseconds."""
+
+    def check_gate(self, step: str) -> None:
+        """Refuse when the step's pack may not act any more, or a stop is in force."""

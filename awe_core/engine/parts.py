@@ -1,0 +1,44 @@
+"""What an engine is made of, wired by `runtime`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from awe_core.events import ManifestRef
+    from awe_core.handshake import Ledger, People
+    from awe_core.invoke import DaemonPool, Invoker
+    from awe_core.journal import Journal
+    from awe_core.undo import UndoManager
+
+
+@attrs.frozen
+class Settings:
+    """How an engine trades cost for durability; every benchmark prints them."""
+
+    durability: Literal["full", "normal"] = "full"
+    effects: Literal["synced", "unsynced"] = "synced"
+    barriers: Literal["output", "step"] = "output"
+    level: str = "metadata"
+    max_active: int = 256  #: runs driven at once; others wait in order
+    max_steps_in_flight: int = 32  #: of one run
+    trust: str = "prod"  #: what every record says of the root: prod, dev-local
+    manifest: ManifestRef | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Parts:
+    """The parts all runs share."""
+
+    journal: Journal
+    invoker: Invoker
+    undo: UndoManager
+    ledger: Ledger
+    people: People
+    pool: DaemonPool
+    clock_us: Callable[[], int]
+    settings: Settings

@@ -1,0 +1,187 @@
+"""The classes of `awe_core.errors`; the drawing of the tree is in the package's docstring."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from awe_core.errors.codes import CATALOGUE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from awe_core.values import JsonObject
+
+
+class AweError(Exception):
+    """Something AWE refused or could not do, with what to do next.
+
+    :param code: a key of `CATALOGUE`; stable for ever, one page each under ``docs/errors/``
+    :param details: further lines: what was expected, what was found, one fact a line
+    :param attributes: the values that the catalogue's sentences name
+    :raises KeyError: for a code or attribute the catalogue does not know; that is our defect
+    """
+
+    def __init__(self, code: str, /, *, details: Iterable[str] = (), **attributes: object) -> None:
+        """Build the sentences from the catalogue's entry for *code*."""
+        entry = CATALOGUE[code]
+        self.code = code  #: ``area.reason``
+        self.exit_code = entry.exit_code  #: of the CLI, by the table of its documentation
+        self.attributes = attributes
+        self.details = tuple(details)
+        self.state = entry.state.format_map(attributes) or None  #: what is the case now
+        self.hint = entry.next.format_map(attributes) or None  #: the next command or edit
+        super().__init__(entry.says.format_map(attributes))
+
+    @property
+    def summary(self) -> str:
+        """What was refused or failed, on which object: one sentence without its full stop."""
+        return str(self.args[0])
+
+    def as_json(self) -> JsonObject:
+        """Give the form that every channel shows: code, message, details, state, next."""
+        return {
+            "code": self.code,
+            "message": self.summary,
+            "details": list(self.details),
+            "state": self.state,
+            "next": self.hint,
+            "exit_code": self.exit_code,
+        }
+
+    def __reduce__(self) -> tuple[Callable[..., AweError], tuple[object, ...]]:
+        """Pickle by code and attributes; a sentence is never carried, it is built again."""
+        return _rebuild, (type(self), self.code, self.details, self.attributes)
+
+
+def _rebuild(
+    kind: type[AweError], code: str, details: tuple[str, ...], attributes: dict[str, object]
+) -> AweError:
+    return kind(code, details=details, **attributes)
+
+
+class UsageError(AweError):
+    """The caller's words are off: an argument, an id, a setting."""
+
+
+class DocumentError(AweError):
+    """A file people wrote cannot be taken; attributes ``file``, ``line``, ``column`` say where."""
+
+    @property
+    def place(self) -> str:
+        """``file:line:column``, as editors understand it."""
+        at = self.attributes
+        return f"{at['file']}:{at['line']}:{at['column']}"
+
+
+class CanonicalError(AweError):
+    """Bytes or values outside the domain that is hashed."""
+
+
+class ExpressionError(AweError):
+    """A ``${…}`` that does not compile, or cannot be evaluated on these values."""
+
+
+class ContractError(AweError):
+    """Input or output does not fit its schema; attributes ``side`` and ``pointer`` say where."""
+
+
+class WorkflowError(AweError):
+    """A workflow that cannot be compiled."""
+
+
+class AccessError(AweError):
+    """A caller asked for what it may not have."""
+
+
+class TrustError(AweError):
+    """Root, manifest, statement, store or signer is not what it must be."""
+
+
+class PackError(AweError):
+    """A distribution is not what people approved, or does more than it was granted."""
+
+
+class HandshakeError(AweError):
+    """The handshake cannot take this answer, or cannot ask."""
+
+
+class HandshakeRefusedError(HandshakeError):
+    """A policy or a person said no, or nobody answered in time."""
+
+
+class HandshakePendingError(HandshakeError):
+    """A person has to answer first; attribute ``request`` is its id."""
+
+
+class EffectError(AweError):
+    """An effect was tried and failed."""
+
+
+class EffectRefusedError(EffectError, PermissionError):
+    """An effect was not even tried."""
+
+
+class UndoError(AweError):
+    """Something could not be taken back."""
+
+
+class UndoConflictError(UndoError):
+    """Somebody else changed it since, so it was left alone."""
+
+
+class CapabilityError(AweError):
+    """What a handler raises to fail its step with a code that its contract documents.
+
+    ``raise CapabilityError("not_found", "no such issue")`` fails the step with code ``not_found``.
+
+    :param code: a key of the contract's ``errors``
+    :param message: one sentence, without secrets
+    :param class_: whether a retry may help: error, timeout, unavailable, rate_limited, conflict
+    :param retry_after_us: with rate_limited: how long to wait at least, in microseconds
+    """
+
+    def __init__(
+        self, code: str, message: str, /, *, class_: str = "error", retry_after_us: int | None = None
+    ) -> None:
+        """Take the handler's own words; the catalogue holds only ours."""
+        super().__init__("step.capability_failed", own_code=code, message=message)
+        self.code = code
+        self.class_ = class_
+        self.retry_after_us = retry_after_us
+
+    def __reduce__(self) -> tuple[Callable[..., AweError], tuple[object, ...]]:
+        """Pickle by the handler's own words."""
+        words = (self.code, self.attributes["message"], self.class_, self.retry_after_us)
+        return _own_words, words
+
+
+def _own_words(code: str, message: str, class_: str, retry_after_us: int | None) -> AweError:
+    return CapabilityError(code, message, class_=class_, retry_after_us=retry_after_us)
+
+
+class RunError(AweError):
+    """A run cannot do what was asked of it."""
+
+
+class RunNotCompletedError(RunError):
+    """A run ended, but not COMPLETED; attribute ``result`` holds what it left."""
+
+
+class EngineError(AweError):
+    """The engine itself cannot go on: locked, busy, or a defect of ours."""
+
+
+class JournalError(AweError):
+    """The log cannot be opened or read."""
+
+
+class JournalUnwritableError(JournalError):
+    """The log cannot be written, so nothing acts."""
+
+
+class AuditError(AweError):
+    """A log or an export that does not verify."""
+
+
+class WiringError(AweError):
+    """Parts that do not belong together."""

@@ -1,0 +1,144 @@
+"""Facts: what happened, in the past tense, and what they are made of.
+
+A fact is written once as a record of the log and folded by the decider; `encode` and `decode` are
+the only way between the two.  Nothing here knows how a fact comes to be or what follows from it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, get_args
+
+from awe_core.events import codec
+from awe_core.events.confirmation import (
+    ASSURANCES,
+    Answer,
+    Approve,
+    Ask,
+    Assurance,
+    ConfirmationRequest,
+    Decision,
+    Deny,
+    Facts,
+    PolicyAnswer,
+    Requirement,
+    Verdict,
+    Vote,
+)
+from awe_core.events.facts import (
+    ClosedState,
+    EffectApplied,
+    EffectFailed,
+    EffectIntended,
+    EffectRefused,
+    Fact,
+    HandshakeExpired,
+    HandshakeGranted,
+    HandshakeRefused,
+    HandshakeRequested,
+    HandshakeVoted,
+    RunCancelRequested,
+    RunClosed,
+    RunOpened,
+    RunPaused,
+    RunResumed,
+    StepCompleted,
+    StepFailed,
+    StepInDoubt,
+    StepRetryScheduled,
+    StepSkipped,
+    StepStarted,
+    UndoApplied,
+    UndoConflict,
+    UndoDiscarded,
+    UndoFailed,
+    UndoStarted,
+)
+from awe_core.events.parts import (
+    Actor,
+    Failure,
+    Irreversible,
+    ManifestRef,
+    PackRef,
+    Residue,
+    UndoRecord,
+    Value,
+    WorkflowRef,
+)
+
+if TYPE_CHECKING:
+    from awe_core.values import JsonObject
+
+__all__ = [
+    "ASSURANCES",
+    "FACTS",
+    "Actor",
+    "Answer",
+    "Approve",
+    "Ask",
+    "Assurance",
+    "ClosedState",
+    "ConfirmationRequest",
+    "Decision",
+    "Deny",
+    "EffectApplied",
+    "EffectFailed",
+    "EffectIntended",
+    "EffectRefused",
+    "Fact",
+    "Facts",
+    "Failure",
+    "HandshakeExpired",
+    "HandshakeGranted",
+    "HandshakeRefused",
+    "HandshakeRequested",
+    "HandshakeVoted",
+    "Irreversible",
+    "ManifestRef",
+    "PackRef",
+    "PolicyAnswer",
+    "Requirement",
+    "Residue",
+    "RunCancelRequested",
+    "RunClosed",
+    "RunOpened",
+    "RunPaused",
+    "RunResumed",
+    "StepCompleted",
+    "StepFailed",
+    "StepInDoubt",
+    "StepRetryScheduled",
+    "StepSkipped",
+    "StepStarted",
+    "UndoApplied",
+    "UndoConflict",
+    "UndoDiscarded",
+    "UndoFailed",
+    "UndoRecord",
+    "UndoStarted",
+    "Value",
+    "Verdict",
+    "Vote",
+    "WorkflowRef",
+    "decode",
+    "encode",
+]
+
+#: Record kind → fact class.
+FACTS: dict[str, type[Fact]] = {kind.kind: kind for kind in get_args(Fact)}
+
+
+def encode(fact: Fact, *, run: str, rseq: int) -> JsonObject:
+    """Write *fact* as the event of record number *rseq* of *run*."""
+    event = codec.to_json(fact)
+    event["kind"] = fact.kind
+    event["run"] = run
+    event["rseq"] = rseq
+    return event
+
+
+def decode(event: JsonObject) -> Fact:
+    """Read the fact of an event; values that stand in payloads are None until somebody loads them.
+
+    :raises KeyError: for a kind that is not a run's, or a missing field
+    """
+    return codec.from_json(FACTS[event["kind"]], event)

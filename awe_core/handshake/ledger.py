@@ -1,0 +1,128 @@
+"""Open requests and their tickets: what has been asked, what was granted, what was used up.
+
+A ticket is drawn by the engine when a request is granted and is consumed by exactly one
+``step.started``.  The nonce leaves the engine through no channel; the log shows its hash.  All of
+this can be rebuilt from the journal (50-handshake, section 3).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import secrets
+from typing import TYPE_CHECKING
+
+import attrs
+
+from awe_core.errors import HandshakeError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from awe_core.events import ConfirmationRequest
+
+TICKET_US = 600_000_000  #: an unused ticket lapses ten minutes after the decision
+
+
+def new_request_id() -> str:
+    """``hs_`` and 26 base32 characters, lower case."""
+    return "hs_" + base64.b32encode(secrets.token_bytes(17))[:26].decode().lower()
+
+
+def new_nonce() -> str:
+    """128 random bits, hex."""
+    return secrets.token_hex(16)
+
+
+def ticket_of(nonce: str) -> str:
+    """What the log says of a nonce: its hex SHA-256."""
+    return hashlib.sha256(bytes.fromhex(nonce)).hexdigest()
+
+
+@attrs.frozen
+class Ticket:
+    """The right to start one step once."""
+
+    nonce: str
+    request: str
+    digest: str
+    run: str
+    step: str
+    expires_us: int
+
+
+@attrs.define
+class Ledger:
+    """Open requests by id, unused tickets by (run, step)."""
+
+    _open: dict[str, ConfirmationRequest] = attrs.field(factory=dict)
+    _tickets: dict[tuple[str, str], Ticket] = attrs.field(factory=dict)
+
+    def ask(self, request: ConfirmationRequest) -> None:
+        """Remember an open request, or its next version."""
+        self._open[request.id] = request
+
+    def find(self, request: str) -> ConfirmationRequest:
+        """Give the open request of this id or unique prefix.
+
+        :raises HandshakeError: ``handshake.unknown``
+        """
+        found = [r for key, r in self._open.items() if key.startswith(request)]
+        exact = self._open.get(request)
+        if exact is not None:
+            return exact
+        if len(found) != 1 or not request:
+            raise HandshakeError("handshake.unknown", request=request)
+        return found[0]
+
+    def of_step(self, run: str, step: str) -> ConfirmationRequest | None:
+        """Give the open request of a step, if there is one."""
+        return next((r for r in self._open.values() if (r.run, r.step) == (run, step)), None)
+
+    def close(self, request: str) -> None:
+        """Forget a request that was answered, expired or withdrawn."""
+        self._open.pop(request, None)
+
+    def grant(self, request: ConfirmationRequest, *, now_us: int) -> Ticket:
+        """Draw the ticket of a granted request."""
+        ticket = Ticket(
+            nonce=new_nonce(),
+            request=request.id,
+            digest=request.digest,
+            run=request.run,
+            step=request.step,
+            expires_us=now_us + TICKET_US,
+        )
+        self.restore(ticket)
+        self.close(request.id)
+        return ticket
+
+    def restore(self, ticket: Ticket) -> None:
+        """Put back a ticket that the journal shows as granted and not used."""
+        self._tickets[ticket.run, ticket.step] = ticket
+
+    def ticket(self, run: str, step: str) -> Ticket | None:
+        """Give the unused ticket of a step."""
+        return self._tickets.get((run, step))
+
+    def use(self, ticket: Ticket, *, now_us: int) -> None:
+        """Consume *ticket*; it can never be used again.
+
+        :raises HandshakeError: ``handshake.used`` ``handshake.expired``
+        """
+        held = self._tickets.get((ticket.run, ticket.step))
+        if held != ticket:
+            raise HandshakeError("handshake.used", request=ticket.request)
+        del self._tickets[ticket.run, ticket.step]
+        if now_us >= ticket.expires_us:
+            raise HandshakeError("handshake.expired", request=ticket.request)
+
+    def drop(self, run: str, step: str) -> None:
+        """Forget an unused ticket whose step ended without it."""
+        self._tickets.pop((run, step), None)
+
+    def __iter__(self) -> Iterator[ConfirmationRequest]:
+        return iter(tuple(self._open.values()))
+
+    def __len__(self) -> int:
+        return len(self._open)

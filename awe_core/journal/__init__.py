@@ -1,0 +1,54 @@
+"""The journal: the append-only, hash-chained log that is both run state and audit trail.
+
+One SQLite file, one transaction for everything, one writing process.  A record is the bytes of its
+line; every index and projection can be made anew from them.  What the values behind the records
+were lies in encrypted payloads beside them.
+
+=============  ==========================================================================
+`records`      what goes in and what comes out
+`chain`        the bytes of a line; `tree`: the Merkle tree over them; `notes`: checkpoints
+`examining`    is this line a record, and does it belong here
+`writer`       `Journal`: append, barrier, commit; `reading`: `JournalReader`
+`lock`         who owns the home
+=============  ==========================================================================
+
+It does not know what events mean, when to wait for durability, or who may read.
+"""
+
+from __future__ import annotations
+
+from awe_core.journal.database import Durability
+from awe_core.journal.lock import Owner, OwnerLock, owner_of
+from awe_core.journal.reading import JournalReader, Reading
+from awe_core.journal.records import (
+    Acknowledger,
+    Draft,
+    Head,
+    LogSigner,
+    PayloadDraft,
+    SealedRecord,
+    SeqOf,
+    Upsert,
+)
+from awe_core.journal.sealing import draft_of
+from awe_core.journal.writer import Counters, Journal
+
+__all__ = [
+    "Acknowledger",
+    "Counters",
+    "Draft",
+    "Durability",
+    "Head",
+    "Journal",
+    "JournalReader",
+    "LogSigner",
+    "Owner",
+    "OwnerLock",
+    "PayloadDraft",
+    "Reading",
+    "SealedRecord",
+    "SeqOf",
+    "Upsert",
+    "draft_of",
+    "owner_of",
+]

@@ -1,0 +1,103 @@
+"""Which installed distributions offer something to AWE: text is read, nothing is imported.
+
+Rule: two installs of one normalised distribution name are both marked, and neither is ever taken
+(else the first on ``sys.path`` would win silently).  pluggy's own entry-point loader is not used
+anywhere, since it imports at once.
+"""
+
+from __future__ import annotations
+
+import configparser
+import importlib.metadata
+import re
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+
+from awe_core.hookspecs import PROJECT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+
+@attrs.frozen
+class Found:
+    """One installed distribution with entry points in the group ``awe``."""
+
+    distribution: str  #: as its metadata spell it
+    version: str
+    entry_points: Mapping[str, str]  #: of the group ``awe``: name, and module as text
+    location: str  #: the folder it is installed in
+    metadata_folder: str = ""  #: its ``.dist-info`` there; empty: an egg or zip
+    duplicates: tuple[str, ...] = ()  #: every place where the name is installed, if more than one
+
+    @property
+    def name(self) -> str:
+        """The normalised name, by which records and manifests know it."""
+        return normalised(self.distribution)
+
+
+def normalised(distribution: str) -> str:
+    """Spell a distribution's name the one way (PyPA name normalization)."""
+    return re.sub(r"[-_.]+", "-", distribution).lower()
+
+
+def discover(path: Iterable[str] | None = None) -> tuple[Found, ...]:
+    """Give every distribution that offers something, by name.
+
+    :param path: folders to look in instead of ``sys.path``
+    """
+    places: defaultdict[str, list[str]] = defaultdict(list)
+    found: dict[str, Found] = {}
+    for distribution in _distributions(path):
+        where = _metadata_path(distribution)
+        name = _name(distribution, where)
+        place = str(where.parent if where else distribution.locate_file(""))
+        if name in places and where and str(where) in places[name]:
+            continue  # one folder, twice on the path
+        places[name].append(str(where or place))
+        offered = entry_points(distribution.read_text("entry_points.txt") or "").get(PROJECT)
+        if offered and name not in found:
+            found[name] = Found(
+                distribution.name, distribution.version, offered, place, _dist_info(where)
+            )
+    return tuple(
+        attrs.evolve(one, duplicates=tuple(places[name]) if len(places[name]) > 1 else ())
+        for name, one in sorted(found.items())
+    )
+
+
+def entry_points(text: str) -> dict[str, dict[str, str]]:
+    """Read ``entry_points.txt``: group, name, value.  What is no such file gives nothing."""
+    parser = configparser.ConfigParser(delimiters=("=",), interpolation=None, default_section="")
+    parser.optionxform = str  # type: ignore[assignment,method-assign]  # names keep their case
+    try:
+        parser.read_string(text)
+    except configparser.Error:
+        return {}
+    return {group: dict(parser[group]) for group in parser.sections()}
+
+
+def _distributions(path: Iterable[str] | None) -> Iterable[importlib.metadata.Distribution]:
+    if path is None:
+        return importlib.metadata.distributions()
+    return importlib.metadata.distributions(path=list(path))
+
+
+def _metadata_path(distribution: importlib.metadata.Distribution) -> Path | None:
+    """The folder of the metadata, which the public interface does not tell; None inside a zip."""
+    where = getattr(distribution, "_path", None)
+    return where.resolve() if isinstance(where, Path) else None
+
+
+def _name(distribution: importlib.metadata.Distribution, where: Path | None) -> str:
+    """The name from the folder's name where it has one: parsing every METADATA costs 20 times."""
+    if where and where.suffix in {".dist-info", ".egg-info"}:
+        return normalised(where.name.rpartition(".")[0].partition("-")[0])
+    return normalised(distribution.name or "")
+
+
+def _dist_info(where: Path | None) -> str:
+    return where.name if where and where.suffix == ".dist-info" else ""

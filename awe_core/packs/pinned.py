@@ -1,0 +1,342 @@
+"""Import of approved bytes: a finder that serves what was hashed, and nothing else.
+
+Rules.  For a top level it knows, modules come only from the pinned files, compiled from the very
+bytes whose digests people approved; a module that is not among them does not exist, wherever on the
+disk it may lie.  A top level that is blocked cannot be imported, with the reason.  ``__pycache__``
+is neither read nor written, ``__path__`` is empty, file names begin with ``<`` so that no traceback
+and no ``open`` mistakes a file on the disk for the approved one.  `importlib.resources`,
+`pkgutil.get_data` and `inspect` see the pinned bytes.
+
+It is no sandbox: code that runs in this process can import around it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import io
+import sys
+from importlib.resources.abc import Traversable, TraversableResources
+from typing import IO, TYPE_CHECKING, Any, cast
+
+import attrs
+
+from awe_core.errors import AweError, PackError
+from awe_core.packs.codecache import CodeCache
+from awe_core.packs.native import extension_loader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from os import PathLike
+    from types import CodeType, ModuleType
+
+
+class ImportBlockedError(PackError, ImportError):
+    """A module of a pack whose state permits no import; also an `ImportError`."""
+
+
+@attrs.frozen(eq=False)
+class PinnedFiles:
+    """The bytes of one approved distribution, and the modules they are."""
+
+    distribution: str
+    version: str
+    record: str  #: digest of the pack record; empty for what no record describes
+    top_level: tuple[str, ...]
+    files: Mapping[str, bytes] = attrs.field(repr=False)  #: path below the installation: content
+    native: bool = False  #: extension modules may be loaded
+    location: str = ""  #: where it is installed; native code is loaded there without memfd
+    modules: Mapping[str, str] = attrs.field(init=False, repr=False)  #: full name: path
+
+    @modules.default
+    def _modules(self) -> dict[str, str]:
+        return dict(modules(self.files, self.top_level, native=self.native))
+
+    @property
+    def label(self) -> str:
+        """What stands before the path in file names: ``<awe-pack-x 1.4.0>``."""
+        return f"<{self.distribution} {self.version}>"
+
+    def is_package(self, module: str) -> bool:
+        """Whether *module* is a package."""
+        return self.modules[module].endswith("/__init__.py")
+
+
+def modules(
+    files: Iterable[str], top_level: Iterable[str], *, native: bool
+) -> Iterator[tuple[str, str]]:
+    """Give (full name, path) of each module that *files* hold below *top_level*.
+
+    A module inside a folder without ``__init__.py`` is none.  Where two forms have one name, the
+    order is that of Python: package, extension module, source.
+    """
+    paths = set(files)
+    tops = frozenset(top_level)
+    for path in sorted(paths, key=_form, reverse=True):  # of equal names the last one counts
+        name = module_name(path)
+        if name is None or (_form(path) == _EXTENSION and not native):
+            continue
+        folders = path.split("/")[:-1]
+        inside = ("/".join(folders[: n + 1]) for n in range(len(folders)))
+        if name.partition(".")[0] in tops and all(f"{one}/__init__.py" in paths for one in inside):
+            yield name, path
+
+
+def module_name(path: str) -> str | None:
+    """Name the module that a file would be; None if it is none on this platform."""
+    for suffix in (*importlib.machinery.EXTENSION_SUFFIXES, ".py"):
+        if path.endswith(suffix):
+            parts = path.removesuffix(suffix).split("/")
+            if parts[-1] == "__init__" and suffix == ".py":
+                del parts[-1]
+            return ".".join(parts) if parts and all(map(str.isidentifier, parts)) else None
+    return None
+
+
+class PinnedFinder(importlib.abc.MetaPathFinder):
+    """Serves admitted distributions, refuses blocked ones, knows nothing of others."""
+
+    def __init__(self, cache: CodeCache | None = None) -> None:
+        self._cache = cache or CodeCache()
+        self._served: dict[str, PinnedFiles | AweError] = {}
+
+    def install(self) -> None:
+        """Stand first in ``sys.meta_path``; also when something went before it since."""
+        if sys.meta_path[:1] != [self]:
+            sys.meta_path[:] = [self, *(other for other in sys.meta_path if other is not self)]
+
+    def uninstall(self) -> None:
+        """Serve no more.  What was imported stays imported."""
+        sys.meta_path[:] = [other for other in sys.meta_path if other is not self]
+
+    def admit(self, pinned: PinnedFiles) -> None:
+        """Serve *pinned* from now on.
+
+        :raises PackError: ``pack.already_imported`` if one of its top levels was imported otherwise
+        """
+        for top in pinned.top_level:
+            _check_unimported(top, pinned)
+        self._served.update(dict.fromkeys(pinned.top_level, pinned))
+
+    def block(self, top_level: Iterable[str], reason: AweError) -> None:
+        """Refuse these from now on.  What was imported stays; the gate refuses its calls."""
+        self._served.update(dict.fromkeys(top_level, reason))
+
+    def find_spec(
+        self,
+        fullname: str,
+        path: Sequence[str] | None,  # noqa: ARG002 - the signature is the import system's
+        target: ModuleType | None = None,  # noqa: ARG002
+    ) -> importlib.machinery.ModuleSpec | None:
+        """Give the spec of a pinned module.
+
+        :raises ImportBlockedError: ``pack.import_blocked``
+        :raises ModuleNotFoundError: for a module that is not among the pinned ones; asking the
+            next finder would import what nobody approved
+        """
+        match self._served.get(fullname.partition(".")[0]):
+            case None:
+                return None
+            case AweError() as reason:
+                raise _blocked(fullname, reason) from reason
+            case pinned:
+                if fullname not in pinned.modules:
+                    raise _absent(fullname, pinned)
+                return _spec(fullname, pinned, self._cache)
+
+
+class PinnedLoader(importlib.abc.InspectLoader):
+    """Loads one Python module from pinned bytes."""
+
+    def __init__(self, pinned: PinnedFiles, path: str, cache: CodeCache) -> None:
+        self.pinned = pinned
+        self._path = path
+        self._cache = cache
+
+    def get_code(self, fullname: str) -> CodeType:  # noqa: ARG002 - one loader a module
+        """Compile the pinned bytes, or take their authentic code from the cache."""
+        return self._cache.code(self.pinned.files[self._path], self.get_filename())
+
+    def get_source(self, fullname: str) -> str:  # noqa: ARG002
+        """Give the approved source, which tracebacks show."""
+        return importlib.util.decode_source(self.pinned.files[self._path])
+
+    def get_filename(self, fullname: str = "") -> str:  # noqa: ARG002
+        """Give the name that stands in tracebacks; no such file exists."""
+        return f"{self.pinned.label}/{self._path}"
+
+    def is_package(self, fullname: str) -> bool:
+        """Whether it has modules below it."""
+        return self.pinned.is_package(fullname)
+
+    def get_data(self, path: str) -> bytes:
+        """Give a file of the distribution by its name below `get_filename`'s folder.
+
+        :raises OSError: for anything else
+        """
+        name = path.replace("\\", "/").removeprefix(f"{self.pinned.label}/")
+        try:
+            return self.pinned.files[name]
+        except KeyError:
+            raise FileNotFoundError(path) from None
+
+    def get_resource_reader(self, fullname: str) -> TraversableResources | None:
+        """Give the package's files to `importlib.resources`."""
+        if not self.is_package(fullname):
+            return None
+        return _Resources(_Resource(self.pinned, self._path.removesuffix("/__init__.py")))
+
+
+def function(pinned: PinnedFiles, reference: str) -> Callable[..., Any]:
+    """Import the module of ``module:function`` and give the function.
+
+    :raises PackError: ``pack.handler`` if there is no such function, ``pack.already_imported`` if
+        the module came from elsewhere, ``pack.import_blocked``; ``pack.broken`` if importing raised
+    """
+    name, _, attribute = reference.partition(":")
+    module = imported(pinned, name, doing=f"importing {reference}")
+    found = module
+    for part in attribute.split("."):
+        found = getattr(found, part, None)  # type: ignore[assignment]  # becomes the function
+    if not callable(found):
+        raise PackError(
+            "pack.handler",
+            distribution=pinned.distribution,
+            handler=reference,
+            why="is no function",
+        )
+    return cast("Callable[..., Any]", found)
+
+
+def imported(pinned: PinnedFiles, name: str, *, doing: str) -> ModuleType:
+    """Import one pinned module; see `function` for what is raised."""
+    try:
+        module = importlib.import_module(name)
+    except PackError:
+        raise
+    except (Exception, SystemExit) as error:  # foreign code: its failure is an outcome
+        raise PackError(
+            "pack.broken",
+            distribution=pinned.distribution,
+            doing=doing,
+            why=f"{type(error).__name__}: {error}",
+        ) from error
+    _check_unimported(name, pinned)
+    return module
+
+
+def _spec(fullname: str, pinned: PinnedFiles, cache: CodeCache) -> importlib.machinery.ModuleSpec:
+    path = pinned.modules[fullname]
+    if _form(path) == _EXTENSION:
+        on_disk = f"{pinned.location}/{path}"
+        loader: Any = extension_loader(fullname, pinned.files[path], path=on_disk)
+        loader.pinned = pinned
+        return importlib.machinery.ModuleSpec(fullname, loader, origin=loader.path)
+    loader = PinnedLoader(pinned, path, cache)
+    spec = importlib.machinery.ModuleSpec(
+        fullname,
+        loader,
+        origin=loader.get_filename(),
+        is_package=pinned.is_package(fullname),
+    )
+    spec.has_location = True  # gives the module its __file__
+    return spec
+
+
+def _check_unimported(name: str, pinned: PinnedFiles) -> None:
+    """Refuse if *name*, or a module below it, was imported from elsewhere than *pinned*."""
+    for module in [one for one in sys.modules if one == name or one.startswith(f"{name}.")]:
+        spec = getattr(sys.modules[module], "__spec__", None)
+        source = getattr(getattr(spec, "loader", None), "pinned", None)
+        if not _is_same(source, pinned):
+            raise PackError(
+                "pack.already_imported", distribution=pinned.distribution, module=module
+            )
+
+
+def _is_same(source: object, pinned: PinnedFiles) -> bool:
+    if not isinstance(source, PinnedFiles):
+        return False
+    return source is pinned or source.record == pinned.record != ""
+
+
+def _blocked(fullname: str, reason: AweError) -> ImportBlockedError:
+    error = ImportBlockedError(
+        "pack.import_blocked", module=fullname, why=reason.summary, details=reason.details
+    )
+    error.name = fullname
+    return error
+
+
+def _absent(fullname: str, pinned: PinnedFiles) -> ModuleNotFoundError:
+    return ModuleNotFoundError(
+        f"No module named {fullname!r} among the approved files of {pinned.label}", name=fullname
+    )
+
+
+_PACKAGE, _EXTENSION, _SOURCE = range(3)
+
+
+def _form(path: str) -> int:
+    if path.endswith("/__init__.py"):
+        return _PACKAGE
+    return _SOURCE if path.endswith(".py") else _EXTENSION
+
+
+class _Resources(TraversableResources):
+    """What `importlib.resources` asks of a package."""
+
+    def __init__(self, root: _Resource) -> None:
+        self._root = root
+
+    def files(self) -> Traversable:
+        return self._root
+
+
+class _Resource(Traversable):
+    """A file or folder among the pinned ones."""
+
+    def __init__(self, pinned: PinnedFiles, path: str) -> None:
+        self._pinned = pinned
+        self._path = path
+
+    def __repr__(self) -> str:
+        return f"{self._pinned.label}/{self._path}"
+
+    @property
+    def name(self) -> str:
+        return self._path.rpartition("/")[2]
+
+    def is_file(self) -> bool:
+        return self._path in self._pinned.files
+
+    def is_dir(self) -> bool:
+        return any(path.startswith(f"{self._path}/") for path in self._pinned.files)
+
+    def iterdir(self) -> Iterator[Traversable]:
+        below = f"{self._path}/"
+        inside = (path.removeprefix(below) for path in self._pinned.files if path.startswith(below))
+        for name in sorted({path.partition("/")[0] for path in inside}):
+            yield _Resource(self._pinned, below + name)
+
+    def joinpath(self, *descendants: str | PathLike[str]) -> Traversable:
+        parts = [part for one in descendants for part in str(one).split("/") if part]
+        return _Resource(self._pinned, "/".join([self._path, *parts]))
+
+    def __truediv__(self, child: str | PathLike[str]) -> Traversable:
+        return self.joinpath(child)
+
+    def read_bytes(self) -> bytes:
+        try:
+            return self._pinned.files[self._path]
+        except KeyError:
+            raise FileNotFoundError(repr(self)) from None
+
+    def read_text(self, encoding: str | None = None) -> str:
+        return self.read_bytes().decode(encoding or "utf-8")
+
+    def open(self, mode: str = "r", *args: Any, **kwargs: Any) -> IO[Any]:  # noqa: ANN401 - open()'s
+        raw = io.BytesIO(self.read_bytes())
+        return raw if "b" in mode else io.TextIOWrapper(raw, *args, **kwargs)

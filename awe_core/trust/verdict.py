@@ -1,0 +1,107 @@
+"""What `judge` says: which records are in force in this deployment at this moment, and why not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import attrs
+
+if TYPE_CHECKING:
+    from awe_core.errors import AweError
+    from awe_core.lifecycle import Permits, State
+    from awe_core.records import Digest, FacadeRecord, Manifest, PackRecord, Root, Seconds
+
+Phase: TypeAlias = Literal["valid", "grace", "expired"]
+#: The files of a store: path relative to it, with ``/``, → bytes.
+StoreBytes: TypeAlias = Mapping[str, bytes]
+
+
+@attrs.frozen
+class Stop:
+    """A suspension or revocation that a home has seen; it outlives its file."""
+
+    statement: Digest  #: of the envelope
+    subject: Digest  #: of the record it stops
+    decision: Literal["suspend", "revoke"]
+
+
+@attrs.frozen(kw_only=True)
+class Mark:
+    """How far a home has come: nothing older is taken again."""
+
+    pin: Digest  #: of the root this home trusts
+    root_version: int
+    version: int  #: of the manifest; 0: none yet
+    digest: Digest | None  #: of the manifest's payload; None: none yet
+    seen_at: Seconds  #: the latest time this home has known
+    stops: frozenset[Stop] = frozenset()
+    denied: frozenset[Digest] = frozenset()  #: records that never return
+
+
+@attrs.frozen(kw_only=True)
+class PackVerdict:
+    """What holds for one pack record."""
+
+    record: PackRecord
+    digest: Digest  #: of the record: the "pack digest"
+    status: State  #: effective: stops are in it
+    sunset: Seconds | None  #: of a DEPRECATED record
+    permits: Permits  #: of status, sunset, phase and refusals together
+    refusals: tuple[AweError, ...]  #: why it is not taken; empty: it is
+    statements: tuple[Digest, ...]  #: that justify it
+
+    @property
+    def name(self) -> str:
+        """The distribution."""
+        return self.record.distribution
+
+
+@attrs.frozen(kw_only=True)
+class FacadeVerdict:
+    """What holds for one facade record."""
+
+    record: FacadeRecord
+    digest: Digest
+    own_status: State  #: by its own entry and stops
+    status: State  #: the weaker of its own and its packs'
+    sunset: Seconds | None
+    permits: Permits
+    refusals: tuple[AweError, ...]
+    statements: tuple[Digest, ...]
+
+    @property
+    def name(self) -> str:
+        """The facade's id."""
+        return self.record.name
+
+
+@attrs.frozen(kw_only=True)
+class Absent:
+    """An entry whose record cannot be read here; a host needs those it has installed."""
+
+    name: str  #: distribution or facade id
+    digest: Digest
+    status: State
+    why: AweError
+
+
+@attrs.frozen(kw_only=True)
+class Verdict:
+    """What a store says at one moment.  Immutable; `at_time` gives the one for another moment."""
+
+    root: Root
+    root_digest: Digest
+    manifest: Manifest | None  #: None: a fresh store, nothing is in force
+    manifest_digest: Digest | None
+    phase: Phase
+    packs: tuple[PackVerdict, ...]
+    facades: tuple[FacadeVerdict, ...]
+    absent: tuple[Absent, ...]
+    mark: Mark  #: the next one; written by the caller together with the governance events
+    warnings: tuple[AweError, ...]  #: what people should know and nothing fails on
+
+    @property
+    def is_dev(self) -> bool:
+        """Whether the root grants development freedoms."""
+        return self.root.environment == "dev"

@@ -1,0 +1,233 @@
+"""Opening files strictly below a directory: the only place of AWE that opens them for an effect.
+
+Rules: no link is followed, also none that stays inside; no mount is entered; nothing is truncated
+by opening; a FIFO or a device cannot hang the opener; a file is regular and has one name, or it is
+refused.  The root is a descriptor; its path is never used again, so moving or replacing the folder
+changes nothing for an open workspace.
+
+There are two ways in, equal in what they refuse: ``openat2`` (one call) and a walk, component by
+component, with ``O_NOFOLLOW`` and a comparison of mounts at its end (a mount can only lie on top of
+the workspace's own, so the last descriptor tells for the whole path).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol
+
+import attrs
+
+from awe_core.errors import EffectError, EffectRefusedError
+from awe_core.workspace.paths import ROOT, Parts, escape, shown
+from awe_core.workspace.syscalls import (
+    O_CLOEXEC,
+    O_DIRECTORY,
+    O_NOCTTY,
+    O_NOFOLLOW,
+    O_NONBLOCK,
+    has_openat2,
+    mount_id,
+    openat2,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+HardLinks = Literal["refuse", "read"]
+BackendName = Literal["auto", "openat2", "walk"]
+
+_PATH_ONLY = getattr(os, "O_PATH", os.O_RDONLY)
+_SAFE = O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY
+
+
+class Backend(Protocol):
+    """Opens *parts* below the directory *base*; raises plain `OSError`, ELOOP for a link on the way."""
+
+    name: str
+
+    def open(self, base: int, parts: Parts, flags: int) -> int:
+        """Give a descriptor that the caller closes; *parts* may be empty."""
+
+
+class OpenAt2:
+    """The kernel resolves the whole path."""
+
+    name = "openat2"
+
+    def open(self, base: int, parts: Parts, flags: int) -> int:
+        """One call."""
+        return openat2(base, "/".join(parts) or ROOT, flags | O_NOFOLLOW)
+
+
+class Walk:
+    """Component by component, for kernels and sandboxes without ``openat2``."""
+
+    name = "walk"
+
+    def open(self, base: int, parts: Parts, flags: int) -> int:
+        """Hold each directory while its entry is opened."""
+        directory = base
+        try:
+            for part in parts[:-1]:
+                inner = _no_link(directory, part, O_DIRECTORY | _PATH_ONLY)
+                if directory != base:
+                    os.close(directory)
+                directory = inner
+            found = _no_link(directory, parts[-1] if parts else ROOT, flags)
+        finally:
+            if directory != base:
+                os.close(directory)
+        if mount_id(found) != mount_id(base):
+            os.close(found)
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+        return found
+
+
+def choose_backend(name: BackendName, *, directory: int) -> Backend:
+    """Choose: what is asked for, or ``openat2`` where a trial call on *directory* works."""
+    if name == "walk" or (name == "auto" and not has_openat2(directory)):
+        return Walk()
+    return OpenAt2()
+
+
+@attrs.frozen
+class Confined:
+    """Opens below one directory, and turns what the system says into AWE's errors."""
+
+    base: int  #: an open directory
+    backend: Backend
+    hardlinks: HardLinks = "refuse"
+
+    def open(self, parts: Parts, flags: int) -> int:
+        """Open anything; the caller judges its type.
+
+        :raises EffectError: ``fs.missing``, ``fs.failed``, ``workspace.busy``
+        :raises EffectRefusedError: ``workspace.escape``
+        """
+        with self.translated(parts):
+            return self.backend.open(self.base, parts, flags)
+
+    def open_file(self, parts: Parts, flags: int = os.O_RDONLY, *, links: HardLinks | None = None) -> int:
+        """Open a regular file that has one name.
+
+        :param links: overrides the workspace's setting
+        """
+        found = self.open(parts, flags)
+        try:
+            check_file(os.fstat(found), "/".join(parts), links=links or self.hardlinks)
+        except BaseException:
+            os.close(found)
+            raise
+        return found
+
+    def open_read(self, parts: Parts) -> BinaryIO:
+        """Open a file as a binary, buffered, read-only object."""
+        return os.fdopen(self.open_file(parts), "rb")
+
+    @contextmanager
+    def parent(self, parts: Parts) -> Iterator[tuple[int, str]]:
+        """Hold the directory of *parts* open; gives it with the last component."""
+        if len(parts) == 1:
+            yield self.base, parts[0]
+            return
+        directory = self.open(parts[:-1], O_DIRECTORY | _PATH_ONLY)
+        try:
+            yield directory, parts[-1]
+        finally:
+            os.close(directory)
+
+    @contextmanager
+    def directory(self, parts: Parts) -> Iterator[int]:
+        """Hold a directory open for listing and syncing."""
+        directory = self.open(parts, os.O_RDONLY | O_DIRECTORY | _PATH_ONLY)
+        try:
+            yield directory
+        finally:
+            os.close(directory)
+
+    def lstat(self, parts: Parts) -> os.stat_result | None:
+        """Look at an entry itself; None when it, or a directory on its way, is missing."""
+        try:
+            found = self.open(parts, _PATH_ONLY | O_NOFOLLOW)
+        except EffectError as error:
+            if error.code == "fs.missing":
+                return None
+            raise
+        try:
+            return os.fstat(found)
+        finally:
+            os.close(found)
+
+    @contextmanager
+    def translated(self, parts: Parts) -> Iterator[None]:
+        """Turn an `OSError` about *parts* into the error people can act on."""
+        try:
+            yield
+        except OSError as error:
+            if isinstance(error, EffectError):
+                raise
+            raise self._error(error, parts) from None
+
+    def _error(self, error: OSError, parts: Parts) -> EffectError:
+        path = "/".join(parts) or ROOT
+        match error.errno:
+            case errno.ENOTDIR if self._has_link(parts):
+                return escape(path, "no link on the way")
+            case errno.ELOOP:
+                return escape(path, "no link on the way")
+            case errno.EXDEV:
+                return escape(path, "no other file system and no mount")
+            case errno.ENOENT | errno.ENOTDIR:
+                return EffectError("fs.missing", path=shown(path))
+            case errno.EEXIST:
+                return EffectError("fs.exists", path=shown(path))
+            case errno.ENXIO | errno.EISDIR:
+                return not_regular(path, "directory" if error.errno == errno.EISDIR else "other")
+            case errno.EAGAIN:
+                return EffectError("workspace.busy", path=shown(path))
+        return EffectError("fs.failed", path=shown(path), reason=error.strerror or str(error))
+
+    def _has_link(self, parts: Parts) -> bool:
+        """Say whether the first component that is no directory is a link."""
+        for depth in range(1, len(parts) + 1):
+            try:
+                found = self.backend.open(self.base, parts[:depth], _PATH_ONLY | O_NOFOLLOW)
+            except OSError as error:
+                return error.errno == errno.ELOOP
+            kind = os.fstat(found).st_mode
+            os.close(found)
+            if not stat.S_ISDIR(kind):
+                return stat.S_ISLNK(kind)
+        return False
+
+
+def check_file(status: os.stat_result, path: str, *, links: HardLinks) -> None:
+    """Refuse what is not a regular file with one name.
+
+    :raises EffectRefusedError: ``workspace.not_regular``, ``workspace.hard_link``
+    """
+    if not stat.S_ISREG(status.st_mode):
+        raise not_regular(path, kind_of(status.st_mode))
+    if status.st_nlink > 1 and links == "refuse":
+        raise EffectRefusedError("workspace.hard_link", path=shown(path), links=status.st_nlink)
+
+
+def not_regular(path: str, kind: str) -> EffectRefusedError:
+    """Build the refusal of a path that is no regular file."""
+    return EffectRefusedError("workspace.not_regular", path=shown(path), kind=kind)
+
+
+def kind_of(mode: int) -> Literal["file", "directory", "symlink", "other"]:
+    """Name the type of an entry."""
+    if stat.S_ISREG(mode):
+        return "file"
+    if stat.S_ISDIR(mode):
+        return "directory"
+    return "symlink" if stat.S_ISLNK(mode) else "other"
+
+
+def _no_link(directory: int, part: str, flags: int) -> int:
+    return os.open(part, flags | _SAFE, dir_fd=directory)

@@ -1,0 +1,118 @@
+"""What a path inside the workspace may look like, on every operating system.
+
+One file has one spelling: paths are relative, separated by ``/``, without ``.``, ``..`` or empty
+components, and nothing is decoded, normalised or expanded.  What is refused is refused before the
+file system is asked.  ``portable_names`` adds what Windows would read differently (device names,
+trailing dots, ``:`` …), so that a workspace written here can be checked out there.
+
+The name ``.awe`` is reserved at every depth, in any case: no effect reaches, lists or globs it.
+It does not look at files; links, mounts and file types are the matter of `confined`.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import TypeAlias
+
+from awe_core.errors import EffectRefusedError
+
+MAX_COMPONENT_BYTES = 255
+MAX_PATH_BYTES = 4096
+MAX_COMPONENTS = 128
+
+#: The workspace itself, for lists and digests only; no effect accepts it.
+ROOT = "."
+
+Parts: TypeAlias = tuple[str, ...]
+
+_CONTROL = re.compile("[\x00-\x1f\x7f]")
+_BIDI = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_WINDOWS_CHARACTERS = re.compile(r'[<>:"|?*\\]')
+_WINDOWS_DEVICE = re.compile(r"(?i)(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])\s*(\.|$)")
+#: What HFS+ leaves out when it compares names; ``.g\u200cit`` is ``.git`` there (CVE-2014-9390).
+_IGNORED = re.compile("[\u200b-\u200f\u202a-\u202e\u2060\u206a-\u206f\ufeff]")
+
+
+def parse(path: str, *, portable_names: bool = True, root: bool = False) -> Parts:
+    """Take *path* apart, or refuse it; ``"/".join`` of the result is *path* again.
+
+    :param root: accept ``.`` for the workspace itself (an empty tuple)
+    :raises EffectRefusedError: ``workspace.escape`` with the rule that was broken
+    """
+    if root and path == ROOT:
+        return ()
+    rule = _broken_by_text(path)
+    parts = tuple(path.split("/"))
+    if not rule and len(parts) > MAX_COMPONENTS:
+        rule = f"at most {MAX_COMPONENTS} components"
+    for part in parts:
+        rule = rule or _broken_by(part, portable_names=portable_names)
+    if rule:
+        raise escape(path, rule)
+    return parts
+
+
+def is_reserved(part: str) -> bool:
+    """Say whether a component belongs to AWE itself."""
+    folded = fold(part)
+    return folded == ".awe" or folded.startswith(".awe-probe-")
+
+
+def fold(text: str) -> str:
+    """Give the form in which names are compared where it is about protection, not identity."""
+    if text.isascii():
+        return text.lower()
+    bare = _IGNORED.sub("", unicodedata.normalize("NFC", text))
+    return unicodedata.normalize("NFC", bare.casefold())
+
+
+def escape(path: str, rule: str) -> EffectRefusedError:
+    """Build the refusal; the path is shown as it was asked, cut and made printable."""
+    return EffectRefusedError("workspace.escape", path=shown(path), rule=rule)
+
+
+def shown(path: str) -> str:
+    """Make a path fit to be printed: control and bidi characters escaped, at most 200 long."""
+    cut = path if len(path) <= 200 else path[:199] + "…"  # noqa: PLR2004 - the width of a message
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cut)
+
+
+def _broken_by_text(path: str) -> str:
+    if not path:
+        return "a path is not empty"
+    if path.startswith("/"):
+        return "a path is relative to the workspace"
+    try:
+        size = len(path.encode())
+    except UnicodeEncodeError:
+        return "a path is valid UTF-8"
+    if size > MAX_PATH_BYTES:
+        return f"at most {MAX_PATH_BYTES} bytes"
+    if _CONTROL.search(path):
+        return "no control characters"
+    if _BIDI.search(path):
+        return "no characters that change the direction of text"
+    return ""
+
+
+def _broken_by(part: str, *, portable_names: bool) -> str:
+    if not part:
+        return "no empty component, and no slash at the end"
+    if part in {".", ".."}:
+        return f"no component {part}"
+    if len(part) * 4 > MAX_COMPONENT_BYTES and len(part.encode()) > MAX_COMPONENT_BYTES:
+        return f"at most {MAX_COMPONENT_BYTES} bytes in a component"
+    if (part[0] == "." or not part.isascii()) and is_reserved(part):
+        return "the name .awe is reserved"
+    return _broken_on_windows(part) if portable_names else ""
+
+
+def _broken_on_windows(part: str) -> str:
+    if part[-1] in ". ":
+        return "no dot or space at the end of a component"
+    if found := _WINDOWS_CHARACTERS.search(part):
+        return f"no {found[0]} in a portable name"
+    if _WINDOWS_DEVICE.match(part):
+        return "no device name of Windows"
+    return ""

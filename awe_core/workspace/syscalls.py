@@ -1,0 +1,185 @@
+"""The two Linux calls Python has no name for, and what stands in where they are missing.
+
+``openat2`` opens below a directory and refuses links and mounts on the way (Linux 5.6).
+``renameat2`` swaps two names, or renames without replacing (Linux 3.15).  Whether a call exists is
+found out by calling it: seccomp profiles answer EPERM or ENOSYS whatever the kernel's version is.
+
+Everything here speaks file descriptors and raises plain `OSError`; it decides nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+import platform
+import stat
+import sys
+from typing import Literal, Protocol
+
+RESOLVE_NO_XDEV, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_BENEATH = 1, 2, 4, 8
+_RESOLVE = RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS | RESOLVE_BENEATH
+_OPENAT2 = 437  # the same number on every architecture: it is newer than their union
+_RENAMEAT2 = {"x86_64": 316, "aarch64": 276, "riscv64": 276, "ppc64le": 357, "s390x": 347}
+_NOREPLACE, _EXCHANGE = 1, 2
+_TRIES = 128
+
+#: Flags that some platforms lack; zero there, so that importing works everywhere.
+O_CLOEXEC: int = getattr(os, "O_CLOEXEC", 0)
+O_DIRECTORY: int = getattr(os, "O_DIRECTORY", 0)
+O_NOCTTY: int = getattr(os, "O_NOCTTY", 0)
+O_NOFOLLOW: int = getattr(os, "O_NOFOLLOW", 0)
+O_NONBLOCK: int = getattr(os, "O_NONBLOCK", 0)
+
+_LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+
+
+class _OpenHow(ctypes.Structure):
+    _fields_ = (
+        ("flags", ctypes.c_uint64),
+        ("mode", ctypes.c_uint64),
+        ("resolve", ctypes.c_uint64),
+    )
+
+
+def openat2(directory: int, path: str, flags: int, *, mode: int = 0) -> int:
+    """Open *path* strictly below *directory*, without following any link or entering a mount.
+
+    :raises BlockingIOError: EAGAIN, 128 times: somebody keeps renaming directories on the way
+    """
+    if "\0" in path:
+        raise ValueError(path)  # noqa: TRY003 - ctypes would cut it there; `paths` refused it before
+    if _LIBC is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), path)
+    encoded, how = os.fsencode(path), _OpenHow(flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, mode, _RESOLVE)
+    for _ in range(_TRIES):
+        found = _LIBC.syscall(
+            ctypes.c_long(_OPENAT2),
+            ctypes.c_int(directory),
+            ctypes.c_char_p(encoded),
+            ctypes.byref(how),
+            ctypes.c_size_t(ctypes.sizeof(how)),
+        )
+        if found >= 0:
+            return int(found)
+        if (code := ctypes.get_errno()) not in {errno.EAGAIN, errno.EINTR}:
+            raise OSError(code, os.strerror(code), path)
+    raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN), path)
+
+
+def has_openat2(directory: int) -> bool:
+    """Say whether ``openat2`` works here, by opening *directory* once more."""
+    try:
+        os.close(openat2(directory, ".", os.O_RDONLY | O_DIRECTORY))
+    except OSError:
+        return False
+    return True
+
+
+def mount_id(descriptor: int) -> str:
+    """Name the mount a descriptor lies on.
+
+    ``st_dev`` cannot see a bind mount inside one file system, so it is only the stand-in where
+    ``/proc`` is missing.
+    """
+    with contextlib.suppress(OSError):
+        held = os.open(f"/proc/self/fdinfo/{descriptor}", os.O_RDONLY | O_CLOEXEC)
+        try:
+            for line in os.read(held, 4096).splitlines():
+                if line.startswith(b"mnt_id:"):
+                    return line.split()[1].decode()
+        finally:
+            os.close(held)
+    return f"device {os.fstat(descriptor).st_dev}"
+
+
+class Renames(Protocol):
+    """Two ways of moving a name: swapping it with another, and never replacing one."""
+
+    #: ``swap``: one atomic call.  ``racy``: several calls; a foreign change between them can be lost
+    capture: Literal["swap", "racy"]
+
+    def exchange(self, slot_dir: int, slot: str, directory: int, name: str) -> None:
+        """Swap the two names; both exist."""
+
+    def exclusive(self, from_dir: int, source: str, to_dir: int, target: str) -> None:
+        """Rename; FileExistsError when *target* is taken."""
+
+
+class AtomicRenames:
+    """``renameat2``."""
+
+    capture: Literal["swap", "racy"] = "swap"
+
+    def exchange(self, slot_dir: int, slot: str, directory: int, name: str) -> None:
+        """Swap in one call."""
+        _renameat2(slot_dir, slot, directory, name, flags=_EXCHANGE)
+
+    def exclusive(self, from_dir: int, source: str, to_dir: int, target: str) -> None:
+        """Rename in one call."""
+        _renameat2(from_dir, source, to_dir, target, flags=_NOREPLACE)
+
+
+class PlainRenames:
+    """POSIX only: links and renames, with the moments between them that the name `racy` admits.
+
+    A swap keeps the old file under ``slot + ASIDE`` until the new one has its name;
+    `settle` finishes or drops what a crash left of that.
+    """
+
+    capture: Literal["swap", "racy"] = "racy"
+    ASIDE = ".old"
+
+    def exchange(self, slot_dir: int, slot: str, directory: int, name: str) -> None:
+        """Keep the old file aside, rename over it, give it the slot's name."""
+        aside = slot + self.ASIDE
+        os.link(name, aside, src_dir_fd=directory, dst_dir_fd=slot_dir, follow_symlinks=False)
+        os.rename(slot, name, src_dir_fd=slot_dir, dst_dir_fd=directory)
+        os.rename(aside, slot, src_dir_fd=slot_dir, dst_dir_fd=slot_dir)
+
+    def exclusive(self, from_dir: int, source: str, to_dir: int, target: str) -> None:
+        """Link, then unlink; a directory is looked for and then renamed."""
+        if not stat.S_ISDIR(os.stat(source, dir_fd=from_dir, follow_symlinks=False).st_mode):
+            os.link(source, target, src_dir_fd=from_dir, dst_dir_fd=to_dir, follow_symlinks=False)
+            os.unlink(source, dir_fd=from_dir)
+            return
+        with contextlib.suppress(FileNotFoundError):
+            os.stat(target, dir_fd=to_dir, follow_symlinks=False)
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target)
+        os.rename(source, target, src_dir_fd=from_dir, dst_dir_fd=to_dir)
+
+
+def settle(slot_dir: int, slot: str) -> None:
+    """Finish what a crash left of a `PlainRenames` swap of *slot*."""
+    aside = slot + PlainRenames.ASIDE
+    with contextlib.suppress(FileNotFoundError):
+        os.stat(aside, dir_fd=slot_dir, follow_symlinks=False)
+        try:
+            os.stat(slot, dir_fd=slot_dir, follow_symlinks=False)
+        except FileNotFoundError:
+            os.rename(aside, slot, src_dir_fd=slot_dir, dst_dir_fd=slot_dir)
+        else:
+            os.unlink(aside, dir_fd=slot_dir)
+
+
+def _renameat2(from_dir: int, source: str, to_dir: int, target: str, *, flags: int) -> None:
+    if "\0" in source + target:
+        raise ValueError(source, target)
+    number = _RENAMEAT2.get(platform.machine())
+    if _LIBC is None or (number is None and not hasattr(_LIBC, "renameat2")):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), target)
+    words = (
+        ctypes.c_int(from_dir),
+        ctypes.c_char_p(os.fsencode(source)),
+        ctypes.c_int(to_dir),
+        ctypes.c_char_p(os.fsencode(target)),
+        ctypes.c_uint(flags),
+    )
+    if number is None:
+        result = _LIBC.renameat2(*words)
+    else:
+        result = _LIBC.syscall(ctypes.c_long(number), *words)
+    if result:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), source, None, target)

@@ -1,0 +1,381 @@
+"""`Workspace`: the one folder that effects reach, and the only door to it.
+
+Reads come back checked; changes come in stages (`staged`), so that undo is captured and recorded
+before anything happens.  Which of it a handler may ask for is decided above, by its grant; what is
+refused here is refused to everybody.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, BinaryIO, Literal, Self
+
+import attrs
+
+from awe_core.errors import EffectError, EffectRefusedError
+from awe_core.workspace.confined import (
+    BackendName,
+    Confined,
+    HardLinks,
+    choose_backend,
+    not_regular,
+)
+from awe_core.workspace.images import (
+    PIECE,
+    Bounds,
+    Entry,
+    Image,
+    Tree,
+    image,
+    list_directory,
+    tree_of,
+)
+from awe_core.workspace.moves import Moves
+from awe_core.workspace.paths import ROOT, Parts, parse, shown
+from awe_core.workspace.patterns import Pattern
+from awe_core.workspace.protection import Protection
+from awe_core.workspace.store import Store, probe
+from awe_core.workspace.trees import Delete, MakeDirectory, Move
+from awe_core.workspace.writes import Append, Create, Replace, Writer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from awe_core.workspace.syscalls import Renames
+
+WriteMode = Literal["create", "replace", "upsert"]
+
+_HAS_DESCRIPTORS = os.open in os.supports_dir_fd
+
+
+@attrs.define(eq=False)
+class Workspace:
+    """An open workspace.  Everything may be called from any thread."""
+
+    root: Path  #: for messages; files are reached through the descriptor alone
+    id: str  #: stays the same while the folder is the same; part of call digests
+    confined: Confined = attrs.field(repr=False)
+    protection: Protection = attrs.field(repr=False)
+    portable_names: bool
+    _moves: Moves | None = attrs.field(repr=False)
+
+    @classmethod
+    def open(
+        cls,
+        root: Path,
+        *,
+        store: Path,
+        protected: Sequence[str] = (),
+        portable_names: bool = True,
+        hardlinks: HardLinks = "refuse",
+        backend: BackendName = "auto",
+        quota: int | None = None,
+    ) -> Workspace:
+        """Open *root*; the undo store is *store*, or ``.awe/undo`` in the root, where a swap works.
+
+        :param protected: patterns, or absolute paths, that no effect changes
+        :param quota: bytes the undo store may hold; default 2 GiB or a tenth of the free space
+        :raises EffectRefusedError: ``workspace.root``; ``undo.store`` when neither place will do
+        """
+        resolved, held = _open_root(root)
+        try:
+            confined = Confined(held, choose_backend(backend, directory=held), hardlinks)
+            protection = Protection.of(resolved, protected)
+            status = os.fstat(held)
+            if not os.access(resolved, os.W_OK):
+                identity, moves = f"{status.st_dev}-{status.st_ino}", None
+            else:
+                opened, renames = _open_store(
+                    (store, resolved / ".awe" / "undo"), confined=confined, quota=quota
+                )
+                identity = opened.identity(status.st_ino)
+                moves = Moves(confined, opened, renames, portable_names)
+        except BaseException:
+            os.close(held)
+            raise
+        return cls(resolved, identity, confined, protection, portable_names, moves)
+
+    def close(self) -> None:
+        """Let go of the folder and its store."""
+        if self._moves is not None:
+            self._moves.store.close()
+        os.close(self.confined.base)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def capture(self) -> Literal["swap", "racy", "none"]:
+        """How pre-images are taken: atomically, in several calls, or (read-only root) not at all."""
+        return "none" if self._moves is None else self._moves.renames.capture
+
+    @property
+    def backend(self) -> str:
+        """How files are opened: ``openat2`` or ``walk``."""
+        return self.confined.backend.name
+
+    @property
+    def moves(self) -> Moves:
+        """Where names move; for the undo strategies.
+
+        :raises EffectRefusedError: ``undo.store`` when the workspace is read-only
+        """
+        if self._moves is None:
+            raise EffectRefusedError(
+                "undo.store", store=self.root, reason="the workspace is read-only here"
+            )
+        return self._moves
+
+    @property
+    def store(self) -> Store:
+        """The undo store."""
+        return self.moves.store
+
+    # ---- reads ----------------------------------------------------------------------------------
+    def read(self, path: str, *, max_bytes: int) -> bytes:
+        """Read a whole file.
+
+        :raises EffectRefusedError: ``effect.limit``, also for a file that grows meanwhile
+        """
+        held = self.confined.open_file(parts := self._parse(path))
+        try:
+            pieces, size = [], 0
+            with self.confined.translated(parts):
+                while piece := os.read(held, min(PIECE, max_bytes + 1 - size)):
+                    pieces.append(piece)
+                    if (size := size + len(piece)) > max_bytes:
+                        raise _limit(path, "max_bytes", max_bytes)
+            return b"".join(pieces)
+        finally:
+            os.close(held)
+
+    def open_read(self, path: str) -> BinaryIO:
+        """Open a file as a buffered, read-only binary object; its descriptor may be handed on."""
+        return self.confined.open_read(self._parse(path))
+
+    def stat(self, path: str) -> Entry | None:
+        """Look at one entry, a link as itself; None when it is missing."""
+        status = self.confined.lstat(self._parse(path, root=True))
+        return None if status is None else Entry.of(path, status)
+
+    def list(self, path: str = ROOT, *, max_entries: int = 10_000) -> tuple[Entry, ...]:
+        """List a directory, in the order of names as bytes."""
+        return list_directory(
+            self.confined, self._parse(path, root=True), max_entries=max_entries
+        )
+
+    def glob(
+        self, pattern: str | Pattern, *, max_entries: int = 10_000, depth: int = 32
+    ) -> tuple[Entry, ...]:
+        """Find what matches, in the order of paths as bytes; links are found, not followed.
+
+        :raises EffectRefusedError: ``effect.limit`` after looking at *max_entries*, or when
+            directories that could hold matches lie deeper than *depth*
+        """
+        wanted = Pattern.compile(pattern) if isinstance(pattern, str) else pattern
+        pending: list[Parts] = [()]
+        found, seen = [], 0
+        while pending:
+            parts = pending.pop()
+            if len(parts) >= depth:
+                raise _limit(wanted.text, "depth", depth)
+            for entry in self._entries(parts, max_entries=max_entries):
+                seen += 1
+                if wanted.matches(entry.path):
+                    found.append(entry)
+                below = tuple(entry.path.split("/"))
+                if entry.type == "directory" and wanted.may_match_below(below):
+                    pending.append(below)
+            if seen > max_entries:
+                raise _limit(wanted.text, "max_entries", max_entries)
+        return tuple(sorted(found, key=lambda entry: entry.path.encode()))
+
+    def digest(self, path: str, *, max_files: int = 10_000) -> Image:
+        """Describe what is there, with its digest: what approvals bind and undo compares."""
+        return image(
+            self.confined, self._parse(path, root=True), bounds=Bounds(max_files=max_files)
+        )
+
+    def tree_digest(self, path: str = ROOT) -> str:
+        """Sum up names, types, modes, attributes and contents of everything below *path*."""
+        return tree_of(self.confined, self._parse(path, root=True)).top.sha256
+
+    def missing_parents(self, path: str) -> tuple[str, ...]:
+        """Name the directories that `stage_mkdir` has to make first, outermost first."""
+        parts = self._parse(path)
+        missing = []
+        for depth in range(len(parts) - 1, 0, -1):
+            status = self.confined.lstat(parts[:depth])
+            if status is not None:
+                break
+            missing.append("/".join(parts[:depth]))
+        return tuple(reversed(missing))
+
+    # ---- effects, staged ------------------------------------------------------------------------
+    def begin_write(
+        self,
+        path: str,
+        *,
+        mode: WriteMode,
+        run: str,
+        expect: str | None = None,
+        max_bytes: int | None = None,
+    ) -> Writer:
+        """Start staging a file whose bytes come piece by piece.
+
+        :param expect: SHA-256 that the file must have now, and still at the act
+        :raises EffectError: ``fs.exists``, ``fs.missing``, ``fs.changed``
+        """
+        before = self._changeable(path)
+        if before.kind == "absent" and (mode == "replace" or expect is not None):
+            raise EffectError("fs.missing", path=shown(path))
+        if before.kind != "absent" and mode == "create":
+            raise EffectError("fs.exists", path=shown(path))
+        if before.kind not in {"absent", "file"}:
+            raise not_regular(path, before.kind)
+        if expect is not None and before.sha256 != expect.removeprefix("sha256:"):
+            raise EffectError("fs.changed", path=shown(path))
+        return Writer.open(
+            self.moves, before, run=run, is_bound=expect is not None, max_bytes=max_bytes
+        )
+
+    def stage_write(
+        self,
+        path: str,
+        data: bytes | Iterable[bytes],
+        *,
+        mode: WriteMode,
+        run: str,
+        expect: str | None = None,
+        max_bytes: int | None = None,
+    ) -> Replace | Create:
+        """Stage a whole file; directories that are missing are made before (`missing_parents`)."""
+        pieces = (data,) if isinstance(data, bytes) else data
+        with self.begin_write(
+            path, mode=mode, run=run, expect=expect, max_bytes=max_bytes
+        ) as writer:
+            for piece in pieces:
+                writer.write(piece)
+            return writer.finish()
+
+    def stage_append(self, path: str, data: bytes, *, run: str) -> Append:
+        """Stage bytes for the end of a file that exists."""
+        before = self._changeable(path)
+        if before.kind == "absent":
+            raise EffectError("fs.missing", path=shown(path))
+        return Append.stage(self.moves, before, data, run=run)
+
+    def stage_delete(
+        self, path: str, *, run: str, recursive: bool = False, max_files: int = 1000
+    ) -> Delete:
+        """Stage the removal of a file, a link, an empty directory, or with *recursive* a tree."""
+        before, tree = self._movable(path, max_files=max_files)
+        if len(tree.names) > 1 and not recursive:
+            raise EffectError("fs.not_empty", path=shown(path))
+        slot = self.store.new_slot(run, size_bytes=tree.size_bytes)
+        absent = Image(path, "absent")
+        return Delete(path, self.moves, before, absent, slot, fingerprint=tree.fingerprint)
+
+    def stage_move(self, source: str, target: str, *, run: str, max_files: int = 10_000) -> Move:
+        """Stage a new name for an entry; the name must be free.
+
+        :param run: for the shape of all stages; a move keeps nothing in the store
+        """
+        del run
+        before, tree = self._movable(source, max_files=max_files)
+        for names in tree.names:
+            self.protection.check("/".join((target, *names)))
+        parts = self._parse(target)
+        if self.confined.lstat(parts) is not None:
+            raise EffectError("fs.exists", path=shown(target))
+        if f"{target}/".startswith(f"{source}/"):
+            raise EffectError("fs.failed", path=shown(target), reason="lies in what is moved")
+        with self.confined.parent(parts):
+            pass
+        return Move(
+            source, self.moves, before, attrs.evolve(before, path=target), target=target
+        )
+
+    def stage_mkdir(self, path: str, *, run: str) -> MakeDirectory:
+        """Stage a new directory; its parent exists.
+
+        :param run: for the shape of all stages; a directory keeps nothing in the store
+        """
+        del run
+        before = self._changeable(path)
+        if before.kind != "absent":
+            raise EffectError("fs.exists", path=shown(path))
+        with self.confined.parent(self._parse(path)):
+            pass
+        return MakeDirectory(path, self.moves, before, Image(path, "directory"))
+
+    # ---- inside ---------------------------------------------------------------------------------
+    def _parse(self, path: str, *, root: bool = False) -> Parts:
+        return parse(path, portable_names=self.portable_names, root=root)
+
+    def _changeable(self, path: str) -> Image:
+        """Check that *path* may be written, and describe what is there."""
+        parts = self._parse(path)
+        self.protection.check(path)
+        found = image(self.confined, parts, hashing=False)
+        if found.kind != "file":
+            return found
+        if found.links > 1:
+            raise EffectRefusedError("workspace.hard_link", path=shown(path), links=found.links)
+        return image(self.confined, parts)
+
+    def _movable(self, path: str, *, max_files: int) -> tuple[Image, Tree]:
+        """Check that the whole tree at *path* may be moved away, and sum it up."""
+        bounds = Bounds(max_files=max_files, refuse_odd=True)
+        tree = tree_of(self.confined, self._parse(path), bounds=bounds)
+        if tree.top.kind == "absent":
+            raise EffectError("fs.missing", path=shown(path))
+        for names in tree.names:
+            self.protection.check("/".join((path, *names)))
+        return tree.top, tree
+
+    def _entries(self, parts: Parts, *, max_entries: int) -> tuple[Entry, ...]:
+        try:
+            return list_directory(self.confined, parts, max_entries=max_entries)
+        except EffectError as error:
+            if parts and error.code in {"fs.missing", "workspace.escape"}:
+                return ()  # gone, or a mount: nothing of it can match
+            raise
+
+
+def _open_root(root: Path) -> tuple[Path, int]:
+    if not _HAS_DESCRIPTORS:
+        reason = "this platform cannot open files relative to a directory"
+        raise EffectRefusedError("workspace.root", path=root, reason=reason)
+    try:
+        resolved = root.resolve(strict=True)
+        return resolved, os.open(resolved, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise EffectRefusedError("workspace.root", path=root, reason=error.strerror) from None
+
+
+def _open_store(
+    places: Sequence[Path], *, confined: Confined, quota: int | None
+) -> tuple[Store, Renames]:
+    """Open the first place where a swap with the workspace works."""
+    reasons = []
+    for place in places:
+        try:
+            store = Store.open(place, backend=confined.backend, quota=quota)
+        except OSError as error:
+            reasons.append(f"{place}: {error.strerror or error}")
+            continue
+        try:
+            return store, probe(store, confined.base)
+        except OSError as error:
+            store.close()
+            reasons.append(f"{place}: {error.strerror or error}")
+    raise EffectRefusedError("undo.store", store=places[0], reason="; ".join(reasons))
+
+
+def _limit(path: str, which: str, limit: int) -> EffectRefusedError:
+    return EffectRefusedError("effect.limit", target=shown(path), which=which, limit=limit)
