@@ -53,6 +53,6 @@ def _settings(folder: Path) -> MemoryLoader:
     return MemoryLoader(
         description=f"{folder.relative_to(ROOT)} with the core and nothing else",
         dependency_groups=set(),
-        commands_pre=[Command(["python", "-m", "pip", "install", f"{folder}[test]"])],
+        commands_pre=[Command(["python", "-m", "pip", "install", "--quiet", f"{folder}[test]"])],
         commands=[Command(["python", "-m", "pip", "check"]), *tests],
     )

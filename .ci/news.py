@@ -52,7 +52,7 @@ def _complaints(folder: Path, changed: set[Path]) -> list[str]:
     name, types = settings["project"]["name"], _types(settings)
     fragments = _fragments(folder)
     complaints = [
-        f"{path.relative_to(ROOT)}: a fragment is called <slug>.<type>.md, type {' or '.join(types)}"
+        f"{path.relative_to(ROOT)}: its name is not <slug>.<type>.md, type {' or '.join(types)}"
         for path in fragments
         if not _is_well_named(path.name, types)
     ]
@@ -85,9 +85,10 @@ def _base() -> str | None:
     if wanted := os.environ.get("AWE_NEWS_BASE"):
         return wanted
     head = _git("rev-parse", "HEAD").strip()
+    is_elsewhere = _git("branch", "--show-current").strip() not in {"main", ""}
     for branch in MAIN:
         left = _git("merge-base", "HEAD", branch).strip()
-        if left and left != head:
+        if left and (left != head or is_elsewhere):
             return left
     return _git("describe", "--tags", "--match", "v*", "--abbrev=0").strip() or None
 

@@ -134,11 +134,11 @@ class _OutsideError(Exception):
     def __init__(self, why: str) -> None:
         super().__init__(why)
         self.why = why
-        self.path: list[str] = []
+        self.path: list[object] = []  #: keys and indices, the innermost first
 
     @property
     def pointer(self) -> str:
-        steps = (step.replace("~", "~0").replace("/", "~1") for step in reversed(self.path))
+        steps = (str(step).replace("~", "~0").replace("/", "~1") for step in reversed(self.path))
         return "".join(f"/{step}" for step in steps)
 
 
@@ -220,13 +220,8 @@ class _Writer:
             return self.write(x, 1).encode()
         except _OutsideError as outside:
             raise _domain(outside) from None
-        except UnicodeEncodeError:
-            pass
-        try:
-            attrs.evolve(self, quote=_scalar).write(x, 1)
-        except _OutsideError as outside:
-            raise _domain(outside) from None
-        raise AssertionError  # the second walk finds what the first one stumbled over
+        except UnicodeEncodeError:  # a second walk, only to name the place
+            return attrs.evolve(self, quote=_scalar).encode(x)
 
     def write(self, x: Json, depth: int) -> str:
         """Write one value; objects and strings, the common ones, first."""
@@ -251,9 +246,10 @@ class _Writer:
             raise _OutsideError(_TOO_DEEP + str(self.depth))
         known, quote = self.known, self.quote
         parts = []
+        keys = self.order(x)
         key = ""
         try:
-            for key in self.order(x):
+            for key in keys:
                 name = known.get(key) or self.name(key)
                 item = x[key]
                 kind = type(item)
@@ -276,7 +272,7 @@ class _Writer:
             for item in x:
                 parts.append(self.write(item, depth + 1))  # noqa: PERF401 - its length is the place
         except _OutsideError as outside:
-            outside.path.append(str(len(parts)))
+            outside.path.append(len(parts))
             raise
         return "[" + ",".join(parts) + "]"
 

@@ -39,8 +39,30 @@ class Expand:
 
 
 @attrs.frozen
+class Rerun:
+    """Start again, as the same attempt and with the same keys, a step that a crash cut off."""
+
+    step: str
+    attempt: int
+    epoch: int
+
+
+@attrs.frozen
+class Doubt:
+    """Record that a person has to say what became of a step that a crash cut off."""
+
+    step: str
+    attempt: int
+    effects: tuple[str, ...]  #: applied, and not to be taken back
+
+
+@attrs.frozen
 class Finish:
-    """Record the end of a fan-out or scope whose units have all ended."""
+    """Record the end of a fan-out or scope whose units have ended, or of a call that cannot go on.
+
+    The latter was cut off by a crash while its run stops, or something of it could not be taken
+    back.
+    """
 
     step: str
     attempt: int
@@ -90,6 +112,7 @@ class TakeBack:
     step: str
     try_: int
     cause: str
+    base_us: int | None  #: to draw the next try from, should this one fail; None: it is the last
 
 
 @attrs.frozen
@@ -98,7 +121,7 @@ class Leave:
 
     item: str
     step: str
-    cause: str  #: irreversible, blocked_by
+    cause: str  #: irreversible, blocked_by, crash_loop
     why: str
 
 
@@ -118,13 +141,6 @@ class Pause:
 
 
 @attrs.frozen
-class Reopen:
-    """Record that a partial rollback or a retry's clearing ended and the run goes on."""
-
-    mode: Literal["forward"]
-
-
-@attrs.frozen
 class Close:
     """Record the run's end."""
 
@@ -138,6 +154,8 @@ Command: TypeAlias = (
     Admit
     | Skip
     | Expand
+    | Rerun
+    | Doubt
     | Finish
     | Schedule
     | Withdraw
@@ -147,6 +165,5 @@ Command: TypeAlias = (
     | Leave
     | Cancel
     | Pause
-    | Reopen
     | Close
 )

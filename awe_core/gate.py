@@ -262,14 +262,14 @@ def _refusal(now: GateSnapshot, key: _Key, purpose: Purpose) -> AweError:
     capability, contract, *pinned = key
     if now.failure is not None:
         return copy.copy(now.failure)
-    offering = [pack for pack in _packs(now) if _contract(pack, capability) is not None]
+    offering = [pack for pack in _packs(now) if _contracts(pack, capability)]
     if pinned:
         offering = [pack for pack in offering if pack.digest == pinned[0]]
     if not offering:
         return AccessError(
             "capability.unknown", capability=capability, details=_near(capability, _ids(now))
         )
-    same = [pack for pack in offering if _contract(pack, capability) == contract]
+    same = [pack for pack in offering if contract in _contracts(pack, capability)]
     strongest = min(same or offering, key=lambda pack: _STRENGTH.index(pack.status))
     if not same:
         return PackError(
@@ -277,7 +277,10 @@ def _refusal(now: GateSnapshot, key: _Key, purpose: Purpose) -> AweError:
             distribution=strongest.name,
             version=strongest.record.version,
             capability=capability,
-            details=[f"approved sha256 {_contract(strongest, capability)}, asked for {contract}"],
+            details=[
+                f"approved sha256 {' and '.join(_contracts(strongest, capability))}",
+                f"asked for {contract}",
+            ],
         )
     if strongest.digest in now.set_aside:
         return copy.copy(now.set_aside[strongest.digest])
@@ -320,7 +323,7 @@ def _facade_refusal(now: GateSnapshot, name: str) -> AweError:
     return AccessError(
         "facade.not_active",
         facade=name,
-        status=known.status.value,
+        why=f"it is {known.status.value}",
         details=[
             f"{reach.id}: {_refusal(now, (reach.id, reach.contract), 'new').summary}"
             for reach in known.record.reaches
@@ -347,9 +350,8 @@ def _ids(now: GateSnapshot) -> set[str]:
     return {key[0] for key in now.allowed["new"]}
 
 
-def _contract(pack: PackVerdict, capability: str) -> str | None:
-    found = (entry.contract for entry in pack.record.capabilities if entry.id == capability)
-    return next(found, None)
+def _contracts(pack: PackVerdict, capability: str) -> list[str]:
+    return [entry.contract for entry in pack.record.capabilities if entry.id == capability]
 
 
 def _near(name: str, known: Iterable[str]) -> list[str]:

@@ -110,7 +110,8 @@ def _causes(code: str) -> Iterator[str]:
     raised = {kind for kind, told in _tellers() if told == code and kind.endswith("Error")}
     chapters = {where for where, told in _tellers() if told == code and not where.endswith("Error")}
     for kind in sorted(raised):
-        yield f"{(inspect.getdoc(getattr(errors, kind)) or '').splitlines()[0]}  (`{kind}`)"
+        meaning = (inspect.getdoc(getattr(errors, kind)) or kind).splitlines()[0].rstrip(".")
+        yield f"{meaning} (`{kind}`)."
     if chapters:
         yield f"Told by {', '.join(f'`{chapter}`' for chapter in sorted(chapters))}."
 

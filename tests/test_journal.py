@@ -876,6 +876,9 @@ class Required:
     def committed(self, size: int) -> None:
         self.seen.append(size)
 
+    def riders(self):
+        return (), ()
+
     def is_required(self) -> bool:
         return True
 

@@ -16,27 +16,10 @@ import attrs
 from awe_core.contract.formats import WORKSPACE_PATH, normalised_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from awe_core.contract.graph import Graph, Place
-    from awe_core.values import Json
-
-
-class _Absent:
-    """No default."""
-
-
-ABSENT = _Absent()
-
-
-def default_of(place: Place) -> Json | _Absent:
-    """Give the default that *place*, or what it refers to, states first; `ABSENT` if none does."""
-    open_ = [place]
-    for here in open_:  # grows while it is read: in the order of the text, nearest first
-        if isinstance(here.schema, dict) and "default" in here.schema:
-            return here.schema["default"]
-        open_.extend(other for other in here.strict if other not in open_)
-    return ABSENT
+    from awe_core.values import Json, JsonObject
 
 
 @attrs.frozen
@@ -45,21 +28,18 @@ class Filling:
 
     root: Place
     touched: frozenset[Place]
+    defaults: Mapping[Place, tuple[tuple[str, Json], ...]]  #: what members to add where
     #: how many defaults may still be filled in; bounded only while a schema is compiled
     left: Iterator[int] = attrs.field(factory=lambda: itertools.repeat(0), repr=False)
 
     @classmethod
     def of(cls, graph: Graph, root: Place) -> Filling:
         """Prepare *graph* for many values."""
-        return cls(
-            root=root,
-            touched=graph.reaching(
-                lambda place: (
-                    place.says("format") == WORKSPACE_PATH
-                    or any(default_of(below) is not ABSENT for below in place.properties.values())
-                )
-            ),
+        defaults = {place: tuple(_defaults(place)) for place in graph.places.values()}
+        touched = graph.reaching(
+            lambda place: bool(defaults[place]) or place.says("format") == WORKSPACE_PATH
         )
+        return cls(root=root, touched=touched, defaults=defaults)
 
     def bounded(self, count: int) -> Filling:
         """Give the same for a trial: *count* defaults, then RecursionError."""
@@ -89,20 +69,22 @@ class Filling:
                 value = self.at(other, value, defaults=False)
         return value
 
-    def _members(self, place: Place, value: Json, *, defaults: bool) -> Json:
+    def _members(self, place: Place, value: JsonObject, *, defaults: bool) -> JsonObject:
         filled = value
-        for key, below in place.properties.items() if defaults else ():
-            if key not in filled and (default := default_of(below)) is not ABSENT:
+        for key, default in self.defaults[place] if defaults else ():
+            if key not in filled:
                 if next(self.left, None) is None:
                     raise RecursionError
-                filled = {**filled, key: copy.deepcopy(default)}
-        for key, item in filled.items():
+                filled = dict(value) if filled is value else filled
+                filled[key] = copy.deepcopy(default)
+        for key, item in tuple(filled.items()):
             changed = item
             for below in place.of_member(key):
                 if below in self.touched:
                     changed = self.at(below, changed, defaults=defaults)
             if changed is not item:
-                filled = {**filled, key: changed}
+                filled = dict(value) if filled is value else filled
+                filled[key] = changed
         return filled
 
     def _items(self, place: Place, value: list[Json], *, defaults: bool) -> list[Json]:
@@ -113,7 +95,23 @@ class Filling:
                 if below in self.touched:
                     changed = self.at(below, changed, defaults=defaults)
             if changed is not item:
-                if filled is value:
-                    filled = list(value)
+                filled = list(value) if filled is value else filled
                 filled[index] = changed
         return filled
+
+
+def _defaults(place: Place) -> Iterator[tuple[str, Json]]:
+    """The members of *place* that have a default, their own or one of what they refer to."""
+    for key, below in place.properties.items():
+        for other in (below, *_strict(below)):
+            if isinstance(other.schema, dict) and "default" in other.schema:
+                yield key, other.schema["default"]
+                break
+
+
+def _strict(place: Place) -> Iterator[Place]:
+    """What *place* refers to or contains by ``allOf``, nearest first; those are acyclic."""
+    open_ = list(place.strict)
+    for other in open_:  # grows while it is read
+        yield other
+        open_.extend(below for below in other.strict if below not in open_)

@@ -25,7 +25,8 @@ def normalised_path(path: str) -> str:
     short = path
     while short.startswith("./"):
         short = short[2:]
-    short = short.removesuffix("/")
+    if not short.endswith("//"):
+        short = short.removesuffix("/")
     return short or ("." if path.startswith("./") else path)
 
 

@@ -17,11 +17,12 @@ from referencing import Registry
 from referencing.exceptions import Unresolvable
 from referencing.jsonschema import DRAFT202012
 
-from awe_core.contract.refused import unusable
+from awe_core.contract.refused import pointer_of, unusable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    from awe_core.errors import ContractError
     from awe_core.values import Json, JsonObject
 
 #: referencing's resolver: a base URI and the documents in hand.
@@ -77,8 +78,10 @@ def _inside(schema: JsonObject, resolver: Resolver) -> Resolver:
 
 
 #: The published metaschemas and nothing else; without a way to fetch more.
-PUBLISHED: Registry[Json] = Registry().with_resources(
-    (uri, REGISTRY[uri]) for uri in REGISTRY if "/2020-12/" in uri
+PUBLISHED: Registry[Json] = (
+    Registry()
+    .with_resources((uri, REGISTRY[uri]) for uri in REGISTRY if "/2020-12/" in uri)
+    .crawl()
 )
 
 #: Their subschemas: a schema may refer to them.
@@ -153,7 +156,7 @@ class Graph:
     """All places of one schema that a value can reach."""
 
     where: str
-    known: frozenset[int]  #: `id` of every subschema in hand
+    known: Mapping[int, Located]  #: every subschema in hand, by its `id`
     dynamic: dict[str, list[Located]]  #: subschemas by ``$dynamicAnchor``
     places: dict[int, Place] = attrs.field(factory=dict)
 
@@ -165,9 +168,7 @@ class Graph:
         for found in known:
             if "$dynamicAnchor" in found.schema:
                 dynamic.setdefault(found.schema["$dynamicAnchor"], []).append(found)
-        return cls(
-            where=where, known=frozenset(id(found.schema) for found in known), dynamic=dynamic
-        )
+        return cls(where=where, known={id(found.schema): found for found in known}, dynamic=dynamic)
 
     def place(self, schema: JsonObject, resolver: Resolver) -> Place:
         """Give the place of *schema*, and find those it leads to."""
@@ -221,18 +222,23 @@ class Graph:
             inner = _inside(child, place.resolver) if isinstance(child, dict) else place.resolver
             _join(place, steps, self._place(child, inner))
 
+    def pointer(self, place: Place) -> str:
+        """Where *place* stands in its document."""
+        found = self.known.get(id(place.schema))
+        return pointer_of(found.path) if found else ""
+
+    def _stray(self, place: Place, ref: str, why: str) -> ContractError:
+        return unusable(self.where, pointer=self.pointer(place), why=f"$ref {ref[:200]!r} {why}")
+
     def _resolved(self, place: Place, ref: str) -> Place:
         try:
             found = place.resolver.lookup(ref)
         except Unresolvable:
-            raise unusable(
-                self.where, pointer="", why=f"$ref {ref[:200]!r} names nothing that is in hand"
-            ) from None
+            raise self._stray(place, ref, "names nothing that is in hand") from None
         target = found.contents
-        if not isinstance(target, bool) and id(target) not in self.known | _PUBLISHED:
-            raise unusable(
-                self.where, pointer="", why=f"$ref {ref[:200]!r} does not name a subschema"
-            )
+        is_known = id(target) in self.known or id(target) in _PUBLISHED
+        if not is_known and not isinstance(target, bool):
+            raise self._stray(place, ref, "does not name a subschema")
         return self._place(target, found.resolver)
 
 

@@ -7,7 +7,7 @@ not; a mark that only counted on valid values would let a broken one print its p
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
 
@@ -45,6 +45,10 @@ def marks_of(place: Place) -> tuple[Mark, ...]:
     )
 
 
+#: A part of the value: its pointer, itself, and the places that apply to it.
+_Part: TypeAlias = "tuple[str, Json, list[Place]]"
+
+
 @attrs.frozen
 class Matcher:
     """Which pointers of a value are marked."""
@@ -60,32 +64,26 @@ class Matcher:
     def find(self, value: Json) -> list[tuple[str, Mark]]:
         """Give each marked pointer with its mark, parents before what is in them."""
         found: dict[tuple[str, Mark], None] = {}
-        open_: list[tuple[tuple[str | int, ...], Json, list[Place]]] = [((), value, [self.root])]
+        open_: list[_Part] = [("", value, self._closure([self.root]))]
         while open_:
-            path, here, places = open_.pop()
-            same = self._closure(places)
-            pointer = pointer_of(path) if same else ""
-            for place in same:
+            pointer, here, places = open_.pop()
+            for place in places:
                 found.update(dict.fromkeys((pointer, mark) for mark in marks_of(place)))
-            if same:
-                open_.extend(reversed(list(self._parts(path, here, same, found))))
+            if isinstance(here, dict) and any(map(marks_of, self._closure(_names(places)))):
+                for key in here:
+                    found[pointer + pointer_of((key,)), Mark.KEY] = None
+            open_.extend(reversed([part for part in self._parts(pointer, here, places) if part[2]]))
         return list(found)
 
-    def _parts(
-        self,
-        path: tuple[str | int, ...],
-        here: Json,
-        same: list[Place],
-        found: dict[tuple[str, Mark], None],
-    ) -> Iterator[tuple[tuple[str | int, ...], Json, list[Place]]]:
+    def _parts(self, pointer: str, here: Json, places: list[Place]) -> Iterator[_Part]:
         if isinstance(here, dict):
             for key, item in here.items():
-                if any(marks_of(place) for place in self._closure(_names(same))):
-                    found[pointer_of((*path, key)), Mark.KEY] = None
-                yield (*path, key), item, [p for place in same for p in place.of_member(key)]
+                below = self._closure(p for place in places for p in place.of_member(key))
+                yield pointer + pointer_of((key,)), item, below
         elif isinstance(here, list):
             for index, item in enumerate(here):
-                yield (*path, index), item, [p for place in same for p in place.of_item(index)]
+                below = self._closure(p for place in places for p in place.of_item(index))
+                yield f"{pointer}/{index}", item, below
 
     def _closure(self, places: Iterable[Place]) -> list[Place]:
         """All places that may apply to the same value, of those that can reach a mark."""

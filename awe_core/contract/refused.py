@@ -12,11 +12,14 @@ from awe_core.contract.formats import WORKSPACE_PATH, escape_rule
 from awe_core.errors import AweError, ContractError, EffectRefusedError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from jsonschema.exceptions import ValidationError
 
     from awe_core.values import Json, JsonObject
+
+#: Where the prepared copy of a schema keeps a pattern as its author wrote it.
+AS_WRITTEN = "x-awe-as-written"
 
 Side: TypeAlias = Literal["input", "output"]
 
@@ -40,15 +43,18 @@ def too_large(where: str, *, side: Side) -> ContractError:
     )
 
 
-def broken(errors: list[ValidationError], *, where: str, side: Side) -> AweError:
+def broken(
+    errors: list[ValidationError], *, where: str, side: Side, marked: frozenset[str]
+) -> AweError:
     """Build the error for a value that does not fit, from jsonschema's findings.
 
     A path that leads out of the workspace is an effect that was refused, not a slip of the pen.
+    It is shown, as the one value that ever is, unless its pointer is among those *marked*.
     """
-    if side == "input" and (escape := _escape(errors)) is not None:
+    if side == "input" and (escape := _escape(errors, marked)) is not None:
         return escape
     first = best_match(errors)
-    lines = [_line(error) for error in (first, *(error for error in errors if error is not first))]
+    lines = list(dict.fromkeys(map(_line, (first, *errors))))
     return ContractError(
         f"contract.{side}",
         side=side,
@@ -85,17 +91,23 @@ _TYPES: tuple[tuple[type, str], ...] = (
 )
 
 
-def _escape(errors: Iterable[ValidationError]) -> EffectRefusedError | None:
+def _escape(errors: Iterable[ValidationError], marked: frozenset[str]) -> EffectRefusedError | None:
     for error in errors:
         if error.validator == "format" and error.validator_value == WORKSPACE_PATH:
             path: str = _instance(error)
             rule = escape_rule(path)
             if rule is not None:
-                shown = ascii(path[:200])[1:-1]
+                is_shown = marked.isdisjoint(_above(error.absolute_path))
+                shown = ascii(path[:200])[1:-1] if is_shown else "a path that is not shown"
                 return EffectRefusedError("workspace.escape", path=shown, rule=rule)
-        if (inner := _escape(error.context or ())) is not None:
+        if (inner := _escape(error.context or (), marked)) is not None:
             return inner
     return None
+
+
+def _above(steps: Iterable[str | int]) -> Iterator[str]:
+    path = tuple(steps)
+    return (pointer_of(path[:length]) for length in range(len(path) + 1))
 
 
 def _instance(error: ValidationError) -> Json:
@@ -108,7 +120,7 @@ def _schema(error: ValidationError) -> JsonObject:
 
 def _line(error: ValidationError) -> str:
     place = _pointer(error) or "the top"
-    return f"{place}: {_expected(error)}, found {type_name(error.instance)}"
+    return f"{place}: {_expected(error)}"
 
 
 def _expected(error: ValidationError) -> str:
@@ -116,16 +128,17 @@ def _expected(error: ValidationError) -> str:
         case "required":
             wanted = _schema(error)["required"]
             missing = [name for name in wanted if name not in _instance(error)]
-            return f"expected {', '.join(missing)} beside the members given"
+            return f"expected {', '.join(missing)} beside what is there"
         case "additionalProperties" | "unevaluatedProperties" if error.validator_value is False:
             known = ", ".join(sorted(_schema(error).get("properties", ())))
             return f"expected no members but {known or 'none'}"
         case None:
-            return "expected nothing here"
+            return f"expected nothing, found {type_name(error.instance)}"
         case keyword:
-            value = json.dumps(error.validator_value, ensure_ascii=False)
+            wanted = _schema(error).get(AS_WRITTEN) if keyword == "pattern" else None
+            value = json.dumps(wanted or error.validator_value, ensure_ascii=False)
             short = value if len(value) <= _WIDTH else value[: _WIDTH - 1] + "…"
-            return f"expected {keyword} {short}"
+            return f"expected {keyword} {short}, found {type_name(error.instance)}"
 
 
 _WIDTH = 120

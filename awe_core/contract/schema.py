@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from functools import cache
 from itertools import islice
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -17,13 +19,13 @@ from awe_core.contract.filling import Filling
 from awe_core.contract.formats import FORMATS
 from awe_core.contract.graph import PUBLISHED, Graph, Located, Place, located, too_intricate
 from awe_core.contract.marks import Mark, Matcher
-from awe_core.contract.patterns import PatternError, python_pattern
-from awe_core.contract.refused import Side, broken, pointer_of, too_large, unusable
+from awe_core.contract.patterns import python_pattern
+from awe_core.contract.refused import AS_WRITTEN, Side, broken, pointer_of, too_large, unusable
 from awe_core.contract.verdict import Check, compile_check
 from awe_core.errors import CanonicalError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping
 
     from referencing import Registry
 
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 MAX_BYTES = 256 * 1024  #: of one schema
 MAX_DEPTH = 100  #: of one schema
 MAX_DEFAULTS = 20_000  #: filled in while all defaults of a schema are tried
+_NOTHING: Mapping[str, JsonObject] = MappingProxyType({})
 _FINDINGS = 50  #: errors looked at; more change no verdict
 
 
@@ -47,15 +50,19 @@ class Schema:
     _validator: Any = attrs.field(repr=False, eq=False)
 
     @classmethod
-    def compile(cls, schema: Json, *, where: str, resources: Sequence[JsonObject] = ()) -> Schema:
+    def compile(
+        cls, schema: Json, *, where: str, resources: Mapping[str, JsonObject] = _NOTHING
+    ) -> Schema:
         """Compile *schema*.
 
         :param where: names the schema in messages
-        :param resources: further schemas that ``$ref`` may name by their ``$id``
+        :param resources: further schemas that ``$ref`` may name, by their URIs
         :raises ContractError: ``contract.schema``, with the place in the schema
         """
         source = _copied(schema, where=where)
-        documents = [_copied(document, where=where) for document in (source, *resources)]
+        documents = {source.get("$id", ""): copy.deepcopy(source)}
+        for uri, resource in resources.items():
+            documents.setdefault(uri, _copied(resource, where=where))
         registry, known = _in_hand(documents)
         for found in known:
             _prepare(found, where=where)
@@ -63,7 +70,9 @@ class Schema:
         root = graph.place(known[0].schema, known[0].resolver)
         if (why := too_intricate(graph.places.values())) is not None:
             raise unusable(where, pointer="", why=why)
-        validator = Draft202012Validator(documents[0], registry=registry, format_checker=_FORMATS)
+        validator = Draft202012Validator(
+            known[0].schema, registry=registry, format_checker=_FORMATS
+        )
         filling = Filling.of(graph, root)
         _try_defaults(graph, filling, validator, where=where)
         return cls(
@@ -92,7 +101,8 @@ class Schema:
             raise too_large(self.where, side=side) from None
         if not findings:
             return filled
-        raise broken(findings, where=self.where, side=side)
+        marked = frozenset(pointer for pointer, _ in self.marks(filled))
+        raise broken(findings, where=self.where, side=side, marked=marked)
 
     @property
     def has_marks(self) -> bool:
@@ -120,14 +130,15 @@ _DIALECT_URI = "https://json-schema.org/draft/2020-12/schema"
 
 
 def _in_hand(
-    documents: Sequence[JsonObject],
+    documents: Mapping[str, JsonObject],
 ) -> tuple[Registry[Json], tuple[Located, ...]]:
     """Give a registry of *documents* and every subschema in them, those of the first one first."""
     registry = PUBLISHED.with_resources(
-        (document.get("$id", ""), DRAFT202012.create_resource(document)) for document in documents
+        (uri, DRAFT202012.create_resource(each)) for uri, each in documents.items()
     ).crawl()
-    resolver = registry.resolver()
-    return registry, tuple(found for each in documents for found in located(each, resolver))
+    return registry, tuple(
+        found for uri, each in documents.items() for found in located(each, registry.resolver(uri))
+    )
 
 
 @cache
@@ -136,14 +147,14 @@ def _is_plainly_valid() -> Check:
 
     Seen from the metaschema its ``$dynamicRef: "#meta"`` can only mean the metaschema.
     """
-    documents: list[JsonObject] = [
-        json.loads(
+    documents: dict[str, JsonObject] = {
+        uri: json.loads(
             json.dumps(PUBLISHED.contents(uri)).replace(
                 '"$dynamicRef": "#meta"', f'"$ref": "{_DIALECT_URI}"'
             )
         )
         for uri in sorted(PUBLISHED, key=lambda uri: uri != _DIALECT_URI)
-    ]
+    }
     _, known = _in_hand(documents)
     return compile_check(
         Graph.of(known, where="the metaschema").place(known[0].schema, known[0].resolver)
@@ -167,15 +178,14 @@ def _copied(schema: Json, *, where: str) -> JsonObject:
     if canonical.nesting(data) > MAX_DEPTH:
         raise unusable(where, pointer="", why=f"it nests deeper than {MAX_DEPTH}")
     copied: JsonObject = json.loads(data)
-    if _is_plainly_valid()(copied):
-        return copied
-    flaw = best_match(islice(_META.iter_errors(copied), _FINDINGS))
+    try:
+        flaw = None if _is_plainly_valid()(copied) else best_match(_META.iter_errors(copied))
+    except RecursionError:
+        raise unusable(where, pointer="", why="it nests too deeply to be checked") from None
     if flaw is not None:
-        raise unusable(
-            where,
-            pointer=pointer_of(flaw.absolute_path),
-            why=f"the metaschema expects {flaw.validator} {json.dumps(flaw.validator_value)}"[:200],
-        )
+        wanted = f"{flaw.validator} {json.dumps(flaw.validator_value)}"[:160]
+        pointer = pointer_of(flaw.absolute_path)
+        raise unusable(where, pointer=pointer, why=f"the metaschema expects {wanted}")
     return copied
 
 
@@ -187,15 +197,13 @@ def _prepare(found: Located, *, where: str) -> None:
     if (name := schema.get("format", "password")) not in FORMATS:
         known = ", ".join(sorted(FORMATS))
         raise unusable(where, pointer=pointer, why=f"there is no format {name!r}; known: {known}")
-    try:
-        if "pattern" in schema:
-            schema["pattern"] = python_pattern(schema["pattern"])
-        if "patternProperties" in schema:
-            schema["patternProperties"] = {
-                python_pattern(key): below for key, below in schema["patternProperties"].items()
-            }
-    except PatternError as error:
-        raise unusable(where, pointer=pointer, why=f"of its pattern: {error}") from None
+    if "pattern" in schema:
+        schema[AS_WRITTEN] = schema["pattern"]
+        schema["pattern"] = python_pattern(schema["pattern"])
+    if "patternProperties" in schema:
+        schema["patternProperties"] = {
+            python_pattern(key): below for key, below in schema["patternProperties"].items()
+        }
 
 
 def _try_defaults(
@@ -208,12 +216,11 @@ def _try_defaults(
             filled = trial.at(place, default)
             fits = validator.evolve(schema=place.schema, _resolver=place.resolver).is_valid(filled)
         except RecursionError:
-            raise unusable(where, pointer="", why="its defaults go on without end") from None
+            why = "its defaults go on without end"
+            raise unusable(where, pointer=graph.pointer(place), why=why) from None
         if not fits:
-            shown = json.dumps(default)[:80]
-            raise unusable(
-                where, pointer="", why=f"the default {shown} does not fit its own schema"
-            )
+            why = f"the default {json.dumps(default)[:80]} does not fit its own schema"
+            raise unusable(where, pointer=graph.pointer(place), why=why)
 
 
 def _defaults(graph: Graph) -> Iterator[tuple[Place, Json]]:

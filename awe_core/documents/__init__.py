@@ -10,7 +10,7 @@ value as parsed, so comments, order, quoting and line ends change nothing, and e
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, TypeAlias
 
 from awe_core import canonical
 from awe_core.capability import CapabilitySpec
@@ -41,7 +41,7 @@ from awe_core.documents.reading import (
     Position,
     parse,
 )
-from awe_core.documents.shape import check, kind_of, nearest
+from awe_core.documents.shape import check, kind_of, nearest, value_misfit
 from awe_core.documents.workflows import workflow
 from awe_core.errors import CanonicalError
 from awe_core.pack import FacadeSpec, PackSpec
@@ -88,6 +88,7 @@ __all__ = [
     "read",
     "schema",
     "size_bytes",
+    "value_misfit",
     "written_bytes",
     "written_us",
 ]
@@ -102,7 +103,6 @@ Document: TypeAlias = (
     | ProposalSpec
     | AllowList
 )
-_T = TypeVar("_T")
 
 #: Kinds that enter signed documents whole: integers only, ASCII keys.
 _SIGNED_WHOLE = frozenset({"facade", "people", "proposal", "pack"})

@@ -6,7 +6,7 @@ checked table: `config` adds flags, environment and defaults and makes it typed.
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 from typing import TYPE_CHECKING
 
 import attrs
@@ -183,7 +183,7 @@ def _entry(found: JsonObject) -> AllowListEntry:
 
 
 def _instant_us(text: str) -> int:
-    return int(datetime.datetime.fromisoformat(text).timestamp()) * 1_000_000
+    return int(dt.datetime.fromisoformat(text).timestamp()) * 1_000_000
 
 
 def _once(parsed: Parsed) -> Callable[[str, Iterable[tuple[Pointer, Hashable]]], None]:

@@ -73,7 +73,7 @@ class Parsed:
         *,
         at_key: bool = False,
         details: tuple[str, ...] = (),
-        **more: object,
+        **more: Json,
     ) -> DocumentError:
         """Build the error *code* for the place *pointer*."""
         at = (self.key_position_of if at_key else self.position_of)(pointer)
@@ -130,7 +130,7 @@ class _Reader:
     keys: dict[Pointer, Position] = attrs.Factory(dict)
     documents: int = 0
 
-    def refuse(self, code: str, at: Position, **more: object) -> NoReturn:
+    def refuse(self, code: str, at: Position, **more: Json) -> NoReturn:
         raise DocumentError(code, **_place(self.file, at), **more) from None
 
     def decode(self, data: bytes, *, max_bytes: int) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-import datetime
+import datetime as dt
 import ipaddress
 import json
 import re
@@ -72,6 +72,21 @@ def check_schema(parsed: Parsed, at: Pointer, found: JsonObject) -> None:
         raise parsed.error("document.schema", (*at, *pointer), at_key=True, of=_name(at), why=why)
 
 
+def value_misfit(kind: str, at: tuple[str, ...], value: Json) -> str | None:
+    """Say how *value* does not fit the place *at* of a document of *kind*; None: it fits.
+
+    :raises KeyError: the schema has no such place
+    """
+    part = whole = schema(kind)
+    for step in at:
+        part = next(one for one in (part, *part.get("oneOf", ())) if "properties" in one)
+        part = part["properties"][step]
+    placed = {**part, "$defs": whole["$defs"]}
+    validator = Draft202012Validator(placed, format_checker=FORMATS)
+    error = next(validator.iter_errors(value), None)
+    return None if error is None else misfit(_innermost(error))
+
+
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """Give the known word that *word* was probably meant to be."""
     close = get_close_matches(word[:100], [str(k) for k in known], n=1, cutoff=0.6)
@@ -116,14 +131,33 @@ def _innermost(error: ValidationError) -> ValidationError:
         for inner in error.context:
             branches.setdefault(int(inner.schema_path[0]), []).append(inner)
         meant = [b for b in branches.values() if not any(_is_other(inner) for inner in b)]
+        meant = meant or _most_alike(error, branches)
         if not meant:
             return error
-        error = max((min(b, key=_depth) for b in meant), key=_depth)
+        error = max((min(b, key=_depth_and_kind) for b in meant), key=_depth_and_kind)
     return error
 
 
-def _depth(error: ValidationError) -> int:
-    return len(error.path)
+def _most_alike(
+    error: ValidationError, branches: dict[int, list[ValidationError]]
+) -> list[list[ValidationError]]:
+    """Of the alternatives that are mappings, give the one whose keys the found ones resemble."""
+    if not isinstance(error.instance, dict):
+        return []
+    alike = {
+        index: sum(
+            nearest(key, _rule(error)[index].get("properties", ())) is not None
+            for key in error.instance
+        )
+        for index, branch in branches.items()
+        if any(_is_about_key(inner) for inner in branch)
+    }
+    best = max(alike, key=lambda index: alike[index], default=None)
+    return [[e for e in branches[best] if _is_about_key(e)]] if best is not None else []
+
+
+def _depth_and_kind(error: ValidationError) -> tuple[int, bool]:
+    return len(error.path), not _is_about_key(error)
 
 
 def _is_other(error: ValidationError) -> bool:
@@ -144,15 +178,17 @@ def _told(error: ValidationError, parsed: Parsed) -> DocumentError:
     if _is_about_key(error):
         return _told_of_key(error, parsed, at)
     if error.validator == "required":
-        missing = next(key for key in error.validator_value if key not in error.instance)
+        missing = next(key for key in _rule(error) if key not in _instance(error))
         return parsed.error("document.missing_key", at, key=missing, of=_name(at))
     wanted = _expected(error)
     found = _found(error.instance)
-    if isinstance(error.instance, (bool, int, float)) and "string" in _types(error.schema):
+    if isinstance(error.instance, (bool, int, float)) and "string" in _types(_part(error)):
         found += " (put it in quotes to make it text)"
-    return parsed.error(
-        "document.value", at, of=_name(at), details=(f"expected {wanted}", f"found {found}")
-    )
+    words = map(str, _part(error).get("enum", ()))
+    close = nearest(error.instance, words) if isinstance(error.instance, str) else None
+    details = (f"expected {wanted}", f"found {found}")
+    fix = f"write {close}" if close else "write what is expected"
+    return parsed.error("document.value", at, of=_name(at), fix=fix, details=details)
 
 
 def _told_of_key(error: ValidationError, parsed: Parsed, at: Pointer) -> DocumentError:
@@ -162,9 +198,9 @@ def _told_of_key(error: ValidationError, parsed: Parsed, at: Pointer) -> Documen
         key = str(error.instance)
         details = (f"expected {_expected(error)}",)
     else:
-        known = sorted(error.schema.get("properties", ()))
-        patterns = error.schema.get("patternProperties", ())
-        unknown = (k for k in error.instance if k not in known)
+        known = sorted(_part(error).get("properties", ()))
+        patterns = _part(error).get("patternProperties", ())
+        unknown = (k for k in _instance(error) if k not in known)
         key = next(k for k in unknown if not any(re.search(p, k) for p in patterns))
         details = (f"known keys: {', '.join(known)}",) if known else ()
     close = nearest(key, known)
@@ -186,38 +222,52 @@ def misfit(error: SchemaError | ValidationError) -> str:
 
 
 def _expected(error: SchemaError | ValidationError) -> str:
-    part = error.schema if isinstance(error.schema, dict) else {}
+    part, rule = _part(error), _rule(error)
     match error.validator:
         case "minItems" | "minProperties":
-            return f"at least {error.validator_value} of {part.get('title', 'it')}"
+            return f"at least {rule} of {part.get('title', 'it')}"
         case "maxProperties":
             return f"exactly one key in {part.get('title', 'it')}"
         case "uniqueItems":
             return "each entry once"
-        case "not" | "const":
-            return json.dumps(error.validator_value)[:80]
-        case "oneOf" | "anyOf" if any(
-            "title" in one or "$ref" in one or "required" in one for one in error.validator_value
-        ):
-            return " or ".join(_alternative(one, error) for one in error.validator_value)
-    words = f": {', '.join(map(str, part['enum']))}" if "enum" in part else ""
+        case "const":
+            return _cut(json.dumps(rule))
+        case "oneOf" | "anyOf":
+            return " or ".join(_alternative(one) for one in rule)
+    return _described(part) or f"what {error.validator} asks for"
+
+
+def _described(part: JsonObject) -> str:
+    """Put a part of a schema in words: its title, its words, or its types."""
+    words = ", ".join(map(str, part.get("enum", ())))
     if title := part.get("title"):
-        return f"{title}{words}"
-    return words[2:] or " or ".join(_types(part)) or f"what {error.validator} asks for"
+        return f"{title}: {words}" if words else str(title)
+    return words or " or ".join(_types(part))
 
 
-def _alternative(part: JsonObject, error: SchemaError | ValidationError) -> str:
+def _alternative(part: JsonObject) -> str:
     if "$ref" in part:
         return str(part["$ref"]).rsplit("/", 1)[-1].replace("_", " ")
-    if "enum" in part:
-        return ", ".join(map(str, part["enum"]))
-    if error.validator == "oneOf" and set(part) == {"required"}:
+    if set(part) == {"required"}:
         return " and ".join(part["required"])
-    return str(part.get("title") or part.get("type"))
+    return _described(part)
 
 
-def _types(part: Json) -> list[str]:
-    found = part.get("type", []) if isinstance(part, dict) else []
+def _part(error: SchemaError | ValidationError) -> JsonObject:
+    found: Json = error.schema
+    return found if isinstance(found, dict) else {}
+
+
+def _instance(error: ValidationError) -> Json:
+    return error.instance
+
+
+def _rule(error: SchemaError | ValidationError) -> Json:
+    return error.validator_value
+
+
+def _types(part: JsonObject) -> list[str]:
+    found = part.get("type", [])
     return [found] if isinstance(found, str) else list(found)
 
 
@@ -277,7 +327,7 @@ def _is_base64(value: object) -> bool:
 
 @FORMATS.checks("awe-time", raises=ValueError)
 def _is_time(value: object) -> bool:
-    return not isinstance(value, str) or bool(datetime.datetime.fromisoformat(value))
+    return not isinstance(value, str) or bool(dt.datetime.fromisoformat(value))
 
 
 @FORMATS.checks("awe-network", raises=ValueError)

@@ -152,8 +152,8 @@ class StepBroker(FileEffects, Observed):
 
     async def change(
         self, kind: str, target: str, *, claims: tuple[str, ...], stage: Callable[[], Staged]
-    ) -> JsonObject:
-        """Perform one effect that changes the world; returns what it left behind."""
+    ) -> Staged:
+        """Perform one effect that changes the world; returns what was done."""
         async with self._changing:
             for resource in claims:
                 await self.port.claim(self.step.path, resource)
@@ -161,12 +161,13 @@ class StepBroker(FileEffects, Observed):
             effect, key = self.next_effect()
             staged = self._staged(kind, target, stage)
             repeated = self._repeated(effect, key, staged)
-            if repeated is not None:
-                return repeated
+            if repeated:
+                return staged
             if self.is_synced:
                 await self.port.in_pool(staged.sync_stage)
             await self._intend(kind, target, effect, key, claims, staged)
-            return await self._act(effect, staged)
+            await self._act(effect, staged)
+            return staged
 
     def _staged(self, kind: str, target: str, stage: Callable[[], Staged]) -> Staged:
         try:
@@ -174,11 +175,11 @@ class StepBroker(FileEffects, Observed):
         except EffectRefusedError as error:
             raise self.refuse(kind, target, error) from None
 
-    def _repeated(self, effect: str, key: str, staged: Staged) -> JsonObject | None:
+    def _repeated(self, effect: str, key: str, staged: Staged) -> bool:
         """Answer an effect that an earlier attempt already performed (same key, same request)."""
         prior = self.port.prior(key)
         if prior is None or prior.is_taken_back or prior.applied is None:
-            return None
+            return False
         if prior.intended.request != _request_digest(staged):
             staged.discard()
             raise EffectRefusedError(
@@ -197,11 +198,12 @@ class StepBroker(FileEffects, Observed):
                 repeated=True,
             )
         )
-        return staged.post
+        return True
 
     async def _intend(  # noqa: PLR0913 - one record's fields
         self, kind: str, target: str, effect: str, key: str, claims: tuple[str, ...], staged: Staged
     ) -> None:
+        record = _undo_record(self.undo, staged)
         self.port.record(
             EffectIntended(
                 step=self.step.path,
@@ -214,7 +216,8 @@ class StepBroker(FileEffects, Observed):
                 key=key,
                 claims=claims,
                 pre=_digest_of(staged.pre),
-                record=_undo_record(self.undo, staged),
+                undo=_undo_field(record),
+                record=record,
             )
         )
         try:
@@ -231,9 +234,9 @@ class StepBroker(FileEffects, Observed):
             staged.discard()
             raise EffectRefusedError("effect.late", kind=kind, target=target, why=self._closed)
 
-    async def _act(self, effect: str, staged: Staged) -> JsonObject:
+    async def _act(self, effect: str, staged: Staged) -> None:
         """Act, flush, record.  Whoever interrupts waits until the record is made."""
-        started = self.port.now_us()
+        started, intended = self.port.now_us(), staged.undo
         try:
             post = staged.act()
         except AweError as error:
@@ -250,11 +253,11 @@ class StepBroker(FileEffects, Observed):
                 effect=effect,
                 post=_digest_of(post),
                 dur_us=max(0, self.port.now_us() - started),
+                record=_completed(self.undo, intended, staged.undo),
             )
         )
         if interrupted is not None:
             raise interrupted
-        return post
 
     def _not_applied(self, effect: str, code: str, message: str) -> None:
         self.port.record(
@@ -288,6 +291,21 @@ def _undo_record(undo: Undo, staged: Staged) -> UndoRecord | Irreversible | None
             return None
         case _:
             return staged.undo
+
+
+def _undo_field(record: UndoRecord | Irreversible | None) -> JsonObject:
+    match record:
+        case UndoRecord(strategy=strategy):
+            return {"strategy": strategy}
+        case Irreversible(none=why):
+            return {"none": why}
+        case None:
+            return {}
+
+
+def _completed(undo: Undo, intended: UndoRecord, now: UndoRecord) -> UndoRecord | None:
+    """The undo record again, where the act added what only it could know."""
+    return now if now != intended and not isinstance(undo, (UndoNone, UndoNotNeeded)) else None
 
 
 def _request_digest(staged: Staged) -> str:

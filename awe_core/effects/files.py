@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from awe_core import canonical
 from awe_core.context import FileEntry, FileResult
 from awe_core.errors import AweError, EffectRefusedError
+from awe_core.workspace.paths import parse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from awe_core.effects.grants import Grant, Narrowed
     from awe_core.effects.port import Port
-    from awe_core.values import JsonObject
     from awe_core.workspace import Entry, Staged, Workspace
+
+
+_T = TypeVar("_T")
 
 
 class _Broker(Protocol):
@@ -29,7 +32,7 @@ class _Broker(Protocol):
     def observed(self, kind: str, target: str, post: str | None) -> None: ...
     async def change(
         self, kind: str, target: str, *, claims: tuple[str, ...], stage: Callable[[], Staged]
-    ) -> JsonObject: ...
+    ) -> Staged: ...
 
 
 class FileEffects:
@@ -38,29 +41,34 @@ class FileEffects:
     async def read(self: _Broker, path: str) -> bytes:
         """Give the bytes of a file within the declared limit."""
         granted = _granted(self, "fs.read", path)
-        data = self.workspace.read(path, max_bytes=int(granted.fields["max_bytes"]))
+        most = int(granted.fields["max_bytes"])
+        data = _asked(self, "fs.read", path, lambda: self.workspace.read(path, max_bytes=most))
         self.observed("fs.read", path, canonical.digest(data))
         return data
 
     async def list(self: _Broker, path: str) -> tuple[FileEntry, ...]:
         """Give the entries of a directory."""
         granted = _granted(self, "fs.list", path)
-        found = self.workspace.list(path, max_entries=int(granted.fields["max_entries"]))
+        most = int(granted.fields["max_entries"])
+        found = _asked(
+            self, "fs.list", path, lambda: self.workspace.list(path, max_entries=most)
+        )
         self.observed("fs.list", path, None)
         return tuple(_entry(one) for one in found)
 
     async def stat(self: _Broker, path: str) -> FileEntry | None:
         """Describe one name."""
         _granted(self, "fs.list", path)
-        found = self.workspace.stat(path)
+        found = _asked(self, "fs.list", path, lambda: self.workspace.stat(path))
         self.observed("fs.list", path, None)
         return None if found is None else _entry(found)
 
     async def glob(self: _Broker, pattern: str) -> tuple[FileEntry, ...]:
         """Give what matches *pattern*; a directory above it must be granted."""
-        granted = _granted(self, "fs.list", pattern)
+        self.check("fs.list", pattern)
+        granted = _asked(self, "fs.list", pattern, lambda: self.grant.find("fs.list", pattern))
         limits = {k: int(granted.fields[k]) for k in ("max_entries", "depth")}
-        found = self.workspace.glob(pattern, **limits)
+        found = _asked(self, "fs.list", pattern, lambda: self.workspace.glob(pattern, **limits))
         self.observed("fs.list", pattern, None)
         return tuple(_entry(one) for one in found)
 
@@ -74,13 +82,13 @@ class FileEffects:
         if parents:
             await _make_parents(self, path)
         run = self.port.run_id
-        post = await self.change(
+        done = await self.change(
             "fs.write",
             path,
-            claims=(path,),
+            claims=(f"fs/{path}",),
             stage=lambda: self.workspace.stage_write(path, data, mode=mode, run=run, expect=expect),
         )
-        return _result(path, post, created=bool(post.get("created")))
+        return _result(path, done)
 
     async def append(self: _Broker, path: str, data: bytes) -> FileResult:
         """Add to the end of a file."""
@@ -88,13 +96,13 @@ class FileEffects:
         _check_mode(self, granted, path, "append")
         _check_size(self, granted, path, len(data))
         run = self.port.run_id
-        post = await self.change(
+        done = await self.change(
             "fs.write",
             path,
-            claims=(path,),
+            claims=(f"fs/{path}",),
             stage=lambda: self.workspace.stage_append(path, data, run=run),
         )
-        return _result(path, post, created=False)
+        return _result(path, done)
 
     async def mkdir(self: _Broker, path: str, *, parents: bool) -> None:
         """Make a directory; one effect for each directory made."""
@@ -113,7 +121,7 @@ class FileEffects:
         await self.change(
             "fs.write",
             target,
-            claims=(source, target),
+            claims=(f"fs/{source}", f"fs/{target}"),
             stage=lambda: self.workspace.stage_move(source, target, run=run),
         )
 
@@ -129,7 +137,7 @@ class FileEffects:
         await self.change(
             "fs.delete",
             path,
-            claims=(path,),
+            claims=(f"fs/{path}",),
             stage=lambda: self.workspace.stage_delete(
                 path, recursive=recursive, max_files=most, run=run
             ),
@@ -140,10 +148,18 @@ def _granted(broker: _Broker, kind: str, path: str) -> Narrowed:
     """Check lateness, lexical rules and the grant, in that order, and record a refusal."""
     broker.check(kind, path)
     try:
-        broker.workspace.check_path(path)
+        parse(path, portable_names=broker.workspace.portable_names, root=kind == "fs.list")
         return broker.grant.find(kind, path)
     except AweError as error:
         raise broker.refuse(kind, path, error) from None
+
+
+def _asked(broker: _Broker, kind: str, target: str, work: Callable[[], _T]) -> _T:
+    """Do *work* and record it when it refuses."""
+    try:
+        return work()
+    except EffectRefusedError as error:
+        raise broker.refuse(kind, target, error) from None
 
 
 def _check_mode(broker: _Broker, granted: Narrowed, path: str, mode: str) -> None:
@@ -166,11 +182,8 @@ def _check_size(broker: _Broker, granted: Narrowed, path: str, size: int) -> Non
 
 async def _make_parents(broker: _Broker, path: str) -> None:
     """Make the directories above *path* that do not exist, each as an effect of its own."""
-    parts = path.split("/")[:-1]
-    for end in range(1, len(parts) + 1):
-        above = "/".join(parts[:end])
-        if broker.workspace.stat(above) is None:
-            await _mkdir(broker, above)
+    for above in broker.workspace.missing_parents(path):
+        await _mkdir(broker, above)
 
 
 async def _mkdir(broker: _Broker, path: str) -> None:
@@ -178,7 +191,7 @@ async def _mkdir(broker: _Broker, path: str) -> None:
     await broker.change(
         "fs.write",
         path,
-        claims=(path,),
+        claims=(f"fs/{path}",),
         stage=lambda: broker.workspace.stage_mkdir(path, run=run),
     )
 
@@ -187,5 +200,6 @@ def _entry(found: Entry) -> FileEntry:
     return FileEntry(found.path, found.type, found.size, found.mode, found.mtime_us)
 
 
-def _result(path: str, post: JsonObject, *, created: bool) -> FileResult:
-    return FileResult(path, str(post["sha256"]), int(post["size"]), created)
+def _result(path: str, done: Staged) -> FileResult:
+    post = done.post
+    return FileResult(path, str(post["sha256"]), int(post["size"]), done.kind == "create")

@@ -7,14 +7,16 @@ the journal; nothing is kept that the records do not say.
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import TYPE_CHECKING
 
 import attrs
 
-from awe_core.decider import Claims, Deadlock, Waits, evolve
+from awe_core.commands import Admit, Inspect, Interrupt
+from awe_core.decider import Claims, Deadlock, Granted, Waits, evolve
 from awe_core.effects import Prior
 from awe_core.engine.recording import draft
-from awe_core.errors import EffectError, EngineError
+from awe_core.errors import AweError, EffectError, EngineError, UndoError
 from awe_core.events import (
     EffectApplied,
     EffectIntended,
@@ -23,20 +25,22 @@ from awe_core.events import (
     StepFailed,
     StepSkipped,
     UndoApplied,
+    UndoRecord,
 )
+from awe_core.journal import Upsert
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
+    from awe_core.commands import Command
     from awe_core.decider import Run
     from awe_core.effects import StepBroker
     from awe_core.engine.parts import Parts
     from awe_core.events import Actor, Fact, RunOpened
     from awe_core.invoke import Prepared
-    from awe_core.journal import Upsert
+    from awe_core.journal import Journal
     from awe_core.redaction import Mark
-
-_ENDS = (StepCompleted, StepFailed, StepSkipped)
+    from awe_core.values import Json
 
 
 @attrs.define(eq=False)
@@ -50,50 +54,54 @@ class OpenStep:
 class ActiveRun:
     """A run that this process drives; the broker's `Port`."""
 
-    def __init__(self, parts: Parts, run: Run, opened: RunOpened, actor: Actor) -> None:
+    def __init__(self, parts: Parts, run: Run, actor: Actor, *, opened_us: int) -> None:
         """Take a run that was just opened or replayed."""
         self.parts = parts
         self.run = run
-        self.opened = opened
         self.actor = actor
-        self.rseq = 0
+        self.opened_us = opened_us
         self.open_steps: dict[str, OpenStep] = {}
-        self.judging: set[str] = set()  #: steps whose impure policies are being asked
-        self.undoing: asyncio.Task[None] | None = None
         self.prepared: dict[str, Prepared] = {}
-        self.waiters: list[asyncio.Future[None]] = []
-        self.wake: asyncio.TimerHandle | None = None
-        self.frozen: EngineError | None = None
+        self.judging: set[str] = set()  #: steps whose impure policies are being asked
+        self.inspecting: set[str] = set()  #: effects that a strategy looks at
+        self.failed: AweError | None = None  #: why this process drives the run no more
+        self._waiters: list[asyncio.Future[None]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._wake: asyncio.TimerHandle | None = None
         self._prior: dict[str, Prior] = {}
         self._by_effect: dict[str, str] = {}
         self._claims = Claims()
         self._claimants: dict[str, asyncio.Future[None]] = {}
+        self._interrupted: set[str] = set()
         self._shown = ""
 
     # ---- facts ---------------------------------------------------------------------------------
     @property
     def run_id(self) -> str:
         """The run's id."""
-        return self.run.run_id
+        return self.run.id
+
+    @property
+    def opened(self) -> RunOpened:
+        """The fact that opened it."""
+        return self.run.opened
 
     def record(
         self, fact: Fact, *, marks: Sequence[Mark] = (), upserts: Sequence[Upsert] = ()
     ) -> None:
         """Fold *fact* and queue its record.
 
-        :raises EngineError: ``decider.illegal_event``; the run is frozen, others go on
+        :raises AweError: when this run was given up; ``decider.illegal_event`` gives it up
         """
-        if self.frozen is not None:
-            raise self.frozen
+        if self.failed is not None:
+            raise self.failed
+        rseq = self.run.next_rseq
         try:
             evolve(self.run, fact)
         except EngineError as error:
-            self.frozen = error
+            self.give_up(error)
             raise
-        written = draft(
-            fact, run=self.run_id, rseq=self.rseq, level=self.opened.level, marks=marks
-        )
-        self.rseq += 1
+        written = draft(fact, run=self.run_id, rseq=rseq, level=self.opened.level, marks=marks)
         self.remember(fact)
         self.parts.journal.append([written], upserts)
 
@@ -104,22 +112,131 @@ class ActiveRun:
                 self._prior[key] = Prior(fact, None, is_taken_back=False)
                 self._by_effect[fact.effect] = key
             case EffectApplied() if fact.effect in self._by_effect:
-                key = self._by_effect[fact.effect]
-                self._prior[key] = attrs.evolve(self._prior[key], applied=fact)
+                self._update(fact.effect, applied=fact)
             case UndoApplied() if fact.effect in self._by_effect:
-                key = self._by_effect[fact.effect]
-                self._prior[key] = attrs.evolve(self._prior[key], is_taken_back=True)
+                self._update(fact.effect, is_taken_back=True)
+            case StepCompleted() | StepFailed() | StepSkipped():
+                self._release(fact.step)
             case RunClosed():
                 self._prior.clear()
                 self._by_effect.clear()
-            case _ if isinstance(fact, _ENDS):
-                self._release(fact.step)
+                self.prepared.clear()
             case _:
                 pass
+
+    def _update(self, effect: str, **changes: object) -> None:
+        key = self._by_effect[effect]
+        self._prior[key] = attrs.evolve(self._prior[key], **changes)  # type: ignore[arg-type]
 
     async def barrier(self) -> None:
         """Return when everything recorded so far is durable."""
         await self.parts.journal.barrier()
+
+    def undo_record(self, effect: str) -> UndoRecord:
+        """Give the undo record of an effect, from the log when memory does not hold it.
+
+        :raises UndoError: ``undo.discarded`` when neither does
+        """
+        item = self.run.item(effect)
+        if isinstance(item.record, UndoRecord):
+            return item.record
+        found = loaded(self.parts.journal, self.run_id, item.record_rseq, "undo")
+        found = found or loaded(self.parts.journal, self.run_id, item.record_rseq, "rec")
+        if found is None:
+            raise UndoError("undo.discarded", path=item.target, slot=effect)
+        return UndoRecord(found["strategy"], found["payload"])
+
+    # ---- tasks ---------------------------------------------------------------------------------
+    def spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        """Run *work* beside the loop's turns; what it raises gives the run up."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled():
+            return
+        error = task.exception()
+        if isinstance(error, AweError):
+            self.give_up(error)
+        elif error is not None:
+            why = f"{type(error).__name__}: {error}"
+            self.give_up(EngineError("engine.defect", run=self.run_id, why=why))
+
+    def is_under_way(self, command: Command) -> bool:
+        """Whether something that takes time already answers *command*."""
+        match command:
+            case Admit(step=step):
+                return step in self.judging
+            case Inspect(item=item):
+                return item in self.inspecting
+            case Interrupt(step=step):
+                return step in self._interrupted
+            case _:
+                return False
+
+    def interrupt(self, step: str) -> None:
+        """Revoke a step's context and cancel its handler; its own end follows."""
+        self._interrupted.add(step)
+        found = self.open_steps.get(step)
+        if found is not None:
+            found.broker.close("the run is ending")
+            if found.task is not None:
+                found.task.cancel()
+
+    def wake_at(self, due_us: int | None, turn: Callable[[ActiveRun], None]) -> None:
+        """Have the next turn when the earliest thing is due."""
+        if self._wake is not None:
+            self._wake.cancel()
+            self._wake = None
+        if due_us is not None:
+            delay = max(0, due_us - self.parts.clock_us()) / 1e6
+            self._wake = asyncio.get_running_loop().call_later(delay, turn, self)
+
+    def give_up(self, error: AweError) -> None:
+        """Drive the run no further; the journal has it, a later replay goes on with it."""
+        if self.failed is None:
+            self.failed = error
+        self.stop()
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_exception(error)
+
+    def stop(self) -> None:
+        """Cancel all that runs for this run, without recording an end."""
+        self.wake_at(None, lambda _: None)
+        for step in self.open_steps.values():
+            step.broker.close("the engine is closing")
+        for task in tuple(self._tasks):
+            if task is not asyncio.current_task():
+                task.cancel()
+
+    # ---- who waits -----------------------------------------------------------------------------
+    async def settled(self) -> None:
+        """Return when the run has closed, or waits for somebody.
+
+        :raises AweError: when this process cannot drive it any further
+        """
+        if self.failed is not None:
+            raise self.failed
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        await waiter
+
+    def settle(self) -> None:
+        """Wake whoever waits for the run's end or for its next pause."""
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing goes on until somebody acts."""
+        return self.run.closed is not None or self.run.state == "PAUSED"
 
     # ---- the broker's port ---------------------------------------------------------------------
     async def in_pool(self, work: Callable[[], None]) -> None:
@@ -136,25 +253,20 @@ class ActiveRun:
 
     def check_gate(self, step: str) -> None:
         """Ask the gate whether this step may still act."""
-        prepared = self.prepared[step]
-        capability = prepared.capability
+        capability = self.prepared[step].capability
         self.parts.invoker.gate.check(capability.spec.id, capability.contract, "resume")
 
     async def claim(self, step: str, resource: str) -> None:
         """Hold *resource* until *step* has ended; wait for another open step that holds it."""
         while True:
             match self._claims.acquire(step, resource):
-                case Waits(holder=holder):
+                case Granted():
+                    return
+                case Waits(for_=holder):
                     await self._released(holder)
                 case Deadlock(cycle=cycle):
-                    raise EffectError(
-                        "effect.deadlock",
-                        step=step,
-                        target=resource,
-                        cycle=" waits for ".join(cycle),
-                    )
-                case _:
-                    return
+                    way = " waits for ".join(cycle)
+                    raise EffectError("effect.deadlock", step=step, target=resource, cycle=way)
 
     async def _released(self, holder: str) -> None:
         future = self._claimants.get(holder)
@@ -163,23 +275,46 @@ class ActiveRun:
         await asyncio.shield(future)
 
     def _release(self, step: str) -> None:
+        self._interrupted.discard(step)
         self._claims.release(step)
         waiting = self._claimants.pop(step, None)
         if waiting is not None and not waiting.done():
             waiting.set_result(None)
 
     # ---- views ---------------------------------------------------------------------------------
-    def changed_state(self) -> str | None:
-        """Give the shown state when it is another than last time."""
+    def changed(self) -> bool:
+        """Whether the shown state is another than last time."""
         state = f"{self.run.state}/{self.run.phase}"
         if state == self._shown:
-            return None
+            return False
         self._shown = state
-        return state
+        return True
 
-    def settle(self) -> None:
-        """Wake whoever waits for the run's end or for its next pause."""
-        waiters, self.waiters = self.waiters, []
-        for waiter in waiters:
-            if not waiter.done():
-                waiter.set_result(None)
+    def row(self) -> Upsert:
+        """The run's row of the projection."""
+        now, run = self.parts.clock_us(), self.run
+        return Upsert(
+            "run",
+            (
+                run.id,
+                run.opened.workflow.id,
+                run.opened.workflow.version,
+                run.state,
+                run.phase.value,
+                run.opened.by,
+                self.opened_us,
+                now,
+                now if run.closed else None,
+                run.opened.expires_us,
+                None,
+                run.hold,
+                len(run.residue()) if run.closed else 0,
+                run.next_rseq - 1,
+            ),
+        )
+
+
+def loaded(journal: Journal, run: str, rseq: int, part: str) -> Json:
+    """Give the value of a payload, or None when it is gone."""
+    found = journal.payload(run, rseq, part)
+    return None if found is None else json.loads(found)

@@ -61,8 +61,6 @@ def draft(
             )
             event["undo"] = {"strategy": record.strategy, "rec": descriptor}
             payloads.append(payload)
-        case EffectIntended(record=Irreversible(none=why)):
-            event["undo"] = {"none": why}
         case EffectApplied(record=UndoRecord() as record):
             commit("rec", attrs.asdict(record))
         case RunOpened(inputs=inputs, document=document):

@@ -298,7 +298,7 @@ class EffectIntended:
     type: str  #: fs.write, net.http …
     target: str
     request: str  #: digest of what is asked
-    undo: JsonObject | None = None  #: {strategy, rec: Value} or {none: why}; None: nothing to undo
+    undo: JsonObject  #: {strategy, rec: Value}, {none: why}, or {}: nobody would want it back
     key: str | None = None  #: idempotency key of the effect
     claims: tuple[str, ...] = codec.many(())  #: resources it changes
     pre: str | None = None

@@ -134,12 +134,17 @@ def _call_flaws(name: str, given: int) -> Iterator[str]:
     if name not in _TABLE:
         near = get_close_matches(name, _TABLE, n=1)
         yield f"there is no function {name}()" + (f"; did you mean {near[0]}()?" if near else "")
-        return
-    signature = _TABLE[name]["signature"]
-    is_variadic = bool(signature) and signature[-1].get("variadic", False)
-    if given < len(signature) or (given > len(signature) and not is_variadic):
-        more = " or more" if is_variadic else ""
+    elif not _takes(signature := _TABLE[name]["signature"], given):
+        more = " or more" if _is_variadic(signature) else ""
         yield f"{name}() takes {len(signature)}{more} arguments, {given} are given"
+
+
+def _takes(signature: list[dict[str, Any]], given: int) -> bool:
+    return given == len(signature) or (given > len(signature) and _is_variadic(signature))
+
+
+def _is_variadic(signature: list[dict[str, Any]]) -> bool:
+    return bool(signature) and bool(signature[-1].get("variadic"))
 
 
 def _growth(node: Node) -> int:
@@ -161,24 +166,34 @@ def _growth(node: Node) -> int:
 
 
 def _syntax(error: Exception) -> str:
-    if isinstance(error, exceptions.IncompleteExpressionError):
+    if not isinstance(error, exceptions.ParseError):
+        return "it is empty" if isinstance(error, exceptions.EmptyExpressionError) else "it breaks"
+    token = str(error.token_value)[:20]
+    if not token:
         return "it ends too early"
-    if isinstance(error, exceptions.ParseError):
-        return f"{str(error.token_value)[:20]!r} cannot stand at character {error.lex_position}"
-    if isinstance(error, exceptions.LexerError):
-        return f"{str(error.token_value)[:20]!r} at character {error.lexer_position} is unknown"
-    if isinstance(error, exceptions.EmptyExpressionError):
-        return "it is empty"
-    return "it is not JMESPath"
+    return f"{token!r} cannot stand at character {error.lex_position}"
 
 
 def _failure(error: Exception) -> str:
     """Say what failed in words of types; jmespath's own message quotes the value."""
     if isinstance(error, exceptions.JMESPathTypeError):
+        found = _JSON_TYPES.get(error.actual_type, error.actual_type)
         expected = ", ".join(error.expected_types)
-        return f"{error.function_name}() takes {expected}, found {error.actual_type}"
+        return f"{error.function_name}() takes {expected}, found {found}"
     if isinstance(error, RecursionError):
         return "the value is nested too deeply"
     if isinstance(error, OverflowError):
         return f"join() would make more than {JOINED} characters"
     return f"a value of a kind it cannot take ({type(error).__name__})"
+
+
+#: For the items of a list jmespath names Python's types.
+_JSON_TYPES = {
+    "str": "string",
+    "int": "number",
+    "float": "number",
+    "bool": "boolean",
+    "dict": "object",
+    "list": "array",
+    "NoneType": "null",
+}

@@ -44,8 +44,14 @@ class Asked:
     preview: JsonObject | None = None
 
 
-def question(
-    asked: Asked, *, request_id: str, policy_set: str, now_us: int, expires_us: int
+def question(  # noqa: PLR0913 - what the engine adds to the call
+    asked: Asked,
+    *,
+    request_id: str,
+    policy_set: str,
+    now_us: int,
+    expires_us: int,
+    replaces: str | None = None,
 ) -> ConfirmationRequest:
     """Write the first version of the request; policies judge it, people read it."""
     return ConfirmationRequest(
@@ -69,6 +75,7 @@ def question(
         policy_set=policy_set,
         opened_us=now_us,
         expires_us=expires_us,
+        replaces=replaces,
     )
 
 

@@ -90,7 +90,14 @@ class Invoker:
         self.executors = executors
         self._config = config
         self._place = f"{deployment}/{workspace.id}"
+        self._promises = {
+            name: canonical.digest_value(dict(one.probe())) for name, one in executors.items()
+        }
         self._plans: dict[tuple[str, str], GrantPlan] = {}
+
+    def promises(self, executor: str) -> str:
+        """Give the digest of what an executor promised when it was probed."""
+        return self._promises[executor]
 
     def config_of(self, capability: Capability) -> JsonObject:
         """The table of the capability's pack under ``config:``."""
@@ -125,6 +132,7 @@ class Invoker:
         attempts: int,
         now_us: int,
         limit_us: int | None,
+        replaces: str | None,
     ) -> ConfirmationRequest:
         """Write the question of *prepared*; policies judge it and, if need be, people read it."""
         expires = now_us + self.handshake.expires_us
@@ -147,6 +155,7 @@ class Invoker:
             policy_set=self.handshake.chain.digest,
             now_us=now_us,
             expires_us=expires if limit_us is None else min(expires, limit_us),
+            replaces=replaces,
         )
 
     def facts(self, prepared: Prepared, actor: Actor, now_us: int) -> Facts:

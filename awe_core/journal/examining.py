@@ -37,8 +37,8 @@ class Examined:
 
     @property
     def run(self) -> str:
-        """The run it belongs to, empty outside runs."""
-        return str(self.event.get("run", ""))
+        """The run it belongs to, empty outside runs: what only names a run has no ``rseq``."""
+        return str(self.event.get("run", "")) if "rseq" in self.event else ""
 
     @property
     def rseq(self) -> int | None:

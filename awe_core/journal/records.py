@@ -105,6 +105,10 @@ class Acknowledger(Protocol):
         """Hear that the log has *size* records now; on the writer's thread, so never block."""
         ...
 
+    def riders(self) -> tuple[tuple[Draft, ...], tuple[Upsert, ...]]:
+        """Give what shall ride in the transaction that is just being made."""
+        ...
+
     def is_required(self) -> bool:
         """Tell whether barriers have to wait at all."""
         ...

@@ -275,9 +275,7 @@ class Journal(Reading):
         try:
             if self._is_lost:
                 self._reconnect()
-            report = self._checkpointer.report()
-            if report is not None:
-                entries = [*entries, ((draft_of(report),), ())]
+            entries = [*entries, *self._riders()]
             batch = self._sealer.seal(entries, now_us=self._clock_us())
             note = self._checkpointer.note_for(batch.frontier, is_forced=is_forced)
             self._transact(batch, note)
@@ -285,6 +283,12 @@ class Journal(Reading):
             self.counters.failures += 1
             raise self._after(error) from error
         self._adopt(batch, note)
+
+    def _riders(self) -> list[Entry]:
+        """Give what signer and sinks have to say; it never makes a transaction of its own."""
+        report = self._checkpointer.report()
+        riders: list[Entry] = [] if report is None else [((draft_of(report),), ())]
+        return riders if self._sinks is None else [*riders, self._sinks.riders()]
 
     def _transact(self, batch: Batch, note: str | None) -> None:
         db = self._db

@@ -44,29 +44,39 @@ def normalised(distribution: str) -> str:
     return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
-def discover(path: Iterable[str] | None = None) -> tuple[Found, ...]:
+def discover(path: Iterable[str] | None = None, *, also: Iterable[str] = ()) -> tuple[Found, ...]:
     """Give every distribution that offers something, by name.
 
     :param path: folders to look in instead of ``sys.path``
+    :param also: distributions to find without entry points: declarative packs have none
     """
-    places: defaultdict[str, list[str]] = defaultdict(list)
+    wanted = frozenset(also)
+    places: defaultdict[str, dict[str, None]] = defaultdict(
+        dict
+    )  # a folder twice on the path is one
     found: dict[str, Found] = {}
     for distribution in _distributions(path):
         where = _metadata_path(distribution)
-        name = _name(distribution, where)
+        name = _folder_name(where) or normalised(distribution.name or "")
         place = str(where.parent if where else distribution.locate_file(""))
-        if name in places and where and str(where) in places[name]:
-            continue  # one folder, twice on the path
-        places[name].append(str(where or place))
+        places[name][str(where or place)] = None
         offered = entry_points(distribution.read_text("entry_points.txt") or "").get(PROJECT)
-        if offered and name not in found:
-            found[name] = Found(
-                distribution.name, distribution.version, offered, place, _dist_info(where)
+        if offered or name in wanted:
+            one = Found(
+                distribution.name, distribution.version, offered or {}, place, _dist_info(where)
             )
+            places[one.name][str(where or place)] = None
+            found.setdefault(one.name, one)
     return tuple(
         attrs.evolve(one, duplicates=tuple(places[name]) if len(places[name]) > 1 else ())
         for name, one in sorted(found.items())
     )
+
+
+def installed_top_levels() -> dict[str, str]:
+    """Give every installed top level and whose it is; slow, so only where people propose."""
+    owners = importlib.metadata.packages_distributions()
+    return {top: normalised(names[0]) for top, names in owners.items() if names}
 
 
 def entry_points(text: str) -> dict[str, dict[str, str]]:
@@ -92,11 +102,11 @@ def _metadata_path(distribution: importlib.metadata.Distribution) -> Path | None
     return where.resolve() if isinstance(where, Path) else None
 
 
-def _name(distribution: importlib.metadata.Distribution, where: Path | None) -> str:
+def _folder_name(where: Path | None) -> str:
     """The name from the folder's name where it has one: parsing every METADATA costs 20 times."""
-    if where and where.suffix in {".dist-info", ".egg-info"}:
-        return normalised(where.name.rpartition(".")[0].partition("-")[0])
-    return normalised(distribution.name or "")
+    if where is None or where.suffix != ".dist-info":
+        return ""
+    return normalised(where.name.removesuffix(".dist-info").rpartition("-")[0])
 
 
 def _dist_info(where: Path | None) -> str:

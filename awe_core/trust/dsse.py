@@ -133,7 +133,7 @@ def _strict(data: bytes, at: str) -> Json:
     if data.count(b"[") + data.count(b"{") > _MAX_DEPTH + MAX_SIGNATURES:
         _refuse(at, "it nests too deeply or has too many signatures")
     try:
-        return json.loads(str(data, "utf-8"), object_pairs_hook=_Once(at), parse_constant=None)
+        return json.loads(str(data, "utf-8"), object_pairs_hook=_Once(at))
     except ValueError:
         _refuse(at, "it is not JSON in UTF-8")
 

@@ -1,8 +1,8 @@
 """Keys and signatures: one encoding a key, one id an encoding.
 
-``keyid = SHA-256("awe-key/v1\\0" scheme "\\0" raw bytes)``, so a key cannot stand under two ids.  Ed25519
-keys of small order are refused (RFC 8032 leaves that to the user): with one of them a signature
-can hold for every message.
+A key's id is the SHA-256 over ``awe-key/v1``, NUL, the scheme, NUL and the raw bytes, so no key can
+stand under two ids.  Ed25519 keys of small order are refused (RFC 8032 leaves that to the user):
+under one of them a signature can hold for every message.
 """
 
 from __future__ import annotations
@@ -31,16 +31,9 @@ _ED25519_BYTES = 32
 _POINT_BYTES = 65
 _PRIME = 2**255 - 19
 _SIGN_BIT = 1 << 255
-#: The y coordinates of all points of small order (Curve25519's order-1, -2, -4 and -8 points).
-_SMALL_ORDER_Y = frozenset(
-    {
-        0,
-        1,
-        _PRIME - 1,
-        0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826,
-        0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD83D3D706A17C7,
-    }
-)
+_ORDER_8_Y = 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826
+#: The y coordinates of all points of order 1, 2, 4 and 8.
+_SMALL_ORDER_Y = frozenset({1, _PRIME - 1, 0, _ORDER_8_Y, _PRIME - _ORDER_8_Y})
 
 
 @runtime_checkable

@@ -66,7 +66,8 @@ class FacadeVerdict:
     own_status: State  #: by its own entry and stops
     status: State  #: the weaker of its own and its packs'
     sunset: Seconds | None
-    permits: Permits
+    packs: tuple[Digest, ...]  #: the pack records it reaches
+    permits: Permits  #: never more than its packs'
     refusals: tuple[AweError, ...]
     statements: tuple[Digest, ...]
 

@@ -28,6 +28,7 @@ from awe_core.workspace.syscalls import (
     O_NOCTTY,
     O_NOFOLLOW,
     O_NONBLOCK,
+    O_PATH,
     has_openat2,
     mount_id,
     openat2,
@@ -39,12 +40,18 @@ if TYPE_CHECKING:
 HardLinks = Literal["refuse", "read"]
 BackendName = Literal["auto", "openat2", "walk"]
 
-_PATH_ONLY = getattr(os, "O_PATH", os.O_RDONLY)
+_CODES = {
+    errno.ENOENT: "fs.missing",
+    errno.ENOTDIR: "fs.missing",
+    errno.EEXIST: "fs.exists",
+    errno.EAGAIN: "workspace.busy",
+}
+_DIRECTORY = O_PATH | O_DIRECTORY
 _SAFE = O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY
 
 
 class Backend(Protocol):
-    """Opens *parts* below the directory *base*; raises plain `OSError`, ELOOP for a link on the way."""
+    """Opens *parts* below the directory *base*; raises plain `OSError`."""
 
     name: str
 
@@ -59,7 +66,7 @@ class OpenAt2:
 
     def open(self, base: int, parts: Parts, flags: int) -> int:
         """One call."""
-        return openat2(base, "/".join(parts) or ROOT, flags | O_NOFOLLOW)
+        return openat2(base, "/".join(parts) or ROOT, _safe(flags))
 
 
 class Walk:
@@ -69,20 +76,25 @@ class Walk:
 
     def open(self, base: int, parts: Parts, flags: int) -> int:
         """Hold each directory while its entry is opened."""
-        directory = base
+        directory, mount = base, mount_id(base)
         try:
             for part in parts[:-1]:
-                inner = _no_link(directory, part, O_DIRECTORY | _PATH_ONLY)
+                inner = os.open(part, _safe(_DIRECTORY), dir_fd=directory)
                 if directory != base:
                     os.close(directory)
                 directory = inner
-            found = _no_link(directory, parts[-1] if parts else ROOT, flags)
+            found = os.open(parts[-1] if parts else ROOT, _safe(flags), dir_fd=directory)
+        except OSError:
+            _same_mount(directory, mount)  # what a mount holds, or lacks, is not told either
+            raise
         finally:
             if directory != base:
                 os.close(directory)
-        if mount_id(found) != mount_id(base):
+        try:
+            _same_mount(found, mount)
+        except OSError:
             os.close(found)
-            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+            raise
         return found
 
 
@@ -110,7 +122,9 @@ class Confined:
         with self.translated(parts):
             return self.backend.open(self.base, parts, flags)
 
-    def open_file(self, parts: Parts, flags: int = os.O_RDONLY, *, links: HardLinks | None = None) -> int:
+    def open_file(
+        self, parts: Parts, flags: int = os.O_RDONLY, *, links: HardLinks | None = None
+    ) -> int:
         """Open a regular file that has one name.
 
         :param links: overrides the workspace's setting
@@ -133,7 +147,7 @@ class Confined:
         if len(parts) == 1:
             yield self.base, parts[0]
             return
-        directory = self.open(parts[:-1], O_DIRECTORY | _PATH_ONLY)
+        directory = self.open(parts[:-1], _DIRECTORY)
         try:
             yield directory, parts[-1]
         finally:
@@ -142,7 +156,7 @@ class Confined:
     @contextmanager
     def directory(self, parts: Parts) -> Iterator[int]:
         """Hold a directory open for listing and syncing."""
-        directory = self.open(parts, os.O_RDONLY | O_DIRECTORY | _PATH_ONLY)
+        directory = self.open(parts, os.O_RDONLY | O_DIRECTORY)
         try:
             yield directory
         finally:
@@ -151,7 +165,7 @@ class Confined:
     def lstat(self, parts: Parts) -> os.stat_result | None:
         """Look at an entry itself; None when it, or a directory on its way, is missing."""
         try:
-            found = self.open(parts, _PATH_ONLY | O_NOFOLLOW)
+            found = self.open(parts, O_PATH)
         except EffectError as error:
             if error.code == "fs.missing":
                 return None
@@ -173,28 +187,22 @@ class Confined:
 
     def _error(self, error: OSError, parts: Parts) -> EffectError:
         path = "/".join(parts) or ROOT
-        match error.errno:
-            case errno.ENOTDIR if self._has_link(parts):
-                return escape(path, "no link on the way")
-            case errno.ELOOP:
-                return escape(path, "no link on the way")
-            case errno.EXDEV:
-                return escape(path, "no other file system and no mount")
-            case errno.ENOENT | errno.ENOTDIR:
-                return EffectError("fs.missing", path=shown(path))
-            case errno.EEXIST:
-                return EffectError("fs.exists", path=shown(path))
-            case errno.ENXIO | errno.EISDIR:
-                return not_regular(path, "directory" if error.errno == errno.EISDIR else "other")
-            case errno.EAGAIN:
-                return EffectError("workspace.busy", path=shown(path))
+        code = error.errno
+        if code == errno.ELOOP or (code == errno.ENOTDIR and self._has_link(parts)):
+            return escape(path, "no link on the way")
+        if code == errno.EXDEV:
+            return escape(path, "no other file system and no mount")
+        if code in {errno.ENXIO, errno.EISDIR}:
+            return not_regular(path, "directory" if code == errno.EISDIR else "other")
+        if code in _CODES:
+            return EffectError(_CODES[code], path=shown(path))
         return EffectError("fs.failed", path=shown(path), reason=error.strerror or str(error))
 
     def _has_link(self, parts: Parts) -> bool:
         """Say whether the first component that is no directory is a link."""
         for depth in range(1, len(parts) + 1):
             try:
-                found = self.backend.open(self.base, parts[:depth], _PATH_ONLY | O_NOFOLLOW)
+                found = self.backend.open(self.base, parts[:depth], O_PATH)
             except OSError as error:
                 return error.errno == errno.ELOOP
             kind = os.fstat(found).st_mode
@@ -229,5 +237,11 @@ def kind_of(mode: int) -> Literal["file", "directory", "symlink", "other"]:
     return "symlink" if stat.S_ISLNK(mode) else "other"
 
 
-def _no_link(directory: int, part: str, flags: int) -> int:
-    return os.open(part, flags | _SAFE, dir_fd=directory)
+def _same_mount(descriptor: int, mount: str) -> None:
+    if mount_id(descriptor) != mount:
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+
+def _safe(flags: int) -> int:
+    """Add what keeps an open from following, hanging or leaking; O_PATH takes less of it."""
+    return flags | (O_CLOEXEC | O_NOFOLLOW if flags & O_PATH else _SAFE)

@@ -111,9 +111,9 @@ class Image:
             int(recorded["mtime_ns"]),
         )
 
-    def same_content(self, other: Image) -> bool:
-        """Say whether type and bytes are equal; modes and times are not looked at."""
-        return (self.kind, self.sha256) == (other.kind, other.sha256)
+    def same_content(self, *others: Image) -> bool:
+        """Say whether type and bytes equal those of one of *others*, whatever modes and times."""
+        return (self.kind, self.sha256) in {(other.kind, other.sha256) for other in others}
 
     def same_file(self, other: Image) -> bool:
         """Say whether this is the very inode, unchanged as far as a look without reading tells."""
@@ -150,7 +150,9 @@ class Bounds:
     refuse_odd: bool = False  #: refuse hard links, other types and reserved names in the tree
 
 
-def image(confined: Confined, parts: Parts, *, bounds: Bounds = Bounds(), hashing: bool = True) -> Image:  # noqa: B008 - frozen
+def image(
+    confined: Confined, parts: Parts, *, bounds: Bounds = Bounds(), hashing: bool = True
+) -> Image:
     """Describe what lies at *parts* below the confined directory."""
     path = "/".join(parts) or ROOT
     status = confined.lstat(parts)
@@ -176,7 +178,9 @@ def image(confined: Confined, parts: Parts, *, bounds: Bounds = Bounds(), hashin
             return Image.of(path, status)
 
 
-def tree_of(confined: Confined, parts: Parts, *, bounds: Bounds = Bounds(), hashing: bool = True) -> Tree:  # noqa: B008 - frozen
+def tree_of(
+    confined: Confined, parts: Parts, *, bounds: Bounds = Bounds(), hashing: bool = True
+) -> Tree:
     """Walk the tree at *parts* (its top may be anything) and sum it up."""
     content, fingerprint, size, names = hashlib.sha256(), hashlib.sha256(), 0, []
     top = Image("/".join(parts) or ROOT, "absent")
@@ -198,7 +202,11 @@ def tree_of(confined: Confined, parts: Parts, *, bounds: Bounds = Bounds(), hash
 
 
 def walk(
-    confined: Confined, parts: Parts, *, bounds: Bounds = Bounds(), hashing: bool = False  # noqa: B008 - frozen
+    confined: Confined,
+    parts: Parts,
+    *,
+    bounds: Bounds = Bounds(),
+    hashing: bool = False,
 ) -> Iterator[Found]:
     """Meet every entry at and below *parts*, parents first, names in the order of their bytes.
 
@@ -215,7 +223,8 @@ def walk(
         budget.spend(status, depth=len(here))
         if bounds.refuse_odd:
             _refuse_odd(confined, here, status)
-        found, inside = Found(below, status), []
+        found = Found(below, status)
+        inside: list[tuple[Parts, os.stat_result]] = []
         try:
             if kind_of(status.st_mode) == "directory":
                 found, inside = _open_directory(confined, parts, found, whole=bounds.refuse_odd)

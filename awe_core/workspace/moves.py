@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING
 import attrs
 
 from awe_core.errors import EffectError
-from awe_core.workspace.confined import Confined
 from awe_core.workspace.images import Bounds, Image, image
 from awe_core.workspace.paths import Parts, parse, shown
+from awe_core.workspace.store import NEW_FILE
 from awe_core.workspace.syscalls import O_CLOEXEC, O_NOFOLLOW
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
+    from awe_core.workspace.confined import Confined
     from awe_core.workspace.store import Store
     from awe_core.workspace.syscalls import Renames
 
@@ -44,7 +45,6 @@ class Moves:
 
     def slot_image(self, slot: str) -> Image:
         """Describe what lies in *slot*; absent also when its run was discarded."""
-        self.store.settle(slot)
         try:
             with self.store.slot(slot) as (directory, name):
                 return attrs.evolve(image(self.store.confined(directory), (name,)), path=slot)
@@ -75,6 +75,22 @@ class Moves:
         ):
             os.link(f"/proc/self/fd/{held}", name, dst_dir_fd=directory, follow_symlinks=True)
 
+    def settle(self, path: str, *, slot: str, to: str) -> None:
+        """Finish what a crash cut in two where renames are `racy`; nothing to do elsewhere.
+
+        A file that is both at *path* and in *slot* (or at *to*) stays at *path* alone.
+        """
+        if self.renames.capture == "swap":
+            return
+        if slot:
+            self.store.settle(slot)
+        ino = self.look(path).ino
+        if slot and ino and self.slot_look(slot).ino == ino:
+            self.store.remove(slot)
+        if to and ino and self.look(to).ino == ino:
+            with self.confined.parent(self.parse(to)) as (directory, name):
+                os.unlink(name, dir_fd=directory)
+
     def swap(self, slot: str, path: str) -> None:
         """Trade the file in *slot* for the one at *path*."""
         with (
@@ -86,6 +102,7 @@ class Moves:
 
     def take(self, path: str, slot: str) -> None:
         """Move what lies at *path* into the empty *slot*."""
+        self.store.make_folder(slot)
         with (
             self.confined.parent(parts := self.parse(path)) as (directory, name),
             self.store.slot(slot) as (slots, kept),
@@ -120,7 +137,41 @@ class Moves:
                 raise EffectError("fs.missing", path=shown(source)) from None
             except OSError as error:
                 with self.confined.translated(parts):
-                    raise error from None  # noqa: TRY201 - into the translation
+                    raise error from None
+
+    def remove_directory(self, path: str) -> None:
+        """Remove an empty directory.
+
+        :raises OSError: as it is; ENOTEMPTY, ENOTDIR …
+        """
+        with self.confined.parent(self.parse(path)) as (directory, name):
+            os.rmdir(name, dir_fd=directory)
+
+    def open_file(self, path: str) -> int:
+        """Open a file of the workspace for reading, whatever other names it has by now."""
+        return self.confined.open_file(self.parse(path), links="read")
+
+    def open_slot(self, slot: str) -> int:
+        """Open a file of the store for reading."""
+        with self.store.slot(slot) as (directory, name):
+            return self.store.confined(directory).open_file((name,), links="read")
+
+    @contextlib.contextmanager
+    def new_in_store(self, slot: str) -> Iterator[int]:
+        """Write a file of the store that is there, durable, only when it is whole."""
+        self.store.make_folder(slot)
+        with self.store.slot(slot) as (directory, name):
+            draft = f"{name}.new"
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(draft, dir_fd=directory)
+            held = os.open(draft, NEW_FILE, 0o600, dir_fd=directory)
+            try:
+                yield held
+                os.fsync(held)
+            finally:
+                os.close(held)
+            os.rename(draft, name, src_dir_fd=directory, dst_dir_fd=directory)
+            os.fsync(directory)
 
     def sync_slot_file(self, slot: str) -> None:
         """Make the bytes of the file in *slot* durable; fine when there is none."""

@@ -79,21 +79,18 @@ def shown(path: str) -> str:
 
 
 def _broken_by_text(path: str) -> str:
-    if not path:
-        return "a path is not empty"
-    if path.startswith("/"):
-        return "a path is relative to the workspace"
     try:
         size = len(path.encode())
     except UnicodeEncodeError:
         return "a path is valid UTF-8"
-    if size > MAX_PATH_BYTES:
-        return f"at most {MAX_PATH_BYTES} bytes"
-    if _CONTROL.search(path):
-        return "no control characters"
-    if _BIDI.search(path):
-        return "no characters that change the direction of text"
-    return ""
+    rules = (
+        ("a path is not empty", not path),
+        ("a path is relative to the workspace", path.startswith("/")),
+        (f"at most {MAX_PATH_BYTES} bytes", size > MAX_PATH_BYTES),
+        ("no control characters", _CONTROL.search(path)),
+        ("no characters that change the direction of text", _BIDI.search(path)),
+    )
+    return next((rule for rule, is_broken in rules if is_broken), "")
 
 
 def _broken_by(part: str, *, portable_names: bool) -> str:

@@ -14,13 +14,15 @@ segment or a part of one, so an argument can never reach deeper than the contrac
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import attrs
 
 from awe_core.errors import UsageError
 from awe_core.workspace.paths import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 _Item = TypeVar("_Item")
 _Slot = TypeVar("_Slot")

@@ -1,8 +1,8 @@
 """Which paths no declaration can open for change.
 
 A protected path protects what lies below it too, and moving or deleting a directory is refused when
-anything inside it is protected.  Names are compared folded, so ``.GIT/Config`` on a file system that
-ignores case is the same as ``.git/config``.  Reading is not restricted here.
+anything inside it is protected.  Names are compared folded, so ``.GIT/Config`` on a file system
+that ignores case is the same as ``.git/config``.  Reading is not restricted here.
 """
 
 from __future__ import annotations
@@ -39,12 +39,9 @@ class Protection:
         """
         texts = [*ALWAYS]
         for text in protected:
-            if not text.startswith("/"):
-                texts.append(text)
-                continue
-            for path in {Path(text), Path(text).resolve()}:
-                if path.is_relative_to(root) and path != root:
-                    texts.append(quoted(path.relative_to(root).as_posix()))
+            paths = {Path(text), Path(text).resolve()} if text.startswith("/") else ()
+            inside = (p.relative_to(root) for p in paths if p.is_relative_to(root) and p != root)
+            texts += (quoted(p.as_posix()) for p in inside) if paths else (text,)
         bases = {fold(text).rstrip("/").removesuffix("/**") for text in texts}
         compiled = {base: Pattern.compile(base) for base in bases}
         wild = sorted(base for base in bases if any(c in base for c in "*?["))

@@ -17,11 +17,11 @@ import attrs
 
 from awe_core.errors import EffectError
 from awe_core.events import UndoRecord
-from awe_core.workspace.images import Image
 from awe_core.workspace.paths import shown
 
 if TYPE_CHECKING:
     from awe_core.values import JsonObject
+    from awe_core.workspace.images import Image
     from awe_core.workspace.moves import Moves
 
 
@@ -35,7 +35,7 @@ class Staged:
     moves: Moves = attrs.field(repr=False)
     before: Image
     after: Image
-    slot: str | None = None  #: ``run/name`` in the undo store
+    slot: str | None  #: ``run/name`` in the undo store
     has_acted: bool = attrs.field(default=False, init=False)
 
     @property

@@ -18,6 +18,8 @@ import re
 import secrets
 import shutil
 import stat
+import threading
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -40,8 +42,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-_SLOT = re.compile(rf"{_RUN.pattern}/[0-9a-f]{{8}}-[0-9]{{6,}}")
-_BACK = ".back"  #: beside a slot: the copy an undo is about to put in place
+_SLOT = re.compile(rf"({_RUN.pattern}/[0-9a-f]{{8}}-[0-9]{{6,}})(\.back)?(\.new|\.old)?")
+_PROBE, _STALE_SECONDS = ".awe-probe-", 60
 _QUOTA, _SHARE = 2 * 1024**3, 10
 
 
@@ -57,6 +59,8 @@ class Store:
     _numbers: Iterator[int] = attrs.field(factory=itertools.count)
     _runs: set[str] = attrs.field(factory=set)
     _used: int | None = None
+    _charged: dict[str, int] = attrs.field(factory=dict)
+    _counting: threading.RLock = attrs.field(factory=threading.RLock)
 
     @classmethod
     def open(cls, path: Path, *, backend: Backend, quota: int | None) -> Store:
@@ -68,7 +72,7 @@ class Store:
         held = os.open(path, os.O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
         try:
             if os.fstat(held).st_uid != os.geteuid():
-                raise PermissionError(13, "belongs to another user")  # noqa: TRY301, TRY003 - read as its reason
+                raise PermissionError(13, "belongs to another user")
             os.fchmod(held, 0o700)
             free = os.fstatvfs(held)
         except OSError:
@@ -85,7 +89,7 @@ class Store:
         """Give the lasting name of the workspace whose root has inode *ino*."""
         name = f".root-{ino}"
         with contextlib.suppress(FileExistsError):
-            held = os.open(name, _NEW, 0o600, dir_fd=self.fd)
+            held = os.open(name, NEW_FILE, 0o600, dir_fd=self.fd)
             try:
                 os.write(held, secrets.token_hex(16).encode())
                 os.fsync(held)
@@ -101,22 +105,31 @@ class Store:
         """
         if not _RUN.fullmatch(run):
             raise ValueError(run)
-        self.charge(size_bytes)
+        slot = f"{run}/{self._session}-{next(self._numbers):06d}"
+        self.charge(slot, size_bytes)
         if run not in self._runs:
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(run, 0o700, dir_fd=self.fd)
+            self.make_folder(slot)
             self._runs.add(run)
-        return f"{run}/{self._session}-{next(self._numbers):06d}"
+        return slot
 
-    def charge(self, size_bytes: int) -> None:
-        """Count bytes that are about to be kept.
+    def make_folder(self, slot: str) -> None:
+        """Make the folder that *slot* lies in; fine when it is there."""
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(split(slot)[0], 0o700, dir_fd=self.fd)
+
+    def charge(self, slot: str, size_bytes: int) -> None:
+        """Count bytes that are about to be kept in *slot*.
 
         :raises EffectRefusedError: ``undo.full``
         """
-        used = self.used_bytes()
-        if size_bytes and used + size_bytes > self.quota:
-            raise EffectRefusedError("undo.full", needed=size_bytes, used=used, quota=self.quota)
-        self._used = used + size_bytes
+        with self._counting:
+            used = self.used_bytes()
+            if size_bytes and used + size_bytes > self.quota:
+                raise EffectRefusedError(
+                    "undo.full", needed=size_bytes, used=used, quota=self.quota
+                )
+            self._used = used + size_bytes
+            self._charged[slot] = self._charged.get(slot, 0) + size_bytes
 
     def used_bytes(self) -> int:
         """Give the bytes of all slots, as far as this process knows; counted at the first call."""
@@ -150,6 +163,9 @@ class Store:
         """Drop one slot, whatever it holds; fine when it is gone."""
         with contextlib.suppress(FileNotFoundError), self.slot(slot) as (directory, name):
             _remove(directory, name)
+        with self._counting:
+            freed = self._charged.pop(slot, 0)
+            self._used = None if self._used is None else self._used - freed
 
     def discard(self, run: str) -> None:
         """Drop all slots of *run*.  The caller has recorded that before."""
@@ -158,48 +174,54 @@ class Store:
         _remove(self.fd, run)
         os.fsync(self.fd)
         self._runs.discard(run)
-        self._used = None
+        self._count_anew()
 
     def runs(self) -> tuple[str, ...]:
         """Name the runs that have slots."""
-        return tuple(sorted(name for name in os.listdir(self.fd) if _RUN.fullmatch(name)))
+        names = (entry.name for entry in self.path.iterdir())
+        return tuple(sorted(name for name in names if _RUN.fullmatch(name)))
 
     def slots(self) -> tuple[str, ...]:
         """Name every slot there is."""
-        found = [f"{run}/{name}" for run in self.runs() for name in os.listdir(self.path / run)]
-        return tuple(sorted({base(name) for name in found}))
+        return tuple(sorted({slot for slot, _ in self._places()}))
 
     def sweep(self, known: Collection[str]) -> tuple[str, ...]:
         """Drop slots that no recorded intent names; returns them."""
-        garbage = tuple(slot for slot in self.slots() if slot not in known)
-        for slot in garbage:
-            self.remove(slot)
-            for suffix in (_BACK, PlainRenames.ASIDE):
-                self.remove(slot + suffix)
-        self._used = None
-        return garbage
+        garbage = sorted(found for found in self._places() if found[0] not in known)
+        for _, place in garbage:
+            self.remove(place)
+        self._count_anew()
+        return tuple(sorted({slot for slot, _ in garbage}))
+
+    def _count_anew(self) -> None:
+        with self._counting:
+            self._used = None
+            self._charged.clear()
+
+    def _places(self) -> Iterator[tuple[str, str]]:
+        """Give every file of the store with the slot it belongs to."""
+        for run in self.runs():
+            for entry in (self.path / run).iterdir():
+                if found := _SLOT.fullmatch(f"{run}/{entry.name}"):
+                    yield found[1], found[0]
 
 
-_NEW = os.O_CREAT | os.O_EXCL | os.O_WRONLY | O_CLOEXEC
+#: How a file that must be new is opened.
+NEW_FILE = os.O_CREAT | os.O_EXCL | os.O_RDWR | O_NOFOLLOW | O_CLOEXEC
 _FOLDER = os.O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC
 
 
 def back(slot: str) -> str:
-    """Name the place beside *slot* where an undo prepares what it puts back."""
-    return slot + _BACK
-
-
-def base(slot: str) -> str:
-    """Give the slot that a place beside it belongs to."""
-    return slot.removesuffix(PlainRenames.ASIDE).removesuffix(_BACK)
+    """Name the place beside *slot* where an undo prepares what it puts in the target's place."""
+    return f"{slot}.back"
 
 
 def split(slot: str) -> tuple[str, str]:
     """Take a slot's name apart.
 
-    :raises ValueError: for anything that `Store.new_slot` does not make
+    :raises ValueError: for anything that `Store.new_slot` and `back` do not make
     """
-    if not _SLOT.fullmatch(base(slot)):
+    if not _SLOT.fullmatch(slot):
         raise ValueError(slot)
     run, _, name = slot.partition("/")
     return run, name
@@ -210,9 +232,11 @@ def probe(store: Store, root: int) -> Renames:
 
     :raises OSError: EXDEV when they are not on one mount; EROFS, EACCES …
     """
-    name = f".awe-probe-{secrets.token_hex(8)}"
+    _drop_old_probes(root)
+    _drop_old_probes(store.fd)
+    name = f"{_PROBE}{secrets.token_hex(8)}"
     for directory in (store.fd, root):
-        os.close(os.open(name, _NEW, 0o600, dir_fd=directory))
+        os.close(os.open(name, NEW_FILE, 0o600, dir_fd=directory))
     try:
         for renames in (AtomicRenames(), PlainRenames()):
             try:
@@ -227,6 +251,16 @@ def probe(store: Store, root: int) -> Renames:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(name, dir_fd=directory)
     raise AssertionError
+
+
+def _drop_old_probes(directory: int) -> None:
+    """Clean up after a process that died while it probed; others may be probing now."""
+    for name in os.listdir(directory):
+        if name.startswith(_PROBE):
+            with contextlib.suppress(FileNotFoundError):
+                status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+                if stat.S_ISREG(status.st_mode) and time.time() - status.st_mtime > _STALE_SECONDS:
+                    os.unlink(name, dir_fd=directory)
 
 
 def _remove(directory: int, name: str) -> None:

@@ -26,6 +26,7 @@ _NOREPLACE, _EXCHANGE = 1, 2
 _TRIES = 128
 
 #: Flags that some platforms lack; zero there, so that importing works everywhere.
+O_PATH: int = getattr(os, "O_PATH", 0)
 O_CLOEXEC: int = getattr(os, "O_CLOEXEC", 0)
 O_DIRECTORY: int = getattr(os, "O_DIRECTORY", 0)
 O_NOCTTY: int = getattr(os, "O_NOCTTY", 0)
@@ -49,10 +50,13 @@ def openat2(directory: int, path: str, flags: int, *, mode: int = 0) -> int:
     :raises BlockingIOError: EAGAIN, 128 times: somebody keeps renaming directories on the way
     """
     if "\0" in path:
-        raise ValueError(path)  # noqa: TRY003 - ctypes would cut it there; `paths` refused it before
+        raise ValueError(path)
     if _LIBC is None:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), path)
-    encoded, how = os.fsencode(path), _OpenHow(flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, mode, _RESOLVE)
+    encoded, how = (
+        os.fsencode(path),
+        _OpenHow(flags, mode, _RESOLVE),
+    )
     for _ in range(_TRIES):
         found = _LIBC.syscall(
             ctypes.c_long(_OPENAT2),
@@ -71,7 +75,7 @@ def openat2(directory: int, path: str, flags: int, *, mode: int = 0) -> int:
 def has_openat2(directory: int) -> bool:
     """Say whether ``openat2`` works here, by opening *directory* once more."""
     try:
-        os.close(openat2(directory, ".", os.O_RDONLY | O_DIRECTORY))
+        os.close(openat2(directory, ".", os.O_RDONLY | O_DIRECTORY | O_CLOEXEC))
     except OSError:
         return False
     return True
@@ -97,7 +101,7 @@ def mount_id(descriptor: int) -> str:
 class Renames(Protocol):
     """Two ways of moving a name: swapping it with another, and never replacing one."""
 
-    #: ``swap``: one atomic call.  ``racy``: several calls; a foreign change between them can be lost
+    #: ``swap``: one atomic call.  ``racy``: several; a foreign change between them can be lost
     capture: Literal["swap", "racy"]
 
     def exchange(self, slot_dir: int, slot: str, directory: int, name: str) -> None:
@@ -140,27 +144,33 @@ class PlainRenames:
 
     def exclusive(self, from_dir: int, source: str, to_dir: int, target: str) -> None:
         """Link, then unlink; a directory is looked for and then renamed."""
-        if not stat.S_ISDIR(os.stat(source, dir_fd=from_dir, follow_symlinks=False).st_mode):
-            os.link(source, target, src_dir_fd=from_dir, dst_dir_fd=to_dir, follow_symlinks=False)
+        status, taken = _lstat(from_dir, source), _lstat(to_dir, target)
+        if status is not None and stat.S_ISREG(status.st_mode):
+            if taken is None or not os.path.samestat(status, taken):  # else a crash came between
+                os.link(source, target, src_dir_fd=from_dir, dst_dir_fd=to_dir)
             os.unlink(source, dir_fd=from_dir)
-            return
-        with contextlib.suppress(FileNotFoundError):
-            os.stat(target, dir_fd=to_dir, follow_symlinks=False)
+        elif taken is not None:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target)
-        os.rename(source, target, src_dir_fd=from_dir, dst_dir_fd=to_dir)
+        else:
+            os.rename(source, target, src_dir_fd=from_dir, dst_dir_fd=to_dir)
 
 
 def settle(slot_dir: int, slot: str) -> None:
     """Finish what a crash left of a `PlainRenames` swap of *slot*."""
     aside = slot + PlainRenames.ASIDE
-    with contextlib.suppress(FileNotFoundError):
-        os.stat(aside, dir_fd=slot_dir, follow_symlinks=False)
-        try:
-            os.stat(slot, dir_fd=slot_dir, follow_symlinks=False)
-        except FileNotFoundError:
-            os.rename(aside, slot, src_dir_fd=slot_dir, dst_dir_fd=slot_dir)
-        else:
-            os.unlink(aside, dir_fd=slot_dir)
+    if _lstat(slot_dir, aside) is None:
+        return
+    if _lstat(slot_dir, slot) is None:
+        os.rename(aside, slot, src_dir_fd=slot_dir, dst_dir_fd=slot_dir)
+    else:
+        os.unlink(aside, dir_fd=slot_dir)
+
+
+def _lstat(directory: int, name: str) -> os.stat_result | None:
+    try:
+        return os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
 
 
 def _renameat2(from_dir: int, source: str, to_dir: int, target: str, *, flags: int) -> None:

@@ -33,9 +33,6 @@ class Delete(Staged):
     def sync_stage(self) -> None:
         """Nothing is staged."""
 
-    def discard(self) -> None:
-        """Nothing is staged."""
-
     def _act(self) -> None:
         self.moves.take(self.path, self.slot)
         with self.moves.store.slot(self.slot) as (directory, name):
@@ -60,6 +57,7 @@ class Move(Staged):
     kind = "move"
     strategy = "fs.move"
     target: str
+    fingerprint: str
 
     def sync_act(self) -> None:
         """Sync both directories."""
@@ -70,7 +68,9 @@ class Move(Staged):
 
     def _act(self) -> None:
         self.moves.shift(self.path, self.target)
-        if self.moves.look(self.target).ino != self.before.ino:
+        parts = self.moves.parse(self.target)
+        now = tree_of(self.moves.confined, parts, hashing=False)
+        if now.fingerprint != self.fingerprint:
             self.moves.shift(self.target, self.path)
             raise self._changed()
 

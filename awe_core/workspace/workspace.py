@@ -61,7 +61,7 @@ class Workspace:
     _moves: Moves | None = attrs.field(repr=False)
 
     @classmethod
-    def open(
+    def open(  # noqa: PLR0913 - each is a setting of awe.yaml
         cls,
         root: Path,
         *,
@@ -110,7 +110,7 @@ class Workspace:
 
     @property
     def capture(self) -> Literal["swap", "racy", "none"]:
-        """How pre-images are taken: atomically, in several calls, or (read-only root) not at all."""
+        """How pre-images are taken: in one call, in several, or (read-only root) not at all."""
         return "none" if self._moves is None else self._moves.renames.capture
 
     @property
@@ -164,9 +164,7 @@ class Workspace:
 
     def list(self, path: str = ROOT, *, max_entries: int = 10_000) -> tuple[Entry, ...]:
         """List a directory, in the order of names as bytes."""
-        return list_directory(
-            self.confined, self._parse(path, root=True), max_entries=max_entries
-        )
+        return list_directory(self.confined, self._parse(path, root=True), max_entries=max_entries)
 
     def glob(
         self, pattern: str | Pattern, *, max_entries: int = 10_000, depth: int = 32
@@ -243,7 +241,7 @@ class Workspace:
             self.moves, before, run=run, is_bound=expect is not None, max_bytes=max_bytes
         )
 
-    def stage_write(
+    def stage_write(  # noqa: PLR0913 - what to write, how, for whom, and two limits
         self,
         path: str,
         data: bytes | Iterable[bytes],
@@ -297,7 +295,13 @@ class Workspace:
         with self.confined.parent(parts):
             pass
         return Move(
-            source, self.moves, before, attrs.evolve(before, path=target), target=target
+            source,
+            self.moves,
+            before,
+            attrs.evolve(before, path=target),
+            None,
+            target=target,
+            fingerprint=tree.fingerprint,
         )
 
     def stage_mkdir(self, path: str, *, run: str) -> MakeDirectory:
@@ -311,7 +315,7 @@ class Workspace:
             raise EffectError("fs.exists", path=shown(path))
         with self.confined.parent(self._parse(path)):
             pass
-        return MakeDirectory(path, self.moves, before, Image(path, "directory"))
+        return MakeDirectory(path, self.moves, before, Image(path, "directory"), None)
 
     # ---- inside ---------------------------------------------------------------------------------
     def _parse(self, path: str, *, root: bool = False) -> Parts:

@@ -20,7 +20,8 @@ from awe_core.workspace.confined import not_regular
 from awe_core.workspace.images import Image, feed
 from awe_core.workspace.paths import shown
 from awe_core.workspace.staged import Staged
-from awe_core.workspace.syscalls import O_CLOEXEC, O_NOFOLLOW
+from awe_core.workspace.store import NEW_FILE
+from awe_core.workspace.syscalls import O_CLOEXEC
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 INLINE_BYTES = 4096  #: longer appends keep their bytes in a slot, not in the record
 _TRIES = 3
-_NEW_FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | O_NOFOLLOW | O_CLOEXEC
 
 
 @attrs.define(eq=False)
@@ -107,6 +107,7 @@ class Append(Staged):
 
     kind = "append"
     strategy = "fs.append"
+    slot: str  #: holds the bytes when they are long; undo works beside it
     added: bytes = attrs.field(repr=False)
 
     @classmethod
@@ -124,9 +125,9 @@ class Append(Staged):
             os.close(held)
         hashed.update(data)
         after = attrs.evolve(before, sha256=hashed.hexdigest(), size=before.size + len(data))
-        slot = None
-        if len(data) > INLINE_BYTES:
-            slot = moves.store.new_slot(run, size_bytes=len(data))
+        is_long = len(data) > INLINE_BYTES
+        slot = moves.store.new_slot(run, size_bytes=len(data) if is_long else 0)
+        if is_long:
             written = _in_slot(moves, slot, mode=0o600)
             try:
                 with moves.confined.translated(parts):
@@ -136,7 +137,9 @@ class Append(Staged):
         return cls(before.path, moves, before, after, slot, data)
 
     def _more(self) -> JsonObject:
-        return {} if self.slot else {"data": base64.b64encode(self.added).decode()}
+        if len(self.added) > INLINE_BYTES:
+            return {}
+        return {"data": base64.b64encode(self.added).decode()}
 
     def _act(self) -> None:
         parts = self.moves.parse(self.path)
@@ -149,6 +152,9 @@ class Append(Staged):
             now = Image.of(self.path, os.fstat(held), sha256=self.after.sha256)
         finally:
             os.close(held)
+        if now.size != self.after.size:
+            reason = "someone else wrote to its end in the same moment"
+            raise EffectError("fs.failed", path=shown(self.path), reason=reason)
         self.after = now
 
     def sync_act(self) -> None:
@@ -158,7 +164,8 @@ class Append(Staged):
             os.fsync(held)
         finally:
             os.close(held)
-        self.moves.sync((), slots=(self.slot,) if self.slot else ())
+        if len(self.added) > INLINE_BYTES:
+            self.moves.sync((), slots=(self.slot,))
 
 
 @attrs.define(eq=False)
@@ -201,7 +208,8 @@ class Writer:
                 "effect.limit", target=shown(self.path), which="max_bytes", limit=self.max_bytes
             )
         if self.before.kind == "file":
-            self.moves.store.charge(max(0, min(size, self.size_bytes + size - self.before.size)))
+            over = self.size_bytes + size - self.before.size
+            self.moves.store.charge(self.slot, max(0, min(size, over)))
         with self.moves.confined.translated(self.moves.parse(self.path)):
             write_all(held, data)
         self._digest.update(data)
@@ -254,8 +262,11 @@ class Writer:
             os.close(source)
 
 
-def copy_metadata(source: int, target: int) -> None:
-    """Make *target* look like *source* but for its content; set-id bits stay with the old content."""
+def copy_metadata(source: int, target: int, *, bits: int = 0o1777) -> None:
+    """Make *target* look like *source* but for its content.
+
+    :param bits: of the mode that are taken over; set-id bits do not go with new content
+    """
     status, own = os.fstat(source), os.fstat(target)
     if (status.st_uid, status.st_gid) != (own.st_uid, own.st_gid):
         with contextlib.suppress(PermissionError):
@@ -263,7 +274,7 @@ def copy_metadata(source: int, target: int) -> None:
     for name in os.listxattr(source) if hasattr(os, "listxattr") else ():
         with contextlib.suppress(OSError):  # not permitted, or not on this file system
             os.setxattr(target, name, os.getxattr(source, name))
-    os.fchmod(target, status.st_mode & 0o1777)
+    os.fchmod(target, status.st_mode & bits)
 
 
 def write_all(held: int, data: bytes | bytearray | memoryview) -> None:
@@ -286,4 +297,4 @@ def _nameless(moves: Moves, path: str, slot: str) -> tuple[int, bool]:
 
 def _in_slot(moves: Moves, slot: str, *, mode: int) -> int:
     with moves.store.slot(slot) as (directory, name):
-        return os.open(name, _NEW_FLAGS, mode, dir_fd=directory)
+        return os.open(name, NEW_FILE, mode, dir_fd=directory)

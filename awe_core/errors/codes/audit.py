@@ -61,7 +61,7 @@ AUDIT: Mapping[str, Code] = {
         next="ask the sender for the file again, over another way",
     ),
     "audit.untrusted_key": Code(
-        9,
+        7,
         "{where} is not signed by a pinned key at {seq}: expected {expected}, found {found}",
         next="compare the fingerprint with the operator, then pin it: awe audit key",
     ),
@@ -86,5 +86,85 @@ AUDIT: Mapping[str, Code] = {
         7,
         "a payload of record {seq} of {where} is gone: expected {expected}, found {found}",
         next="restore the payloads; the record itself stays proved",
+    ),
+    "audit.torn": Code(
+        7,
+        "{where} breaks off at record {seq}: expected {expected}, found {found}",
+        next="export it again; the whole records before are counted",
+    ),
+    "audit.proof": Code(
+        7,
+        "the proof of record {seq} of {where} does not lead to a signed root: expected {expected}, found {found}",
+        next="ask the sender for the file again, over another way",
+    ),
+    "audit.retired_key": Code(
+        7,
+        "the note over {seq} records of {where} is signed by a retired key: expected {expected}, found {found}",
+        next="ask the sender for the file again, over another way",
+    ),
+    "audit.run_gap": Code(
+        7,
+        "a run is not complete at record {seq} of {where}: expected {expected}, found {found}",
+        next="export the run anew",
+    ),
+    "audit.run_open": Code(
+        7,
+        "{where} ends before a run does, at {seq}: expected {expected}, found {found}",
+        next="export the run anew once it is closed",
+    ),
+    "audit.transition": Code(
+        7,
+        "the facts of record {seq} of {where} cannot follow each other: expected {expected}, found {found}",
+        next="report it; the run is not evidence of what it claims",
+    ),
+    "audit.pin": Code(
+        2,
+        "line {line} of the pins is no key: {reason}",
+        next="write a verifier key, or PREFIX/* and a key: awe audit key",
+    ),
+    "audit.unreadable": Code(
+        9,
+        "{path} cannot be read: {reason}",
+        next="name an exported file (.jsonl or .awelog) or a home",
+    ),
+    "audit.nothing_signed": Code(
+        9,
+        "no checkpoint covers a record of the journal in {home}",
+        next="export through the process that owns the home",
+        state="Nothing was written.",
+    ),
+    "audit.no_records": Code(
+        8,
+        "{what} holds no signed record; {size} are signed",
+        next="awe audit show",
+        state="Nothing was written.",
+    ),
+    "audit.file_exists": Code(
+        8,
+        "{file} is there already",
+        next="choose another name; exports are never overwritten",
+        state="Nothing was overwritten.",
+    ),
+    "audit.sink_unavailable": Code(
+        9,
+        "required sink {sink} holds {acked} of {size} records: {reason}",
+        next="repair it, then look: awe audit sinks",
+        state="Nothing acts; runs wait.",
+    ),
+    "audit.sink_forked": Code(
+        7,
+        "sink {sink} does not hold this log at record {seq}: expected {expected}, found {found}",
+        next="keep both copies and tell security",
+        state="Nothing more is sent to it.",
+    ),
+    "sink.not_acknowledging": Code(
+        2,
+        "sink {sink} cannot be required: it does not acknowledge",
+        next="remove required: true from it in awe.yaml",
+    ),
+    "sink.name_taken": Code(
+        2,
+        "two sinks are called {sink}",
+        next="give one of them another name in awe.yaml",
     ),
 }

@@ -97,9 +97,7 @@ DOCUMENTS: Mapping[str, Code] = {
     ),
     "document.unknown_key": Code(2, "{where}: {of} has no key {key}", next="{fix}"),
     "document.missing_key": Code(2, "{where}: {of} lacks the key {key}", next="add {key}"),
-    "document.value": Code(
-        2, "{where}: the value of {of} does not fit", next="write what is expected"
-    ),
+    "document.value": Code(2, "{where}: the value of {of} does not fit", next="{fix}"),
     "document.schema": Code(
         2,
         "{where}: {of} is not a JSON Schema that can be used: {why}",
@@ -148,5 +146,111 @@ DOCUMENTS: Mapping[str, Code] = {
     ),
     "workflow.unknown_need": Code(
         2, "{where}: step {step} needs {need}, which is not another step", next="{fix}"
+    ),
+    "workflow.cycle": Code(
+        2,
+        "{workflow}: these steps wait for each other: {cycle}",
+        next="take one of the needs or references out",
+        state="Nothing of it was run.",
+    ),
+    "workflow.recursive": Code(
+        2,
+        "{workflow} calls itself: {cycle}",
+        next="take one of the calls out; repeat with foreach instead",
+        state="Nothing of it was run.",
+    ),
+    "workflow.too_large": Code(
+        2,
+        "{workflow} has {found} {what}, and {most} is the limit",
+        next="split it into workflows that run one after the other",
+        state="Nothing of it was run.",
+    ),
+    "workflow.unknown_capability": Code(
+        2,
+        "{workflow}: step {step} calls {reference}, which no ACTIVE pack offers",
+        next="correct the name, or have its pack activated: awe capabilities list",
+        state="Nothing of it was run.",
+    ),
+    "workflow.unknown_workflow": Code(
+        2,
+        "{workflow} calls the workflow {reference}, which no ACTIVE pack offers",
+        next="correct the name, or have its pack activated: awe workflows list",
+        state="Nothing of it was run.",
+    ),
+    "workflow.reference": Code(
+        2,
+        "{where}: {reference} names nothing that can be there",
+        next="correct the name; the workflow and its contracts say what there is",
+        state="Nothing of it was run.",
+    ),
+    "workflow.type": Code(
+        2,
+        "{where}: {target} cannot take this for {argument}",
+        next="give what is expected: awe capabilities show {target}",
+        state="Nothing of it was run.",
+    ),
+    "workflow.confirm_loosened": Code(
+        2,
+        "{where}: {target} asks to be confirmed always, and the step says confirm: policy",
+        next="leave confirm out of the step; a step may only tighten",
+        state="Nothing of it was run.",
+    ),
+    "workflow.timeout_stretched": Code(
+        2,
+        "{where}: the step allows {found}, and {target} allows {most} for one attempt",
+        next="write a shorter timeout or leave it out; a step may only shorten",
+        state="Nothing of it was run.",
+    ),
+    "workflow.maybe_missing": Code(
+        2,
+        "{where}: {reference} may be missing, and is null then: {why}",
+        next="give another value for that case with ||, or accept it with a reason",
+    ),
+    "workflow.unreachable": Code(
+        2, "{where}: step {step} never runs: {why}", next="correct the condition or take it out"
+    ),
+    "workflow.expiry_too_short": Code(
+        2,
+        "{where}: the run expires after {expires}, and its steps may take {longest}",
+        next="write expires: {longest} or more, or shorten the timeouts",
+    ),
+    "saga.pivot": Code(
+        2,
+        "{where}: step {step} cannot be taken back, and {failing} may fail after it",
+        next="order {step} last, or give what follows more attempts with retry",
+    ),
+    "saga.retry_repeats": Code(
+        2,
+        "{where}: step {step} is tried again and may then do its effect twice",
+        next="use a capability that is idempotent or undoable, or leave retry out",
+    ),
+    "saga.race": Code(
+        2,
+        "{where}: {step} and {other} may change {resource} at the same time",
+        next="put them in order: needs: [{step}]",
+    ),
+    "saga.undo_coverage": Code(
+        2,
+        "{where}: {covered} of {changing} steps that change something can be taken back",
+        next="see the steps named; a compensation makes more of them undoable",
+    ),
+    "config.unreadable": Code(
+        2,
+        "the deployment file {file} cannot be read: {why}",
+        next="name another with --config FILE, or make one: awe init",
+    ),
+    "config.foreign_file": Code(
+        3,
+        "{file} belongs to user {owner}, so it decides nothing here",
+        next="if it is yours to trust, name it: --config FILE",
+    ),
+    "config.unknown_variable": Code(
+        2, "the environment sets {variable}, which is no setting", next="{fix}"
+    ),
+    "config.unknown_setting": Code(2, "{key} is no setting that a flag can set", next="{fix}"),
+    "config.value": Code(
+        2,
+        "the value given for {key} by {origin} does not fit",
+        next="give what is expected; all settings are listed by awe config show",
     ),
 }

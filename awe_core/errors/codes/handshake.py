@@ -76,4 +76,10 @@ HANDSHAKE: Mapping[str, Code] = {
         state="Every call is denied until this is mended.",
         next="correct confirm: in awe.yaml; then: awe config check",
     ),
+    "handshake.stopped": Code(
+        3,
+        "{capability} is stopped by {by}: {reason} (order {stop})",
+        state="Nothing of it ran; undo stays possible.",
+        next="awe stop --list; who gave it lifts it: awe stop --release {stop}",
+    ),
 }

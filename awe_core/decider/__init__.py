@@ -1,0 +1,58 @@
+"""The pure decider: a workflow compiled to a `Plan`, a `Run` folded from facts, what to do next.
+
+Theory of operation (30-engine, sections 1 to 3).  A driver folds each fact with `evolve` in the
+order of the log, asks `decide` and carries the commands out; every command but `Interrupt` has a
+fact that accepts it.  Recovery is `replay`, then `recover`, then `decide`.  Nothing else in AWE
+moves the state of a run.
+
+- Pure: the result depends on the arguments alone.  No clock, I/O, randomness or logging, and no
+  iteration over sets, whose order would follow the hash seed.
+- The only legal moves are those of `TRANSITIONS`; what is absent is ``decider.illegal_event``.
+- A fact costs what it touches: its step and what depends on it.  Stopping and rewinding, which
+  happen once each time they are asked for, are linear in the run.
+
+It knows no capability's code, no policy and no strategy; facts tell it what they did.
+"""
+
+from awe_core.decider.claims import Claimed, Claims, Deadlock, Granted, Waits, covering
+from awe_core.decider.decision import Decision, decide, wants
+from awe_core.decider.fold import evolve, open_run, replay
+from awe_core.decider.keys import effect_key, step_key, undo_key
+from awe_core.decider.plan import Block, Kind, Plan, PlanStep, compile_workflow
+from awe_core.decider.recovery import recover
+from awe_core.decider.run import Item, Run, StepView, Unit, Unloaded
+from awe_core.decider.table import DERIVED, TRANSITIONS, ItemState, Phase, StepState
+
+__all__ = [
+    "DERIVED",
+    "TRANSITIONS",
+    "Block",
+    "Claimed",
+    "Claims",
+    "Deadlock",
+    "Decision",
+    "Granted",
+    "Item",
+    "ItemState",
+    "Kind",
+    "Phase",
+    "Plan",
+    "PlanStep",
+    "Run",
+    "StepState",
+    "StepView",
+    "Unit",
+    "Unloaded",
+    "Waits",
+    "compile_workflow",
+    "covering",
+    "decide",
+    "effect_key",
+    "evolve",
+    "open_run",
+    "recover",
+    "replay",
+    "step_key",
+    "undo_key",
+    "wants",
+]

@@ -1,0 +1,14 @@
+"""The embedded engine: drives runs on one event loop and one journal.
+
+`engine` is the door (submit, decide, control) · `turns` does what the decider says · `steps` admits
+and runs steps · `undoing` takes back · `recovery` reads runs again from the journal · `recording`
+turns facts into records · `active` is one run in memory.  What follows from what is the decider's
+affair alone.
+"""
+
+from awe_core.engine.engine import RuntimeEngine, Submission
+from awe_core.engine.parts import Parts, Settings
+from awe_core.engine.recording import restore
+from awe_core.engine.recovery import View, view
+
+__all__ = ["Parts", "RuntimeEngine", "Settings", "Submission", "View", "restore", "view"]

@@ -1,0 +1,244 @@
+"""`RuntimeEngine`: the door to runs of this process: submit, decide, control, wait, recover, close."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import json
+import secrets
+from typing import TYPE_CHECKING, Literal
+
+import attrs
+
+from awe_core import canonical
+from awe_core.decider import Run
+from awe_core.engine.active import ActiveRun, loaded
+from awe_core.engine.asking import Asking
+from awe_core.engine.plans import Plans
+from awe_core.engine.recovery import Reader
+from awe_core.engine.turns import Turns
+from awe_core.errors import AweError, EngineError, RunError
+from awe_core.events import (
+    Fact,
+    RunCancelRequested,
+    RunOpened,
+    RunPaused,
+    RunResumed,
+    StepCompleted,
+    StepFailed,
+    StepRetryScheduled,
+    Failure,
+    PackRef,
+    WorkflowRef,
+)
+from awe_core.journal import Upsert
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from awe_core.decider import Plan
+    from awe_core.engine.parts import Parts
+    from awe_core.events import Actor, Decision
+    from awe_core.values import Json, JsonObject
+    from awe_core.workflow import WorkflowSpec
+
+
+@attrs.frozen(kw_only=True)
+class Submission:
+    """What a caller wants run."""
+
+    spec: WorkflowSpec
+    inputs: JsonObject
+    actor: Actor
+    document: JsonObject | None = None  #: of a workflow that stands in no pack
+    is_call: bool = False
+    facade: str | None = None
+    idempotency_key: str | None = None
+    expires_us: int | None = None
+
+
+class RuntimeEngine:
+    """Drives the runs of one home on the running event loop."""
+
+    def __init__(self, parts: Parts) -> None:
+        """Wire the engine; `recover` takes up what an earlier process left."""
+        self.parts = parts
+        self.plans = Plans(parts.invoker.registry)
+        self.reader = Reader(parts.journal, parts.invoker.registry, self.plans)
+        self._turns = Turns(parts, self.plans)
+        self._asking = Asking(parts, self._turns.turn)
+        self._active: dict[str, ActiveRun] = {}
+        self._is_closing = False
+
+    # ---- submissions ---------------------------------------------------------------------------
+    async def submit(self, wanted: Submission) -> str:
+        """Open a run and give its id once that is durable.
+
+        :raises AweError: refused; no run exists then, unless the key named one already
+        """
+        if self._is_closing:
+            raise EngineError("engine.closing")
+        plan = self.plans.of(wanted.spec)
+        inputs: JsonObject = self.plans.inputs(wanted.spec).apply(wanted.inputs, side="input")
+        key = wanted.idempotency_key
+        if key is not None and (known := self._known(key, _body(wanted, inputs))) is not None:
+            return known
+        self._check_gate(plan)
+        active = self._opened(wanted, plan, inputs)
+        await active.barrier()
+        self._turns.turn(active)
+        return active.run_id
+
+    def _opened(self, wanted: Submission, plan: Plan, inputs: JsonObject) -> ActiveRun:
+        parts, now = self.parts, self.parts.clock_us()
+        spec, settings = wanted.spec, parts.settings
+        lifetime = spec.expires_us if wanted.expires_us is None else wanted.expires_us
+        run_id = _new_id()
+        fact = RunOpened(
+            workflow=WorkflowRef(spec.id, spec.version, self.plans.digest(spec, wanted.document)),
+            via=wanted.actor.via,
+            by=str(wanted.actor),
+            for_=wanted.actor.on_behalf_of,
+            trust=settings.trust,
+            policies=parts.invoker.handshake.chain.digest,
+            level=settings.level,
+            durability=settings.durability,
+            auto_rollback=spec.enable_auto_rollback,
+            packs=self._packs(plan),
+            facade=wanted.facade,
+            manifest=settings.manifest,
+            expires_us=None if lifetime is None else now + lifetime,
+            idem=None if wanted.idempotency_key is None else self._mac(wanted.idempotency_key),
+            call=True if wanted.is_call else None,
+            inputs=inputs,
+            document=wanted.document,
+        )
+        run = Run.new(plan, run_id, fact)
+        active = ActiveRun(parts, run, wanted.actor, opened_us=now)
+        upserts = []
+        if wanted.idempotency_key is not None:
+            row = (self._mac(wanted.idempotency_key), _body(wanted, inputs), run_id)
+            upserts.append(Upsert("submission", row))
+        active.write_opened(fact, marks=self.plans.inputs(spec).marks(inputs), upserts=upserts)
+        self._active[run_id] = active
+        return active
+
+    def _known(self, key: str, body: bytes) -> str | None:
+        """Give the run that this idempotency key already names."""
+        found = self.parts.journal.submission(self._mac(key))
+        if found is None:
+            return None
+        digest, run = found
+        if digest != body:
+            raise RunError("run.idempotency_conflict", run=run)
+        return run
+
+    def _mac(self, text: str) -> str:
+        return self.parts.journal.mac(canonical.value(text))
+
+    def _check_gate(self, plan: Plan) -> None:
+        gate, registry = self.parts.invoker.gate, self.parts.invoker.registry
+        for reference in plan.capabilities:
+            capability = registry.resolve(reference)
+            gate.check(capability.spec.id, capability.contract, "new")
+
+    def _packs(self, plan: Plan) -> tuple[PackRef, ...]:
+        registry = self.parts.invoker.registry
+        found = {registry.resolve(reference).pack for reference in plan.capabilities}
+        return tuple(sorted(found, key=lambda pack: pack.dist))
+
+    # ---- waiting -------------------------------------------------------------------------------
+    async def settled(self, run: str) -> None:
+        """Return when *run* has closed or waits for somebody, durably.
+
+        :raises AweError: when this process cannot drive it any further
+        """
+        active = self._active.get(run)
+        if active is not None and not active.is_settled:
+            await active.settled()
+        await self.parts.journal.barrier()
+        self._evict(run)
+
+    def _evict(self, run: str) -> None:
+        active = self._active.get(run)
+        if active is not None and (active.run.closed or active.failed):
+            del self._active[run]
+
+    # ---- control -------------------------------------------------------------------------------
+    async def decide(self, decision: Decision) -> None:
+        """Take a person's answer; returns once it is recorded.
+
+        :raises HandshakeError: it cannot be taken
+        """
+        request = self.parts.ledger.find(decision.request)
+        active = self._take(request.run)
+        self._asking.decide(active, request, decision)
+        await active.barrier()
+        self._turns.turn(active)
+
+    async def control(self, run: str, verb: str, *, actor: Actor, params: JsonObject) -> None:
+        """Pause, resume, cancel, roll back, retry or resolve; returns once it is recorded.
+
+        :raises RunError: ``run.illegal_state``, naming what is legal
+        """
+        active = self._take(run)
+        active.run.require(verb)
+        for fact in _asked(active, verb, actor, params):
+            active.record(fact)
+        if verb in {"rollback", "retry", "resume"}:
+            self.reader.supply(active.run)
+        await active.barrier()
+        self._turns.turn(active)
+
+    def _take(self, run: str) -> ActiveRun:
+        """Give the run in memory, read again from the journal if need be."""
+        active = self._active.get(run)
+        if active is not None and active.failed is None:
+            return active
+        found = self.reader.view(run)
+        active = self._restored(found.run, found.facts, opened_us=found.opened_us)
+        return active
+
+    def _restored(self, run: Run, facts: Iterable[Fact], *, opened_us: int) -> ActiveRun:
+        active = ActiveRun(self.parts, run, self.reader.actor(run.opened), opened_us=opened_us)
+        for fact in facts:
+            active.remember(fact)
+        self._active[run.id] = active
+        return active
+
+    # ---- life ----------------------------------------------------------------------------------
+    async def recover(self) -> tuple[str, ...]:
+        """Take up every run that an earlier process left open; give their ids.
+
+        A run whose workflow or pack is not there stays as it is and is named by `unreadable`.
+        """
+        taken = []
+        for row in self.parts.journal.run_rows(is_open=True):
+            run_id = str(row["id"])
+            try:
+                found = self.reader.view(run_id)
+                active = self._restored(found.run, found.facts, opened_us=found.opened_us)
+                self.reader.supply(active.run)
+                self._asking.restore(found)
+            except AweError as error:
+                self.unreadable[run_id] = error
+                continue
+            active.recover()
+            taken.append(active)
+        for active in taken:
+            self._turns.turn(active)
+        return tuple(active.run_id for active in taken)
+
+    async def close(self) -> None:
+        """Stop taking, give handlers a moment, and leave the rest to the next process."""
+        self._is_closing = True
+        moving = [a for a in self._active.values() if not a.is_settled and a.failed is None]
+        if moving:
+            waits = [asyncio.ensure_future(a.settled()) for a in moving]
+            _, late = await asyncio.wait(waits, timeout=self.parts.settings.shutdown_us / 1e6)
+            for wait in late:
+                wait.cancel()
+        for active in self._active.values():
+            active.stop()
+        self.parts.pool.close()

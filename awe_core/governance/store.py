@@ -1,0 +1,190 @@
+"""The governance store on disk: a folder, meant to be a git repository.
+
+Rules: what `trust` judges is read whole into memory first, regular files only, without following
+links, within limits.  Files that are named by their content never conflict; two people who make the
+next manifest meet on one file name, and the second is refused.  Every file is durable before it has
+its name.  ``views/`` is written for people and never read.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+
+from awe_core.errors import TrustError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from awe_core.trust import StoreBytes
+
+MOST_FILES = 50_000
+MOST_BYTES = 64 * 1024 * 1024  #: of all files together
+MOST_FILE_BYTES = 6 * 1024 * 1024
+
+#: What is judged; ``proposal.yaml``, reports, evidence, views and git's own files are not.
+_JUDGED = ("root", "packs", "facades", "statements", "stops", "manifests")
+PENDING = "pending"  #: documents that still lack signatures
+_DEPTH = 3  #: packs/<distribution>/<version>/record-….json
+_ATTRIBUTES = b"* -text\n"  # a changed line end is a changed byte
+_NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+
+
+@attrs.frozen
+class StoreFolder:
+    """A store and how it is read and written."""
+
+    folder: Path
+
+    def read(self) -> StoreBytes:
+        """Read all that `trust.judge` looks at.
+
+        :raises TrustError: ``store.missing``, ``store.not_regular``, ``store.too_large``
+        """
+        return dict(self._files(_JUDGED))
+
+    def read_pending(self) -> StoreBytes:
+        """Read the documents that still lack signatures, under the names they shall have."""
+        prefix = len(PENDING) + 1
+        return {name[prefix:]: data for name, data in self._files((PENDING,))}
+
+    def read_one(self, name: str) -> bytes | None:
+        """Read one file of the store; None: it is not there."""
+        file = self.folder / name
+        return _read(file, name) if file.is_file() and not file.is_symlink() else None
+
+    def add(self, files: Mapping[str, bytes]) -> None:
+        """Write new files; one that is there already must hold these very bytes.
+
+        :raises TrustError: ``store.taken``
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        attributes = self.folder / ".gitattributes"
+        if not attributes.exists():
+            _place(attributes, _ATTRIBUTES)
+        for name, data in files.items():
+            _place(self.folder / name, data)
+
+    def replace(self, files: Mapping[str, bytes]) -> None:
+        """Write files that are allowed to change: views, and documents not yet signed by all."""
+        for name, data in files.items():
+            file = self.folder / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(_temporary(file, data), file)  # noqa: PTH105 - paired with os.link below
+            _sync(file.parent)
+
+    def remove_pending(self, name: str) -> None:
+        """Drop a document that has all its signatures and stands in its place."""
+        (self.folder / PENDING / name).unlink(missing_ok=True)
+
+    def _files(self, parts: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
+        if not self.folder.is_dir():
+            raise TrustError("store.missing", file=str(self.folder))
+        count = size = 0
+        for part in parts:
+            for name in _names(self.folder, part, _DEPTH):
+                data = _read(self.folder / name, name)
+                count, size = count + 1, size + len(data)
+                if count > MOST_FILES or size > MOST_BYTES:
+                    raise TrustError(
+                        "store.too_large",
+                        file=f"the store in {self.folder}",
+                        size_bytes=size,
+                        limit_bytes=MOST_BYTES,
+                    )
+                yield name, data
+
+
+def _names(folder: Path, part: str, depth: int) -> Iterator[str]:
+    """Name the files below *part*, without following links, in a stable order."""
+    if not (folder / part).is_dir():
+        return
+    if (folder / part).is_symlink():
+        raise TrustError("store.not_regular", file=part)
+    for entry in sorted(os.scandir(folder / part), key=lambda each: each.name):
+        name = f"{part}/{entry.name}"
+        if entry.is_dir(follow_symlinks=False):
+            if depth > 0:
+                yield from _names(folder, name, depth - 1)
+        elif _is_judged(entry.name):
+            yield name
+
+
+def _is_judged(name: str) -> bool:
+    return name.endswith(".dsse") or (name.startswith("record-") and name.endswith(".json"))
+
+
+def _read(file: Path, name: str) -> bytes:
+    try:
+        descriptor = os.open(file, os.O_RDONLY | _NO_FOLLOW)
+    except OSError:
+        raise TrustError("store.not_regular", file=name) from None
+    with os.fdopen(descriptor, "rb") as opened:
+        found = os.fstat(opened.fileno())
+        if not stat.S_ISREG(found.st_mode):
+            raise TrustError("store.not_regular", file=name)
+        if found.st_size > MOST_FILE_BYTES:
+            raise TrustError(
+                "store.too_large",
+                file=name,
+                size_bytes=found.st_size,
+                limit_bytes=MOST_FILE_BYTES,
+            )
+        return opened.read(MOST_FILE_BYTES)
+
+
+def _place(file: Path, data: bytes) -> None:
+    """Give *data* its name, unless something else has it."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _temporary(file, data)
+    try:
+        os.link(temporary, file)  # noqa: PTH200 - fails where the name is taken; rename would not
+    except FileExistsError:
+        if file.is_symlink() or file.read_bytes() != data:
+            raise TrustError("store.taken", file=str(file)) from None
+    except OSError as error:
+        if error.errno not in {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}:
+            raise
+        _place_without_links(file, data)
+    finally:
+        temporary.unlink()
+    _sync(file.parent)
+
+
+def _place_without_links(file: Path, data: bytes) -> None:
+    try:
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    except FileExistsError:
+        if file.read_bytes() != data:
+            raise TrustError("store.taken", file=str(file)) from None
+        return
+    _write(descriptor, data)
+
+
+def _temporary(file: Path, data: bytes) -> Path:
+    descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=".new-")
+    os.chmod(descriptor, 0o644) if os.chmod in os.supports_fd else None
+    _write(descriptor, data)
+    return Path(name)
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    with os.fdopen(descriptor, "wb") as out:
+        out.write(data)
+        out.flush()
+        os.fsync(out.fileno())
+
+
+def _sync(folder: Path) -> None:
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,151 @@
+"""Keys that sign: files in PKCS#8 PEM, held by the person or process that may read them alone.
+
+Rules: a key file is a regular file of ours with mode 0600, or it is refused; a new key is Ed25519
+and never replaces an old one.  What is signed here are exact bytes; what they mean is `trust`'s and
+the journal's affair.  A `KeyFile` serves both: it is a `trust.Signer`, and the journal's signer of
+checkpoints.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING
+
+import attrs
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import (
+    ECDSA,
+    SECP256R1,
+    EllipticCurvePrivateKey,
+)
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+
+from awe_core.errors import TrustError
+from awe_core.trust import ECDSA_P256, ED25519, keyid_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from awe_core.records import Digest
+
+_MOST_BYTES = 16 * 1024
+_OPEN = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+
+
+@attrs.frozen
+class KeyFile:
+    """A private key that has been read from its file."""
+
+    keyid: Digest
+    scheme: str
+    public: bytes  #: raw: 32 bytes, or an uncompressed point of 65
+    _key: Ed25519PrivateKey | EllipticCurvePrivateKey = attrs.field(repr=False, eq=False)
+
+    def sign(self, message: bytes, /) -> bytes:
+        """Sign these exact bytes."""
+        if isinstance(self._key, Ed25519PrivateKey):
+            return self._key.sign(message)
+        return self._key.sign(message, ECDSA(SHA256()))
+
+
+def generate(file: Path, *, passphrase: str | None) -> KeyFile:
+    """Make a new Ed25519 key, durable when this returns.
+
+    :param passphrase: encrypts the file; None: its mode alone protects it
+    :raises TrustError: ``signer.exists``
+    """
+    key = Ed25519PrivateKey.generate()
+    protection = BestAvailableEncryption(passphrase.encode()) if passphrase else NoEncryption()
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, protection)
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        descriptor = os.open(file, _CREATE, 0o600)
+    except FileExistsError:
+        raise TrustError("signer.exists", file=str(file)) from None
+    with os.fdopen(descriptor, "wb") as out:
+        out.write(pem)
+        out.flush()
+        os.fsync(out.fileno())
+    return _as_key_file(key)
+
+
+def load(file: Path, *, passphrase: str | None) -> KeyFile:
+    """Read a private key.
+
+    :raises TrustError: ``signer.unavailable`` (missing, no key, wrong passphrase),
+        ``signer.permissions``
+    """
+    data = _private_bytes(file)
+    try:
+        key = load_pem_private_key(data, passphrase.encode() if passphrase else None)
+    except TypeError:
+        why = "it has a passphrase" if passphrase is None else "it has no passphrase"
+        raise TrustError("signer.unavailable", file=str(file), why=why) from None
+    except (ValueError, UnsupportedAlgorithm):
+        why = "it is no private key in PEM, or the passphrase is another"
+        raise TrustError("signer.unavailable", file=str(file), why=why) from None
+    if isinstance(key, Ed25519PrivateKey):
+        return _as_key_file(key)
+    if isinstance(key, EllipticCurvePrivateKey) and isinstance(key.curve, SECP256R1):
+        return _as_key_file(key)
+    raise TrustError("signer.unavailable", file=str(file), why="it is neither Ed25519 nor P-256")
+
+
+def log_key(home: Path, *, may_create: bool) -> KeyFile:
+    """Give the key that signs the checkpoints of this home's log.
+
+    :raises TrustError: ``signer.unavailable``, ``signer.permissions``
+    """
+    file = home / "keys" / "log.key"
+    if may_create and not file.exists():
+        return generate(file, passphrase=None)
+    return load(file, passphrase=None)
+
+
+def person_key_file(home: Path, name: str) -> Path:
+    """Name the file of a person's key in a development home."""
+    return home / "keys" / "people" / f"{name}.pem"
+
+
+def _as_key_file(key: Ed25519PrivateKey | EllipticCurvePrivateKey) -> KeyFile:
+    if isinstance(key, Ed25519PrivateKey):
+        scheme, public = ED25519, key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+    else:
+        point = PublicFormat.UncompressedPoint
+        scheme, public = ECDSA_P256, key.public_key().public_bytes(Encoding.X962, point)
+    return KeyFile(keyid_of(scheme, public), scheme, public, key)
+
+
+def _private_bytes(file: Path) -> bytes:
+    try:
+        descriptor = os.open(file, _OPEN)
+    except OSError as error:
+        why = os.strerror(error.errno or 0).lower()
+        raise TrustError("signer.unavailable", file=str(file), why=why) from None
+    with os.fdopen(descriptor, "rb") as opened:
+        found = os.fstat(opened.fileno())
+        if not stat.S_ISREG(found.st_mode):
+            raise TrustError("signer.permissions", file=str(file), why="it is no regular file")
+        if os.name == "posix":
+            _check_private(file, found)
+        return opened.read(_MOST_BYTES)
+
+
+def _check_private(file: Path, found: os.stat_result) -> None:
+    if stat.S_IMODE(found.st_mode) & 0o077:
+        mode = f"its mode is {stat.S_IMODE(found.st_mode):04o}, so others can use it"
+        raise TrustError("signer.permissions", file=str(file), why=mode)
+    if found.st_uid != os.geteuid():
+        why = f"it belongs to user {found.st_uid}"
+        raise TrustError("signer.permissions", file=str(file), why=why)

@@ -1,0 +1,154 @@
+"""The chain of roots: from the pinned one to the current one, in steps of exactly one.
+
+Rules (TUF specification, "key management and migration"): root 1 is the very payload that was
+pinned; each further root carries the threshold of the root before **and** its own; deployment and
+environment never change.  Nothing of a root is parsed before the root in force has vouched for it.
+What the members of a root say of each other is checked here too, so that no role is unsatisfiable
+and no development freedom reaches production.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import attrs
+
+from awe_core import canonical
+from awe_core.errors import TrustError
+from awe_core.records import Root
+from awe_core.trust import dsse
+from awe_core.trust.keys import check_key
+from awe_core.trust.reading import parse, require
+
+if TYPE_CHECKING:
+    from awe_core.records import Digest, Key
+    from awe_core.trust.verdict import StoreBytes
+
+_FILE = re.compile(r"root/(\d{5})\.dsse")
+
+
+@attrs.frozen
+class Chain:
+    """All roots of a deployment, the current one last."""
+
+    roots: tuple[Root, ...]
+    digest: Digest  #: of the current root's payload
+
+    @property
+    def current(self) -> Root:
+        """The root in force."""
+        return self.roots[-1]
+
+    @property
+    def every_key(self) -> dict[Digest, Key]:
+        """Each key that ever stood in a root, for signatures of keys that left."""
+        return {keyid: key for root in self.roots for keyid, key in root.keys.items()}
+
+
+def root_file(version: int) -> str:
+    """Name the file of a root in the store."""
+    return f"root/{version:05d}.dsse"
+
+
+def walk(store: StoreBytes, *, pin: Digest, deployment: str) -> Chain:
+    """Walk from the pin to the newest root.
+
+    :raises TrustError: whatever is wrong with any of them; there is no falling back
+    """
+    newest = max((int(m[1]) for m in map(_FILE.fullmatch, store) if m), default=0)
+    if newest == 0:
+        raise TrustError("store.missing", file=root_file(1))
+    roots: list[Root] = []
+    digest = pin
+    for version in range(1, newest + 1):
+        file = root_file(version)
+        if file not in store:
+            raise TrustError("trust.root_chain", file=file, why="it is missing")
+        envelope = dsse.parse(store[file], "trust-root", at=file)
+        digest = canonical.sha256_hex(envelope.payload)
+        if roots:
+            _signed_by(roots[-1], envelope, at=file)
+        elif digest != pin:
+            details = [f"pinned sha256 {pin}", f"found sha256 {digest}"]
+            raise TrustError("trust.root_pin", file=file, details=details)
+        root = Root.from_json(parse(envelope.payload, at=file), at=file)
+        check_root(root, at=file)
+        _signed_by(root, envelope, at=file)
+        _check_step(roots[-1] if roots else None, root, at=file)
+        roots.append(root)
+    if roots[-1].deployment != deployment:
+        raise TrustError(
+            "trust.deployment", what="the root", found=roots[-1].deployment, expected=deployment
+        )
+    return Chain(tuple(roots), digest)
+
+
+def check_root(root: Root, *, at: str) -> None:
+    """Refuse a root whose members contradict each other or its environment.
+
+    :raises TrustError: ``trust.root_key``, ``.root_threshold``, ``.root_policy``, ``.lifetime``
+    """
+    if root.expires <= root.issued:
+        raise TrustError("trust.lifetime", what=at, why="it expires before it is issued")
+    for keyid, key in root.keys.items():
+        check_key(keyid, key)
+    for keyid in sorted(root.retired.keys() & root.keys.keys()):
+        why = "it is in force and retired at once"
+        raise TrustError("trust.root_key", keyid=keyid[:12], owner=root.keys[keyid].owner, why=why)
+    _check_roles(root)
+    _check_freedoms(root)
+
+
+def _check_roles(root: Root) -> None:
+    for name in ("root", "release"):
+        if name not in root.roles:
+            raise TrustError("trust.root_threshold", role=name, why="the role is missing")
+    for name, role in root.roles.items():
+        if not root.keys.keys() >= set(role.keys):
+            raise TrustError("trust.root_threshold", role=name, why="it names a key not listed")
+        _satisfiable(name, role.threshold, frozenset(root.keys[k].owner for k in role.keys))
+    for rule in root.policy.approvals:
+        for name, needed in rule.need.items():
+            if name not in root.roles:
+                raise TrustError("trust.root_threshold", role=name, why="the role is missing")
+            _satisfiable(name, needed, people(root, name))
+
+
+def people(root: Root, role: str) -> frozenset[str]:
+    """Name the people who hold *role*; machines approve nothing."""
+    found = (root.keys[keyid] for keyid in root.roles[role].keys)
+    return frozenset(key.owner for key in found if key.kind == "person")
+
+
+def _satisfiable(role: str, needed: int, owners: frozenset[str]) -> None:
+    if needed > len(owners):
+        why = f"it needs {needed} and has {len(owners)} that count"
+        raise TrustError("trust.root_threshold", role=role, why=why)
+
+
+def _check_freedoms(root: Root) -> None:
+    policy = root.policy
+    taken = [name for name in ("self_approval", "editable", "observe") if getattr(policy, name)]
+    if "*" in policy.inproc:
+        taken.append("inproc *")
+    if root.environment == "prod" and taken:
+        raise TrustError("trust.root_policy", taken=", ".join(taken))
+
+
+def _signed_by(root: Root, envelope: dsse.Envelope, *, at: str) -> None:
+    role = root.roles["root"]
+    signed = dsse.signers(envelope, root.keys)
+    require(signed, role.keys, needed=role.threshold, role="root", at=at)
+
+
+def _check_step(before: Root | None, root: Root, *, at: str) -> None:
+    if root.version != (before.version if before else 0) + 1:
+        raise TrustError("trust.root_chain", file=at, why=f"it calls itself version {root.version}")
+    if before is None:
+        return
+    for name in ("deployment", "environment"):
+        if getattr(before, name) != getattr(root, name):
+            raise TrustError("trust.root_chain", file=at, why=f"its {name} is another than before")
+    if root.issued < before.issued:
+        raise TrustError("trust.root_chain", file=at, why="it was issued before its predecessor")

@@ -1,0 +1,457 @@
+"""Wheels: what is refused before anybody is asked, and what is not.  Nothing of them ever runs."""
+
+from __future__ import annotations
+
+import zipfile
+
+import attrs
+import pytest
+
+from awe_core import canonical
+from awe_core.errors import AccessError, PackError
+from awe_core.packs import (
+    asked_for,
+    facade_record,
+    inspect_wheel,
+    record_from_wheel,
+)
+from awe_core.packs.archive import unfit_path
+from awe_core.records import FacadeRecord, PackRecord
+
+
+def codes(report):
+    return [refusal.code for refusal in report.refusals]
+
+
+def refused(pack, report):
+    """The codes, once it is certain that refusing them needed no import."""
+    assert not pack.ran
+    with pytest.raises(PackError):
+        record_from_wheel(report, asked_for(report, proposed_by="dave", reason="r"))
+    return set(codes(report))
+
+
+def test_a_good_wheel_is_reported_whole_and_nothing_of_it_runs(pack):
+    report = pack.inspect()
+    assert [] == codes(report)
+    assert not pack.ran
+    assert (report.distribution, report.version) == (pack.distribution, "1.0.0")
+    assert (report.kind, report.name) == ("pack", pack.name)
+    assert report.top_level == (pack.package,)
+    assert report.entry_points == {pack.name: pack.package}
+    assert report.hooks == ("awe_capabilities",)
+    assert {"awe_core", "pathlib"} == set(report.imports)
+    assert [f"{pack.name}.put"] == [one.spec.id for one in report.contents.contracts]
+    assert f"{pack.dist_info}/METADATA" in report.files
+    assert f"{pack.dist_info}/RECORD" not in report.files
+    assert report.digest == canonical.sha256_hex(canonical.document(report.as_json()))
+
+
+def test_a_record_holds_the_wheel_and_what_is_granted(pack):
+    record = pack.record()
+    assert PackRecord.from_json(record.to_json()) == record
+    assert record.proposed_by == "dave"
+    assert record.hooks == ("awe_capabilities",)
+    assert record.executor == "worker"
+    (entry,) = record.capabilities
+    assert (entry.id, entry.version, entry.risk) == (f"{pack.name}.put", "1.2.0", "low")
+
+
+def test_reformatting_a_contract_changes_no_digest_and_every_word_does(pack):
+    path = f"{pack.package}/contracts/put.yaml"
+    (before,) = pack.inspect().contents.contracts
+    pack.files[path] = "# a comment\n" + pack.files[path]
+    (same,) = pack.inspect().contents.contracts
+    pack.files[path] = pack.files[path].replace("somewhere", "elsewhere")
+    (other,) = pack.inspect().contents.contracts
+    assert before.digest == same.digest != other.digest
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["x.pth", "evil.start", "sitecustomize.py", "usercustomize/__init__.py"],
+)
+def test_a_file_that_python_runs_at_its_start_is_refused(pack, name):
+    pack.files[name] = "import os\n"
+    assert "pack.startup_file" in refused(pack, pack.inspect())
+
+
+def test_a_file_that_only_sounds_like_one_is_not(pack):
+    pack.files[f"{pack.package}/pth.txt"] = ""
+    pack.files[f"{pack.package}/start.py"] = ""
+    assert [] == codes(pack.inspect())
+
+
+@pytest.mark.parametrize("group", ["console_scripts", "gui_scripts"])
+def test_scripts_are_refused(pack, group):
+    pack.entry_points[group] = {"tool": f"{pack.package}.work:put"}
+    assert {"pack.entry_points"} == refused(pack, pack.inspect())
+
+
+def test_another_group_inside_its_own_modules_is_not(pack):
+    pack.entry_points["pytest11"] = {"tool": f"{pack.package}.work"}
+    assert [] == codes(pack.inspect())
+
+
+@pytest.mark.parametrize("value", ["os", "os:system", "{package}.absent", "{package}x"])
+def test_an_entry_point_outside_its_own_modules_is_refused(pack, value):
+    pack.entry_points["awe"] = {"x": value.format(package=pack.package)}
+    assert {"pack.entry_points"} == refused(pack, pack.inspect())
+
+
+def test_a_wheel_without_an_entry_point_is_refused(pack):
+    pack.entry_points = {}
+    assert {"pack.entry_points"} == refused(pack, pack.inspect())
+
+
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [
+        ("/etc/passwd", "outside"),
+        ("a/../../b", "outside"),
+        ("a\\b", "backslash"),
+        ("C:/b", "colon"),
+        ("a/\u00e9.py", "ASCII"),
+        ("a/e\u0301.py", "ASCII"),
+        ("a/\x07", "ASCII"),
+        ("a//b", "otherwise"),
+        ("a/./b", "otherwise"),
+        ("a/b.", "otherwise"),
+        ("a/b ", "otherwise"),
+        ("a" * 513, "long"),
+    ],
+)
+def test_names_that_are_not_one_file_everywhere_are_unfit(path, why):
+    assert why in unfit_path(path)
+
+
+def test_ordinary_names_are_fit():
+    assert unfit_path("awe_pack_x/data/Read me (1).txt") is None
+
+
+@pytest.mark.parametrize("path", ["../x.py", "/x.py", "awe\\x.py", "\u0430we/x.py"])
+def test_a_wheel_with_an_unfit_name_is_refused(pack, path):
+    wheel = pack.build(extra={path: b""})
+    assert "pack.path" in refused(pack, inspect_wheel(wheel))
+
+
+def test_a_name_with_a_zero_byte_is_refused(pack):
+    wheel = pack.build(extra={f"{pack.package}/x.pyZ.txt": b""})
+    wheel.write_bytes(wheel.read_bytes().replace(b"x.pyZ.txt", b"x.py\0.txt"))
+    assert "pack.path" in refused(pack, inspect_wheel(wheel))
+
+
+def test_a_link_is_refused(pack):
+    wheel = pack.build()
+    link = zipfile.ZipInfo(f"{pack.package}/link.py")
+    link.external_attr = 0o120777 << 16
+    with zipfile.ZipFile(wheel, "a") as archive:
+        archive.writestr(link, "/etc/passwd")
+    assert "pack.path" in refused(pack, inspect_wheel(wheel))
+
+
+@pytest.mark.parametrize("other", ["WORK.py", "Data/note2.txt"])
+def test_names_that_collide_by_case_are_refused(pack, other):
+    pack.files[f"{pack.package}/{other}"] = ""
+    assert "pack.case_collision" in refused(pack, pack.inspect())
+
+
+def test_a_file_that_is_a_folder_too_is_refused(pack):
+    pack.files[f"{pack.package}/data"] = ""
+    assert "pack.path" in refused(pack, pack.inspect())
+
+
+@pytest.mark.parametrize("path", ["{package}/__pycache__/x.cpython-311.pyc", "{package}/x.pyc"])
+def test_compiled_code_is_refused(pack, path):
+    pack.files[path.format(package=pack.package)] = b"\0"
+    assert "pack.path" in refused(pack, pack.inspect())
+
+
+def test_a_data_folder_is_refused(pack):
+    pack.files[f"{pack.package}-1.0.0.data/scripts/x"] = ""
+    assert "pack.path" in refused(pack, pack.inspect())
+
+
+def test_two_dist_info_folders_are_refused(pack):
+    pack.files["other-1.0.dist-info/METADATA"] = ""
+    assert "pack.wheel" in refused(pack, pack.inspect())
+
+
+def test_a_record_that_disagrees_with_the_archive_is_refused(pack):
+    path = f"{pack.package}/work.py"
+    assert "pack.wheel" in refused(pack, inspect_wheel(pack.build(lie={path: b"evil = 1\n"})))
+    unlisted = {f"{pack.package}/more.py": b""}
+    assert "pack.wheel" in refused(pack, inspect_wheel(pack.build(extra=unlisted)))
+
+
+def test_a_file_that_stands_twice_is_refused(pack):
+    wheel = pack.build()
+    with (
+        zipfile.ZipFile(wheel, "a") as archive,
+        pytest.warns(UserWarning, match="Duplicate name"),
+    ):
+        archive.writestr(f"{pack.package}/work.py", "evil = 1\n")
+    assert "pack.wheel" in refused(pack, inspect_wheel(wheel))
+
+
+@pytest.mark.parametrize(
+    "filename", ["other-1.0.0-py3-none-any.whl", "{package}-2.0.0-py3-none-any.whl", "x.whl"]
+)
+def test_a_file_name_of_another_distribution_or_version_is_refused(pack, filename):
+    wheel = pack.build(filename=filename.format(package=pack.package))
+    assert "pack.name" in refused(pack, inspect_wheel(wheel))
+
+
+def test_metadata_of_another_distribution_is_refused(pack):
+    wheel = pack.build(lie={f"{pack.dist_info}/METADATA": b"Name: other\nVersion: 1.0.0\n"})
+    assert "pack.name" in refused(pack, inspect_wheel(wheel))
+
+
+def test_a_pack_that_calls_itself_otherwise_is_refused(pack):
+    path = f"{pack.package}/pack.yaml"
+    pack.files[path] = pack.files[path].replace(f"name: {pack.name}", "name: stdlib")
+    assert {"pack.name"} == refused(pack, pack.inspect())
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "json/__init__.py",
+        "awe_core/__init__.py",
+        "awe_pack_other/__init__.py",
+        "awe_x.py",
+        "LICENSE",
+    ],
+)
+def test_a_top_level_that_is_not_its_own_is_refused(pack, path):
+    pack.files[path] = ""
+    assert "pack.top_level" in refused(pack, pack.inspect())
+
+
+def test_a_top_level_of_another_distribution_is_refused_and_its_own_is_not(pack):
+    pack.files["shared/__init__.py"] = ""
+    taken = {"shared": "somebody", pack.package: pack.distribution}
+    assert {"pack.top_level"} == refused(pack, pack.inspect(taken=taken))
+    assert [] == codes(pack.inspect(taken={"shared": pack.distribution}))
+
+
+def test_a_namespace_package_is_refused(pack):
+    pack.files["somewhere/x.py"] = ""
+    assert "pack.top_level" in refused(pack, pack.inspect())
+
+
+@pytest.mark.parametrize("path", ["{p}.py", "{p}/work/__init__.py", "{p}/work.abi3.so"])
+def test_two_forms_of_one_module_are_refused(pack, path):
+    pack.files[path.format(p=pack.package)] = ""
+    assert "pack.top_level" in refused(pack, pack.inspect())
+
+
+def test_a_single_module_is_a_top_level_too(pack):
+    pack.files["lonely_module.py"] = ""
+    report = pack.inspect()
+    assert [] == codes(report)
+    assert ("awe_pack_" + pack.name, "lonely_module") == report.top_level
+
+
+@pytest.mark.parametrize(
+    ("path", "content"),
+    [("fast.abi3.so", b""), ("blob.bin", b"\x7fELF..."), ("x.dll", b""), ("y.exe", b"MZ..PE\0\0")],
+)
+def test_machine_code_needs_a_grant(pack, path, content):
+    pack.files[f"{pack.package}/{path}"] = content
+    report = pack.inspect()
+    assert (f"{pack.package}/{path}",) == report.native
+    with pytest.raises(PackError) as caught:
+        pack.record()
+    assert caught.value.code == "pack.native"
+    assert pack.record(native=True).native
+
+
+def test_text_that_begins_like_a_program_is_no_machine_code(pack):
+    pack.files[f"{pack.package}/data/mz.txt"] = "MZ is how it begins"
+    assert () == pack.inspect().native
+
+
+@pytest.mark.parametrize("handler", ["{p}.absent:put", "{p}.work:absent", "os:system", "{p}x:put"])
+def test_a_handler_that_is_not_in_the_wheel_is_refused(pack, handler):
+    path = f"{pack.package}/contracts/put.yaml"
+    named = handler.format(p=pack.package)
+    pack.files[path] = pack.files[path].replace(f"{pack.package}.work:put", named)
+    assert {"pack.handler"} == refused(pack, pack.inspect())
+
+
+def test_a_handler_may_come_from_an_import_or_stand_in_a_condition(pack):
+    pack.files[f"{pack.package}/more.py"] = "def real(ctx, *, text, times): return {}\n"
+    pack.files[f"{pack.package}/work.py"] = (
+        "import sys\nif sys.version_info > (3,):\n    from .more import real as put\n"
+    )
+    assert [] == codes(pack.inspect())
+
+
+def test_flaws_of_documents_are_refusals_with_their_place(pack):
+    path = f"{pack.package}/contracts/put.yaml"
+    pack.files[path] = pack.files[path].replace("risk: low", "rsik: low")
+    report = pack.inspect()
+    assert not pack.ran
+    (flaw, *_) = report.refusals
+    assert flaw.place.startswith(f"{path}:5:")
+
+
+def test_one_capability_written_twice_is_refused(pack):
+    contract = pack.files[f"{pack.package}/contracts/put.yaml"]
+    pack.files[f"{pack.package}/contracts/again.yaml"] = contract
+    assert {"pack.contents"} == refused(pack, pack.inspect())
+    other = contract.replace("1.2.0", "2.0.0")
+    pack.files[f"{pack.package}/contracts/again.yaml"] = other
+    assert [] == codes(pack.inspect())
+
+
+def test_too_many_files_are_over_a_limit(pack):
+    wheel = pack.build(extra={f"{pack.package}/f{n}": b"" for n in range(5_000)})
+    with pytest.raises(PackError) as caught:
+        inspect_wheel(wheel)
+    assert caught.value.code == "pack.limits"
+
+
+def test_a_file_over_the_limit_is_not_unpacked_whole(pack):
+    wheel = pack.build()
+    with zipfile.ZipFile(wheel, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(f"{pack.package}/bomb", bytes(64 * 1024 * 1024 + 1))
+    with pytest.raises(PackError) as caught:
+        inspect_wheel(wheel)
+    assert caught.value.code == "pack.limits"
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 and then nothing", b"\0" * 100])
+def test_what_is_no_archive_is_no_wheel(pack, content):
+    wheel = pack.build()
+    wheel.write_bytes(content)
+    with pytest.raises(PackError) as caught:
+        inspect_wheel(wheel)
+    assert caught.value.code == "pack.wheel"
+    with pytest.raises(PackError):
+        inspect_wheel(wheel.with_name("absent.whl"))
+
+
+def test_a_file_that_does_not_parse_is_named_and_its_handlers_are_not_judged(pack):
+    pack.files[f"{pack.package}/data/old.py"] = "print 'two'\n"
+    assert (f"{pack.package}/data/old.py",) == pack.inspect().unreadable
+
+
+def test_a_proposal_is_about_this_wheel(pack):
+    report = pack.inspect()
+    proposal = asked_for(report, proposed_by="dave", reason="r")
+    for other in (
+        attrs.evolve(proposal, version="2.0.0"),
+        attrs.evolve(proposal, distribution="awe-pack-other"),
+    ):
+        with pytest.raises(PackError) as caught:
+            record_from_wheel(report, other)
+        assert caught.value.code == "pack.name"
+    spelled = attrs.evolve(proposal, distribution=pack.distribution.upper().replace("-", "_"))
+    assert record_from_wheel(report, spelled).distribution == pack.distribution
+
+
+def test_a_facade_record_names_what_it_reaches_through_workflows(pack):
+    contents = pack.inspect().contents
+    (facade,), (contract,) = contents.facades, contents.contracts
+    record = facade_record(facade, [contents], pack=pack.distribution, proposed_by="dave")
+    assert FacadeRecord.from_json(record.to_json()) == record
+    assert [(f"{pack.name}.put", contract.digest)] == [(r.id, r.contract) for r in record.reaches]
+
+
+def test_a_facade_reaches_what_takes_effects_back_too(pack):
+    path = f"{pack.package}/contracts/put.yaml"
+    put = pack.files[path]
+    pack.files[path] = put.replace(
+        "risk: low",
+        "risk: medium\nundo: {compensate: {capability: NAME.drop, with: {}}}\n"
+        "effects: [{net.http: {methods: [POST], hosts: [files.example.com]}}]",
+    ).replace("NAME", pack.name)
+    pack.files[f"{pack.package}/contracts/drop.yaml"] = put.replace(".put\n", ".drop\n")
+    contents = pack.inspect().contents.checked()
+    record = facade_record(contents.facades[0], [contents], pack=None, proposed_by="dave")
+    assert [f"{pack.name}.drop", f"{pack.name}.put"] == [reach.id for reach in record.reaches]
+
+
+def test_a_facade_to_nowhere_is_refused(pack):
+    contents = pack.inspect().contents
+    with pytest.raises(AccessError) as caught:
+        facade_record(contents.facades[0], [], pack=None, proposed_by="dave")
+    assert caught.value.code == "facade.unknown_target"
+
+
+def test_a_plugin_needs_no_pack_file_and_a_policy_makes_it_one(pack):
+    path = f"{pack.package}/pack.yaml"
+    pack.files[path] += ""
+    pack.files[path] = pack.files[path].replace(
+        "[awe_capabilities]", "[awe_capabilities, awe_confirmation_policies]"
+    )
+    assert pack.inspect().kind == "plugin"
+    for name in ("pack.yaml", "contracts/put.yaml", "workflows/twice.yaml", "facades/entry.yaml"):
+        del pack.files[f"{pack.package}/{name}"]
+    report = pack.inspect()
+    assert [] == codes(report)
+    assert (report.kind, report.name) == ("plugin", pack.name)
+
+
+@pytest.fixture
+def declarative(pack):
+    """A pack of data alone, as ``awe packs build`` makes it."""
+    words = pack.files
+    contract = words[f"{pack.package}/contracts/put.yaml"]
+    contract = contract.replace(f"{pack.package}.work:put", "awe_openapi:operation")
+    contract = contract.replace(
+        "risk: low",
+        "risk: critical\nundo: {none: not reviewed}\n"
+        "effects: [{net.http: {methods: [POST], hosts: [files.example.com]}}]",
+    )
+    pack.files = {
+        f"{pack.package}/pack.yaml": (
+            f"awe: pack/v1\nname: {pack.name}\ncontracts: contracts/*.yaml\n"
+            "bindings: bindings/*.yaml\ninterpreter: awe_openapi:operation\n"
+        ),
+        f"{pack.package}/contracts/put.yaml": contract + "binding: bindings/put.yaml\n",
+        f"{pack.package}/bindings/put.yaml": (
+            "awe: binding/v1\nmethod: POST\nurl: https://files.example.com/put\n"
+        ),
+        f"{pack.package}/source.lock.json": "{}",
+    }
+    pack.entry_points = {}
+    return pack
+
+
+def test_a_declarative_pack_names_its_interpreter_its_lock_and_exact_hosts(declarative):
+    record = declarative.record()
+    assert record.kind == "declarative"
+    assert record.interpreter == "awe-openapi"
+    assert record.source == canonical.sha256_hex(b"{}")
+    assert record.hooks == ()
+    assert record.capabilities[0].effects == ("net.http files.example.com",)
+
+
+@pytest.mark.parametrize("path", ["__init__.py", "data/run.so", "data/x.py"])
+def test_code_in_a_declarative_pack_is_refused(declarative, path):
+    declarative.files[f"{declarative.package}/{path}"] = ""
+    assert "pack.path" in refused(declarative, declarative.inspect())
+
+
+def test_an_entry_point_in_a_declarative_pack_is_refused(declarative):
+    declarative.entry_points = {"awe": {"x": declarative.package}}
+    assert "pack.entry_points" in refused(declarative, declarative.inspect())
+
+
+def test_a_declarative_contract_needs_the_packs_interpreter_and_a_binding(declarative):
+    path = f"{declarative.package}/contracts/put.yaml"
+    good = declarative.files[path]
+    declarative.files[path] = good.replace("awe_openapi:operation", "awe_mcp:tool")
+    assert {"pack.handler"} == refused(declarative, declarative.inspect())
+    declarative.files[path] = good.replace("bindings/put.yaml", "bindings/absent.yaml")
+    assert {"pack.handler"} == refused(declarative, declarative.inspect())
+
+
+def test_a_declarative_pack_without_its_lock_becomes_no_record(declarative):
+    del declarative.files[f"{declarative.package}/source.lock.json"]
+    with pytest.raises(PackError) as caught:
+        declarative.record()
+    assert caught.value.code == "pack.wheel"

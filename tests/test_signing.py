@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import os
+import stat
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from awe_core import signing, trust
+from awe_core.errors import TrustError
+from awe_core.records import Key
+
+
+WORDS = "open sesame"
+
+
+def key_of(signer):
+    return Key(scheme=signer.scheme, public=signer.public.hex(), owner="ann", kind="person")
+
+
+def refused(call, *args, **kwargs):
+    with pytest.raises(TrustError) as caught:
+        call(*args, **kwargs)
+    return caught.value.code
+
+
+def write_pem(file, private):
+    file.write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    file.chmod(0o600)
+
+
+def test_a_new_key_is_private_and_signs_after_it_was_read_again(tmp_path):
+    file = tmp_path / "keys" / "ann.pem"
+    made = signing.generate(file, passphrase=None)
+    read = signing.load(file, passphrase=None)
+    assert made == read
+    assert isinstance(read, trust.Signer)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+    assert trust.holds(key_of(made), read.sign(b"text"), message=b"text")
+    assert not trust.holds(key_of(made), read.sign(b"text"), message=b"Text")
+    trust.check_key(made.keyid, key_of(made))
+
+
+def test_a_key_is_never_replaced(tmp_path):
+    file = tmp_path / "ann.pem"
+    made = signing.generate(file, passphrase=None)
+    assert refused(signing.generate, file, passphrase=None) == "signer.exists"
+    assert signing.load(file, passphrase=None) == made
+
+
+def test_a_passphrase_is_needed_when_there_is_one_and_only_then(tmp_path):
+    locked, plain = tmp_path / "locked.pem", tmp_path / "plain.pem"
+    made = signing.generate(locked, passphrase=WORDS)
+    signing.generate(plain, passphrase=None)
+    assert signing.load(locked, passphrase=WORDS) == made
+    assert refused(signing.load, locked, passphrase=WORDS[:-1]) == "signer.unavailable"
+    assert refused(signing.load, locked, passphrase=None) == "signer.unavailable"
+    assert refused(signing.load, plain, passphrase=WORDS) == "signer.unavailable"
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660])
+def test_a_key_that_others_may_read_is_refused(tmp_path, mode):
+    file = tmp_path / "ann.pem"
+    signing.generate(file, passphrase=None)
+    file.chmod(mode)
+    assert refused(signing.load, file, passphrase=None) == "signer.permissions"
+    file.chmod(0o400)
+    assert signing.load(file, passphrase=None).scheme == "ed25519"
+
+
+def test_links_and_pipes_are_no_key_files(tmp_path):
+    signing.generate(tmp_path / "ann.pem", passphrase=None)
+    (tmp_path / "link.pem").symlink_to(tmp_path / "ann.pem")
+    assert refused(signing.load, tmp_path / "link.pem", passphrase=None) == "signer.unavailable"
+    os.mkfifo(tmp_path / "pipe.pem", 0o600)
+    assert refused(signing.load, tmp_path / "pipe.pem", passphrase=None) == "signer.permissions"
+    assert refused(signing.load, tmp_path / "none.pem", passphrase=None) == "signer.unavailable"
+
+
+def test_p256_keys_are_read_and_others_are_not(tmp_path):
+    file = tmp_path / "p256.pem"
+    write_pem(file, ec.generate_private_key(ec.SECP256R1()))
+    signer = signing.load(file, passphrase=None)
+    assert trust.holds(key_of(signer), signer.sign(b"text"), message=b"text")
+    trust.check_key(signer.keyid, key_of(signer))
+    write_pem(file, ec.generate_private_key(ec.SECP384R1()))
+    assert refused(signing.load, file, passphrase=None) == "signer.unavailable"
+    write_pem(file, rsa.generate_private_key(65537, 2048))
+    assert refused(signing.load, file, passphrase=None) == "signer.unavailable"
+    file.write_text("no key")
+    assert refused(signing.load, file, passphrase=None) == "signer.unavailable"
+
+
+def test_the_log_key_is_made_once_and_signs_text(tmp_path):
+    assert refused(signing.log_key, tmp_path, may_create=False) == "signer.unavailable"
+    made = signing.log_key(tmp_path, may_create=True)
+    assert signing.log_key(tmp_path, may_create=True) == made
+    assert signing.log_key(tmp_path, may_create=False) == made
+    Ed25519PublicKey.from_public_bytes(made.public).verify(made.sign(b"note"), b"note")
+
+
+def test_a_private_key_is_not_shown(tmp_path):
+    made = signing.generate(tmp_path / "ann.pem", passphrase=None)
+    assert "PrivateKey" not in repr(made)
+
+
+def test_a_persons_key_lies_under_their_name(tmp_path):
+    file = signing.person_key_file(tmp_path, "ann")
+    assert file == tmp_path / "keys" / "people" / "ann.pem"

@@ -1,0 +1,1382 @@
+"""`trust.judge` against its attack list: each refusal, and beside it the near twin that must pass."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import itertools
+import json
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from hypothesis import given
+from hypothesis import strategies as st
+
+from awe_core import canonical, trust
+from awe_core.errors import AweError, TrustError
+from awe_core.lifecycle import State
+from awe_core.records import timestamp
+
+NOW = 1_700_000_000
+DAY = 86_400
+DEPLOYMENT = "acme-prod"
+NAMES = ("alice", "bob", "carol", "dave", "rel", "olga", "sec", "eve")
+ROLES = {
+    "root": (("alice", "bob", "carol"), 2),
+    "release": (("rel",), 1),
+    "reviewer": (("alice", "bob", "sec"), 1),
+    "security": (("sec", "carol", "alice"), 1),
+    "operator": (("olga",), 1),
+    "proposer": (("dave", "alice"), 1),
+}
+POLICY = {
+    "approvals": [
+        {"when": {"kind": "pack"}, "need": {"reviewer": 1, "security": 1}},
+        {"when": {"native": True}, "need": {"security": 2}},
+        {"when": {"kind": "facade"}, "need": {"reviewer": 1}},
+    ],
+    "approval_days": 365,
+    "manifest_days": 30,
+    "on_expiry": "drain",
+    "grace_days": 7,
+    "warn_days": 10,
+    "dependencies": "versions",
+    "evidence": [],
+    "inproc": ["awe-pack-stdlib"],
+    "self_approval": False,
+    "editable": False,
+    "observe": False,
+}
+
+
+def sha(data):
+    return hashlib.sha256(data).hexdigest()
+
+
+class Ed25519:
+    scheme = "ed25519"
+
+    def __init__(self, seed):
+        self._key = ed25519.Ed25519PrivateKey.from_private_bytes(hashlib.sha256(seed).digest())
+        self.public = self._key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+        self.keyid = trust.keyid_of(self.scheme, self.public)
+
+    def sign(self, pae):
+        return self._key.sign(pae)
+
+
+class P256:
+    scheme = "ecdsa-sha2-nistp256"
+
+    def __init__(self, number):
+        self._key = ec.derive_private_key(number, ec.SECP256R1())
+        self.public = self._key.public_key().public_bytes(
+            Encoding.X962, PublicFormat.UncompressedPoint
+        )
+        self.keyid = trust.keyid_of(self.scheme, self.public)
+
+    def sign(self, pae):
+        return self._key.sign(pae, ec.ECDSA(SHA256()))
+
+
+KEYS = {name: Ed25519(name.encode()) for name in NAMES}
+D = "0" * 64
+
+
+class Store:
+    """A governance store in memory, with everybody's keys: what an attacker could ask for."""
+
+    def __init__(self, *, environment="prod", roles=ROLES, keys=KEYS, signers=None, **policy):
+        self.files = {}
+        self.keys = dict(keys)
+        self.roles = dict(roles)
+        self.policy = {**POLICY, **policy}
+        self.environment = environment
+        self.retired = {}
+        self.root_version = 0
+        self.version = 0
+        self.previous = None
+        self.denied = []
+        self.pin = self.root(signers=signers)
+
+    def seal(self, kind, payload, names):
+        pae = trust.pae(trust.payload_type(kind), payload)
+        keys = [self.keys.get(name, KEYS.get(name)) for name in names]
+        return trust.seal(kind, payload, [(key.keyid, key.sign(pae)) for key in keys])
+
+    def root_document(self, **changes):
+        owners = {"rel": "machine", "olga": "machine"}
+        return {
+            "awe": "trust-root/v1",
+            "deployment": DEPLOYMENT,
+            "environment": self.environment,
+            "version": self.root_version,
+            "issued": timestamp(NOW - 100 * DAY),
+            "expires": timestamp(NOW + 300 * DAY),
+            "keys": {
+                key.keyid: {
+                    "scheme": key.scheme,
+                    "public": key.public.hex(),
+                    "owner": name.partition(":")[0],
+                    "kind": owners.get(name, "person"),
+                }
+                for name, key in self.keys.items()
+                if name != "eve"
+            },
+            "roles": {
+                role: {"keys": [self.keys[name].keyid for name in names], "threshold": need}
+                for role, (names, need) in self.roles.items()
+            },
+            "retired": self.retired,
+            "policy": self.policy,
+            **changes,
+        }
+
+    def root(self, *, signers=None, **changes):
+        """Sign the next root; a new one starts the count of manifests anew."""
+        self.root_version += 1
+        self.version = 0
+        payload = canonical.document(self.root_document(**changes))
+        self.files[trust.root_file(self.root_version)] = self.seal(
+            "trust-root", payload, signers or ("alice", "bob")
+        )
+        return sha(payload)
+
+    def record(self, name="acme-files", version="1.4.0", **changes):
+        distribution = f"awe-pack-{name}"
+        document = {
+            "awe": "pack-record/v1",
+            "kind": "pack",
+            "name": name,
+            "distribution": distribution,
+            "version": version,
+            "revision": 1,
+            "wheel": {"filename": "a.whl", "sha256": D, "size": 1},
+            "files": {"a/__init__.py": {"sha256": D, "size": 812}},
+            "top_level": ["awe_pack_" + name.replace("-", "_")],
+            "entry_points": {},
+            "hooks": ["awe_capabilities"],
+            "executor": "worker",
+            "reuse": "run",
+            "native": False,
+            "accept_unenforced": [],
+            "capabilities": [capability(name.replace("-", "_") + ".put")],
+            "workflows": [],
+            "facades": [],
+            "requires": [],
+            "proposed_by": "dave",
+            "authors": [],
+            "evidence": [],
+            "report": D,
+            **changes,
+        }
+        data = canonical.document(document)
+        self.files[trust.pack_file(distribution, version, sha(data))] = data
+        return Subject(sha(data), name, version, distribution)
+
+    def facade(self, name="files_put", **changes):
+        document = {
+            "awe": "facade-record/v1",
+            "kind": "facade",
+            "name": name,
+            "revision": 1,
+            "facade": {"id": name},
+            "pack": "awe-pack-acme-files",
+            "reaches": [{"id": "acme_files.put", "contract": D}],
+            "proposed_by": "dave",
+            "authors": [],
+            **changes,
+        }
+        data = canonical.document(document)
+        self.files[trust.facade_file(name, sha(data))] = data
+        return Subject(sha(data), name, "1", None)
+
+    def say(self, decision, who, role, subject, *, folder=None, signers=None, **changes):
+        """File one signed statement and give its digest."""
+        document = {
+            "awe": "statement/v1",
+            "deployment": DEPLOYMENT,
+            "root_version": self.root_version,
+            "decision": decision,
+            "role": role,
+            "subject": subject.digest,
+            "name": subject.name,
+            "version": subject.version,
+            "at": timestamp(NOW - 10 * DAY),
+            "expires": timestamp(NOW + 100 * DAY) if decision == "approve" else None,
+            "reason": "because",
+            "stops": None,
+            **changes,
+        }
+        data = self.seal("statement", canonical.document(document), signers or (who,))
+        is_stop = folder == "stops" if folder else decision in {"suspend", "revoke"}
+        self.files[trust.statement_file(sha(data), is_stop=is_stop)] = data
+        return sha(data)
+
+    def approved(self, subject, reviewer="alice", security="sec"):
+        return [
+            self.say("propose", "dave", "proposer", subject),
+            self.say("approve", reviewer, "reviewer", subject),
+            self.say("approve", security, "security", subject),
+        ]
+
+    def manifest(
+        self, packs=(), facades=(), *, signers=("rel",), sunset=timestamp(NOW + DAY), **changes
+    ):
+        """Sign the next manifest of (subject, status, statements) and file it."""
+        self.version += 1
+        document = {
+            "awe": "manifest/v1",
+            "deployment": DEPLOYMENT,
+            "root_version": self.root_version,
+            "version": self.version,
+            "previous": self.previous,
+            "issued": timestamp(NOW - DAY),
+            "expires": timestamp(NOW + 20 * DAY),
+            "packs": [
+                {
+                    "distribution": subject.distribution,
+                    "version": subject.version,
+                    "record": subject.digest,
+                    "status": status,
+                    "sunset": sunset if status == "DEPRECATED" else None,
+                    "statements": statements,
+                }
+                for subject, status, statements in packs
+            ],
+            "facades": [
+                {
+                    "id": subject.name,
+                    "record": subject.digest,
+                    "status": status,
+                    "sunset": None,
+                    "statements": statements,
+                }
+                for subject, status, statements in facades
+            ],
+            "denied": self.denied,
+            "documents": {"people.yaml": D},
+            **changes,
+        }
+        payload = canonical.document(document)
+        name = trust.manifest_file(self.root_version, self.version)
+        self.files[name] = self.seal("manifest", payload, signers)
+        self.previous = sha(payload)
+        return self.previous
+
+    def judge(self, *, mark=None, now=NOW, deployment=DEPLOYMENT, pin=None):
+        return trust.judge(
+            self.files, pin=pin or self.pin, deployment=deployment, mark=mark, now=now
+        )
+
+
+class Subject:
+    def __init__(self, digest, name, version, distribution):
+        self.digest = digest
+        self.name = name
+        self.version = version
+        self.distribution = distribution
+
+
+def capability(name, contract=D):
+    return {"id": name, "version": "1.0.0", "contract": contract, "risk": "high", "effects": []}
+
+
+def an_active_pack(**policy):
+    store = Store(**policy)
+    subject = store.record()
+    statements = store.approved(subject)
+    store.manifest([(subject, "ACTIVE", statements)])
+    return store, subject, statements
+
+
+def code_of(call, *args, **kwargs):
+    with pytest.raises(TrustError) as caught:
+        call(*args, **kwargs)
+    return caught.value.code
+
+
+def codes(verdict):
+    return [each.code for each in verdict.refusals]
+
+
+def only(verdict):
+    (pack,) = verdict.packs
+    return pack
+
+
+# ------------------------------------------------------------------------------- what is in force
+
+
+def test_an_approved_and_released_pack_is_in_force():
+    store, subject, statements = an_active_pack()
+    verdict = store.judge()
+    pack = only(verdict)
+    assert (State.ACTIVE, subject.digest, ()) == (pack.status, pack.digest, pack.refusals)
+    assert tuple(statements) == pack.statements
+    assert pack.permits.new
+    assert verdict.phase == "valid"
+    assert verdict.mark == store.judge(mark=verdict.mark).mark
+
+
+def test_a_root_alone_gives_a_verdict_without_packs():
+    verdict = Store().judge()
+    assert (None, (), "valid", 0) == (
+        verdict.manifest,
+        verdict.packs,
+        verdict.phase,
+        verdict.mark.version,
+    )
+
+
+def test_an_empty_store_is_no_store():
+    with pytest.raises(TrustError) as caught:
+        trust.judge({}, pin=D, deployment=DEPLOYMENT, mark=None, now=NOW)
+    assert caught.value.code == "store.missing"
+
+
+def test_a_record_that_is_not_here_is_absent_and_the_others_are_in_force():
+    store = Store()
+    one, two = store.record("one"), store.record("two")
+    store.manifest([(each, "ACTIVE", store.approved(each)) for each in (one, two)])
+    del store.files[trust.pack_file(one.distribution, one.version, one.digest)]
+    verdict = store.judge()
+    assert ["awe-pack-two"] == [pack.name for pack in verdict.packs]
+    assert [("awe-pack-one", "store.no_file")] == [(a.name, a.why.code) for a in verdict.absent]
+
+
+# -------------------------------------------------------------------------------------- envelopes
+
+
+def test_payload_types_keep_a_statement_from_being_read_as_a_manifest():
+    store, subject, statements = an_active_pack()
+    name = trust.manifest_file(1, 1)
+    store.files[name] = store.files[trust.statement_file(statements[0], is_stop=False)]
+    assert code_of(store.judge) == "trust.payload_type"
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        (lambda e: e | {"extra": 1}, "trust.envelope"),
+        (lambda e: {k: v for k, v in e.items() if k != "signatures"}, "trust.envelope"),
+        (lambda e: e | {"signatures": e["signatures"] * 65}, "trust.envelope"),
+        (lambda e: e | {"signatures": {}}, "trust.envelope"),
+        (lambda e: e | {"signatures": [e["signatures"][0] | {"x": 1}]}, "trust.envelope"),
+        (lambda e: e | {"signatures": [{"keyid": 1, "sig": ""}]}, "trust.envelope"),
+        (lambda e: e | {"payload": 5}, "trust.envelope"),
+        (lambda e: e | {"payload": e["payload"] + "\n"}, "trust.base64"),
+        (lambda e: e | {"payload": e["payload"].rstrip("=") + "==="}, "trust.base64"),
+        (lambda e: e | {"payload": "QQ"}, "trust.base64"),
+        (lambda e: e | {"payload": "QR=="}, "trust.base64"),
+        (lambda e: e | {"payload": "+-//"}, "trust.base64"),
+        (lambda e: e | {"signatures": []}, "trust.threshold"),
+    ],
+    ids=itertools.count(),
+)
+def test_a_malformed_envelope_is_refused_whole(change, code):
+    store, _, _ = an_active_pack()
+    name = trust.manifest_file(1, 1)
+    store.files[name] = json.dumps(change(json.loads(store.files[name]))).encode()
+    assert code_of(store.judge) == code
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"[]", b"nonsense", b"\xff", b'{"payload":"","payload":""}', b"[" * 100_000],
+    ids=itertools.count(),
+)
+def test_what_is_no_json_object_is_no_envelope(data):
+    store, _, _ = an_active_pack()
+    store.files[trust.manifest_file(1, 1)] = data
+    assert code_of(store.judge) == "trust.envelope"
+
+
+def test_url_safe_base64_and_other_white_space_are_the_same_envelope():
+    store, _, _ = an_active_pack()
+    name = trust.manifest_file(1, 1)
+    envelope = json.loads(store.files[name])
+    envelope["payload"] = envelope["payload"].replace("+", "-").replace("/", "_")
+    store.files[name] = json.dumps(envelope, indent=1).encode()
+    assert only(store.judge()).permits.new
+
+
+def test_a_signature_by_an_unknown_key_and_a_wrong_one_do_no_harm():
+    store, _, _ = an_active_pack()
+    name = trust.manifest_file(1, 1)
+    envelope = json.loads(store.files[name])
+    stray = base64.b64encode(b"x" * 64).decode()
+    envelope["signatures"] += [
+        {"keyid": "f" * 64, "sig": stray},
+        {"keyid": KEYS["alice"].keyid, "sig": stray},
+    ]
+    store.files[name] = json.dumps(envelope).encode()
+    assert only(store.judge()).permits.new
+
+
+def test_a_payload_must_be_its_own_canonical_form():
+    store, _, _ = an_active_pack()
+    name = trust.manifest_file(1, 1)
+    payload = base64.b64decode(json.loads(store.files[name])["payload"])
+    store.files[name] = store.seal("manifest", payload.replace(b'":', b'": ', 1), ["rel"])
+    assert code_of(store.judge) == "store.not_canonical"
+
+
+@pytest.mark.parametrize("where", ["root", "manifest", "statement", "record"])
+def test_any_changed_bit_of_what_is_signed_or_pinned_refuses(where):
+    store, subject, statements = an_active_pack()
+    name = {
+        "root": trust.root_file(1),
+        "manifest": trust.manifest_file(1, 1),
+        "statement": trust.statement_file(statements[1], is_stop=False),
+        "record": trust.pack_file(subject.distribution, subject.version, subject.digest),
+    }[where]
+    intact = store.files[name]
+    for place in range(0, len(intact), 37):
+        changed = bytearray(intact)
+        changed[place] ^= 1
+        store.files[name] = bytes(changed)
+        try:
+            verdict = store.judge()
+        except AweError:
+            continue
+        assert not any(pack.permits.new for pack in verdict.packs), place
+
+
+# ------------------------------------------------------------------------------- thresholds, keys
+
+
+def test_two_keys_of_one_owner_are_one_owner():
+    keys = {**KEYS, "alice:2": Ed25519(b"alice again")}
+    roles = ROLES | {"root": (("alice", "alice:2", "bob"), 2)}
+    refused = Store(keys=keys, roles=roles, signers=("alice", "alice:2"))
+    assert code_of(refused.judge) == "trust.threshold"
+    assert Store(keys=keys, roles=roles, signers=("alice:2", "bob")).judge().phase == "valid"
+
+
+def test_one_signature_twice_counts_once():
+    store = Store(signers=("alice", "alice"))
+    assert code_of(store.judge) == "trust.threshold"
+
+
+def test_a_manifest_signed_by_people_who_do_not_release_is_refused():
+    store, _, _ = an_active_pack()
+    store.manifest(signers=("alice", "bob", "carol", "sec"))
+    assert code_of(store.judge) == "trust.threshold"
+
+
+def test_p256_keys_sign_as_well():
+    keys = {**KEYS, "rel": P256(7)}
+    store, _, _ = an_active_pack(keys=keys)
+    assert only(store.judge()).permits.new
+    name = trust.manifest_file(1, 1)
+    store.files[name] = store.files[name].replace(b'"sig":"MEU', b'"sig":"MEQ')
+    broken = json.loads(store.files[name])
+    broken["signatures"][0]["sig"] = base64.b64encode(b"\x30\x06\x02\x01\x01\x02\x01\x01").decode()
+    store.files[name] = json.dumps(broken).encode()
+    assert code_of(store.judge) == "trust.threshold"
+
+
+SMALL_ORDER = [
+    bytes(32),
+    bytes([1]) + bytes(31),
+    bytes.fromhex("ec" + "ff" * 30 + "7f"),
+    bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"),
+    bytes.fromhex("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a"),
+]
+WEAK = [
+    *SMALL_ORDER,
+    *(point[:31] + bytes([point[31] | 0x80]) for point in SMALL_ORDER),
+    bytes.fromhex("ed" + "ff" * 30 + "7f"),
+    bytes.fromhex("ee" + "ff" * 30 + "7f"),
+    bytes(31),
+]
+
+
+@pytest.mark.parametrize("raw", WEAK)
+def test_weak_and_misspelt_ed25519_keys_cannot_stand_in_a_root(raw):
+    store = Store()
+    entry = {"scheme": "ed25519", "public": raw.hex(), "owner": "eve", "kind": "person"}
+    keys = store.root_document()["keys"] | {trust.keyid_of("ed25519", raw): entry}
+    store.root(keys=keys)
+    assert code_of(store.judge) == "trust.root_key"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [b"\x04" + bytes(64), b"\x02" + P256(7).public[1:33], b"\x04" + b"\x01" * 64],
+    ids=itertools.count(),
+)
+def test_what_is_no_point_of_p256_cannot_stand_in_a_root(raw):
+    store = Store()
+    scheme = "ecdsa-sha2-nistp256"
+    entry = {"scheme": scheme, "public": raw.hex(), "owner": "eve", "kind": "person"}
+    store.root(keys=store.root_document()["keys"] | {trust.keyid_of(scheme, raw): entry})
+    assert code_of(store.judge) == "trust.root_key"
+
+
+def test_a_key_under_an_id_that_is_not_its_own_is_refused():
+    store = Store()
+    keys = store.root_document()["keys"]
+    store.root(keys=keys | {"a" * 64: keys[KEYS["alice"].keyid]})
+    assert code_of(store.judge) == "trust.root_key"
+
+
+# ------------------------------------------------------------------------------------------- roots
+
+
+def test_the_pin_decides_which_root_is_the_first():
+    assert code_of(Store().judge, pin="1" * 64) == "trust.root_pin"
+
+
+def test_the_chain_is_walked_in_steps_of_one():
+    store = Store()
+    store.root()
+    store.root()
+    assert store.judge().root.version == 3
+    del store.files[trust.root_file(2)]
+    assert code_of(store.judge) == "trust.root_chain"
+
+
+def test_a_new_root_needs_the_old_threshold_and_its_own():
+    store = Store()
+    store.roles["root"] = (("carol", "sec", "alice"), 2)
+    store.root(signers=("alice", "bob"))
+    assert code_of(store.judge) == "trust.threshold"
+    store.root_version = 1
+    store.root(signers=("carol", "sec"))
+    assert code_of(store.judge) == "trust.threshold"
+    store.root_version = 1
+    store.root(signers=("alice", "carol"))
+    assert store.judge().root.version == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"version": 7}, "trust.root_chain"),
+        ({"deployment": "other"}, "trust.root_chain"),
+        ({"environment": "dev"}, "trust.root_chain"),
+        ({"issued": timestamp(NOW - 101 * DAY)}, "trust.root_chain"),
+        ({"issued": timestamp(NOW + DAY)}, "trust.from_future"),
+        ({"expires": timestamp(NOW - 100 * DAY)}, "trust.lifetime"),
+        ({"policy": POLICY | {"self_approval": True}}, "trust.root_policy"),
+        ({"policy": POLICY | {"editable": True}}, "trust.root_policy"),
+        ({"policy": POLICY | {"observe": True}}, "trust.root_policy"),
+        ({"policy": POLICY | {"inproc": ["*"]}}, "trust.root_policy"),
+        (
+            {"policy": POLICY | {"approvals": [{"when": {}, "need": {"reviewer": 4}}]}},
+            "trust.root_threshold",
+        ),
+        (
+            {"policy": POLICY | {"approvals": [{"when": {}, "need": {"release": 1}}]}},
+            "trust.root_threshold",
+        ),
+        (
+            {"policy": POLICY | {"approvals": [{"when": {}, "need": {"nobody": 1}}]}},
+            "trust.root_threshold",
+        ),
+        ({"unknown": 1}, "store.malformed"),
+    ],
+    ids=itertools.count(),
+)
+def test_a_root_that_may_not_follow_is_refused_whole(change, code):
+    store = Store()
+    store.root(**change)
+    assert code_of(store.judge) == code
+
+
+@pytest.mark.parametrize(
+    "roles",
+    [
+        {"release": {"keys": [], "threshold": 1}},
+        {"release": None},
+        {"release": {"keys": ["1" * 64], "threshold": 1}},
+    ],
+    ids=itertools.count(),
+)
+def test_roles_that_nobody_can_fill_are_refused(roles):
+    store = Store()
+    merged = store.root_document()["roles"] | roles
+    store.root(roles={name: role for name, role in merged.items() if role})
+    assert code_of(store.judge) == "trust.root_threshold"
+
+
+def test_a_retired_key_cannot_be_in_force_as_well():
+    store = Store()
+    store.retired = {KEYS["sec"].keyid: {"reason": "left", "statements": []}}
+    store.root()
+    assert code_of(store.judge) == "trust.root_key"
+
+
+def test_development_freedoms_are_for_development():
+    store = Store(environment="dev", self_approval=True, editable=True, inproc=["*"])
+    assert store.judge().is_dev
+
+
+def test_another_deployments_root_is_not_ours():
+    assert code_of(Store().judge, deployment="other") == "trust.deployment"
+
+
+# -------------------------------------------------------------------- manifests: order, time, names
+
+
+def test_what_is_older_than_the_mark_is_a_rollback():
+    store, subject, statements = an_active_pack()
+    before = dict(store.files)
+    store.manifest([(subject, "ACTIVE", statements)])
+    mark = store.judge().mark
+    store.files = before
+    assert code_of(store.judge, mark=mark) == "trust.rollback"
+    assert only(store.judge()).permits.new  # a first start cannot know
+
+
+def test_a_store_that_lost_its_manifests_or_its_root_is_a_rollback():
+    store, _, _ = an_active_pack()
+    mark = store.judge().mark
+    del store.files[trust.manifest_file(1, 1)]
+    assert code_of(store.judge, mark=mark) == "trust.rollback"
+    store.root()
+    store.manifest()
+    mark = store.judge().mark
+    del store.files[trust.root_file(2)]
+    assert code_of(store.judge, mark=mark) == "trust.rollback"
+
+
+def test_the_same_number_with_other_bytes_is_equivocation():
+    store, _, _ = an_active_pack()
+    mark = store.judge().mark
+    store.version, store.previous = 0, None
+    store.manifest()
+    assert code_of(store.judge, mark=mark) == "trust.equivocation"
+
+
+def test_every_manifest_since_the_mark_must_be_there_and_follow():
+    store, subject, statements = an_active_pack()
+    mark = store.judge().mark
+    first = dict(store.files)
+    entry = [(subject, "ACTIVE", statements)]
+    store.manifest(entry)
+    store.manifest(entry)
+    assert store.judge(mark=mark).mark.version == 3
+    gap = dict(store.files)
+    del store.files[trust.manifest_file(1, 2)]
+    assert code_of(store.judge, mark=mark) == "store.gap"
+    assert store.judge().mark.version == 3
+    store.files = gap
+    fork = Store()
+    fork.files = first
+    fork.version, fork.previous = 0, None
+    fork.manifest()
+    store.files[trust.manifest_file(1, 1)] = fork.files[trust.manifest_file(1, 1)]
+    assert code_of(store.judge, mark=mark) == "trust.chain"
+    assert code_of(store.judge) == "trust.chain"
+
+
+def test_a_manifest_that_continues_another_than_the_one_seen_is_a_fork():
+    store, _, _ = an_active_pack()
+    mark = store.judge().mark
+    store.version, store.previous = 0, None
+    store.manifest()
+    store.manifest()
+    assert code_of(store.judge, mark=mark) == "trust.chain"
+
+
+def test_if_the_newest_does_not_hold_nothing_older_is_tried():
+    store, subject, statements = an_active_pack()
+    store.manifest([(subject, "ACTIVE", statements)], signers=("eve",))
+    assert code_of(store.judge) == "trust.threshold"
+
+
+def test_a_fast_forward_ends_with_the_next_rotation():
+    store, subject, statements = an_active_pack()
+    store.version = 9_999_997
+    store.manifest()
+    mark = store.judge().mark
+    assert mark.version == 9_999_998
+    store.root()
+    assert code_of(store.judge, mark=mark) == "trust.root_mismatch"
+    store.manifest([(subject, "ACTIVE", statements)])
+    verdict = store.judge(mark=mark)
+    assert (2, 1) == (verdict.mark.root_version, verdict.mark.version)
+    assert only(verdict).permits.new
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"deployment": "other"}, "trust.deployment"),
+        ({"root_version": 2}, "trust.root_mismatch"),
+        ({"version": 5}, "trust.chain"),
+        ({"issued": timestamp(NOW + 301)}, "trust.from_future"),
+        ({"expires": timestamp(NOW + 29 * DAY + 1)}, "trust.lifetime"),
+        ({"expires": timestamp(NOW - DAY)}, "trust.lifetime"),
+        ({"issued": "2023-11-14T22:13:20"}, "trust.time"),
+        ({"issued": "2023-02-30T22:13:20Z"}, "trust.time"),
+        ({"documents": {}}, "trust.document"),
+        ({"extra": None}, "store.malformed"),
+    ],
+    ids=itertools.count(),
+)
+def test_a_manifest_that_may_not_be_is_refused_whole(change, code):
+    store = Store()
+    store.manifest(**change)
+    assert code_of(store.judge) == code
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"issued": timestamp(NOW + 300)}, {"expires": timestamp(NOW + 29 * DAY)}],
+    ids=itertools.count(),
+)
+def test_a_manifest_just_within_bounds_is_taken(change):
+    store = Store()
+    store.manifest(**change)
+    assert store.judge().mark.version == 1
+
+
+def test_a_manifest_is_not_issued_before_its_predecessor():
+    store = Store()
+    store.manifest()
+    store.manifest(issued=timestamp(NOW - 5 * DAY))
+    assert code_of(store.judge) == "trust.chain"
+
+
+def test_one_distribution_has_one_active_record_and_one_entry_a_record():
+    store = Store()
+    old, new = store.record(version="1"), store.record(version="2")
+    store.manifest([(old, "ACTIVE", store.approved(old)), (new, "ACTIVE", store.approved(new))])
+    assert code_of(store.judge) == "trust.duplicate"
+    store.version = 0
+    store.manifest([(old, "ACTIVE", []), (old, "SUSPENDED", [])])
+    assert code_of(store.judge) == "trust.duplicate"
+
+
+@pytest.mark.parametrize(
+    "clash",
+    [{"capabilities": [capability("one.put")]}, {"top_level": ["awe_pack_one"]}],
+    ids=itertools.count(),
+)
+def test_what_two_distributions_claim_neither_has(clash):
+    store = Store()
+    one, two, three = store.record("one"), store.record("two", **clash), store.record("three")
+    store.manifest([(each, "ACTIVE", store.approved(each)) for each in (one, two, three)])
+    found = {pack.name: codes(pack) for pack in store.judge().packs}
+    assert found == {
+        "awe-pack-one": ["trust.duplicate"],
+        "awe-pack-two": ["trust.duplicate"],
+        "awe-pack-three": [],
+    }
+
+
+def test_pinned_documents_are_compared():
+    store = Store()
+    store.manifest()
+    manifest = store.judge().manifest
+    trust.check_documents(manifest, {"people.yaml": D, "other": "x"})
+    assert code_of(trust.check_documents, manifest, {"people.yaml": "1" * 64}) == "trust.document"
+    assert code_of(trust.check_documents, manifest, {}) == "trust.document"
+
+
+def test_a_mark_of_another_pin_is_not_ours():
+    store = Store()
+    mark = store.judge().mark
+    other = Store(grace_days=8)
+    assert code_of(other.judge, mark=mark) == "trust.mark"
+
+
+# ------------------------------------------------------------------------------------- approvals
+
+
+def judged(change, **policy):
+    """Judge one ACTIVE pack whose statements *change* has made."""
+    store = Store(**policy)
+    subject = store.record()
+    store.manifest([(subject, "ACTIVE", change(store, subject))])
+    return only(store.judge())
+
+
+def test_each_role_must_have_approved():
+    pack = judged(lambda store, it: store.approved(it)[:2])
+    assert codes(pack) == ["pack.approvals_missing"]
+    assert not pack.permits.new
+    assert not pack.permits.undo_own
+    assert "security" in str(pack.refusals[0])
+
+
+def test_the_proposal_must_be_signed_by_the_one_the_record_names():
+    unsigned = judged(lambda store, it: store.approved(it)[1:])
+    assert codes(unsigned) == ["pack.approvals_missing"]
+    by_another = judged(
+        lambda store, it: [*store.approved(it)[1:], store.say("propose", "alice", "proposer", it)]
+    )
+    assert codes(by_another) == ["pack.approvals_missing"]
+
+
+def test_the_proposer_and_the_authors_approve_nothing_of_theirs():
+    def by_alice(store, it):
+        return [store.say("propose", "alice", "proposer", it), *store.approved(it)[1:]]
+
+    store = Store()
+    own = store.record(proposed_by="alice")
+    store.manifest([(own, "ACTIVE", by_alice(store, own))])
+    assert codes(only(store.judge())) == ["pack.self_approval", "pack.approvals_missing"]
+    store = Store()
+    written = store.record(authors=["sec"])
+    store.manifest([(written, "ACTIVE", store.approved(written))])
+    assert codes(only(store.judge())) == ["pack.self_approval", "pack.approvals_missing"]
+
+
+def test_in_development_one_person_may_be_everybody():
+    store = Store(environment="dev", self_approval=True)
+    own = store.record(proposed_by="alice")
+    statements = [
+        store.say("propose", "alice", "proposer", own),
+        store.say("approve", "alice", "reviewer", own),
+        store.say("approve", "alice", "security", own),
+    ]
+    store.manifest([(own, "ACTIVE", statements)])
+    assert only(store.judge()).permits.new
+
+
+def test_one_person_counts_under_one_role():
+    both = judged(lambda store, it: store.approved(it, reviewer="alice", security="alice"))
+    assert codes(both) == ["pack.separation_of_duties", "pack.approvals_missing"]
+    helped = judged(
+        lambda store, it: [
+            *store.approved(it, reviewer="alice", security="alice"),
+            store.say("approve", "bob", "reviewer", it),
+        ]
+    )
+    assert codes(helped) == []
+
+
+def test_machines_approve_nothing():
+    roles = ROLES | {"reviewer": (("alice", "rel"), 1)}
+    pack = judged(lambda store, it: store.approved(it, reviewer="rel"), roles=roles)
+    assert codes(pack) == ["pack.approval_kind", "pack.approvals_missing"]
+
+
+def test_an_approval_of_other_bytes_does_not_count():
+    store = Store()
+    subject, other = store.record(), store.record(revision=2)
+    statements = [*store.approved(subject)[:2], store.say("approve", "sec", "security", other)]
+    store.manifest([(subject, "ACTIVE", statements)])
+    assert codes(only(store.judge())) == ["pack.approval_subject", "pack.approvals_missing"]
+
+
+@pytest.mark.parametrize("change", [{"name": "other"}, {"version": "1.4.1"}])
+def test_an_approval_says_what_it_is_about_or_does_not_count(change):
+    pack = judged(
+        lambda store, it: [
+            *store.approved(it)[:2],
+            store.say("approve", "sec", "security", it, **change),
+        ]
+    )
+    assert codes(pack) == ["pack.approval_subject", "pack.approvals_missing"]
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"role": "reviewer"}, None),
+        ({"role": "operator"}, "signer.not_in_role"),
+        ({"role": "unheard"}, "trust.unknown_role"),
+        ({"deployment": "other"}, "trust.deployment"),
+        ({"root_version": 2}, "trust.root_mismatch"),
+        ({"expires": timestamp(NOW - 2 * DAY)}, "pack.approval_expired"),
+        ({"at": timestamp(NOW)}, "pack.approval_expired"),
+        ({"expires": timestamp(NOW + 356 * DAY)}, "trust.lifetime"),
+        ({"expires": None}, "store.malformed"),
+        ({"reason": "looks \u202e fine"}, "store.malformed"),
+        ({"decision": "reject"}, None),
+    ],
+    ids=itertools.count(),
+)
+def test_an_approval_that_does_not_count_is_missed(change, code):
+    role = change.get("role", "security")
+    rest = {k: v for k, v in change.items() if k not in {"role", "decision"}}
+    decision = change.get("decision", "approve")
+    pack = judged(
+        lambda store, it: [
+            *store.approved(it)[:2],
+            store.say(decision, "sec", role, it, **rest),
+        ]
+    )
+    assert codes(pack) == [*([code] if code else []), "pack.approvals_missing"]
+
+
+@pytest.mark.parametrize(
+    ("signers", "counts"),
+    [(("sec", "carol"), False), (("eve",), False), (("sec", "eve"), True), (("sec",), True)],
+    ids=itertools.count(),
+)
+def test_a_statement_is_one_persons(signers, counts):
+    pack = judged(
+        lambda store, it: [
+            *store.approved(it)[:2],
+            store.say("approve", "sec", "security", it, signers=signers),
+        ]
+    )
+    assert ([] if counts else ["trust.statement", "pack.approvals_missing"]) == codes(pack)
+
+
+def test_what_does_not_count_harms_nothing_when_enough_others_do():
+    pack = judged(
+        lambda store, it: [
+            *store.approved(it),
+            store.say("approve", "olga", "reviewer", it),
+            store.say("approve", "dave", "reviewer", it),
+        ]
+    )
+    assert codes(pack) == []
+
+
+def test_an_approval_counts_while_it_covers_the_manifests_date_however_late_it_is_read():
+    store = Store()
+    subject = store.record()
+    statements = [
+        *store.approved(subject)[:2],
+        store.say("approve", "sec", "security", subject, expires=timestamp(NOW)),
+    ]
+    store.manifest([(subject, "ACTIVE", statements)])
+    assert only(store.judge(now=NOW + 5 * DAY)).permits.new
+
+
+def test_the_largest_number_of_all_matching_rules_counts():
+    store = Store()
+    native = store.record(native=True)
+    store.manifest([(native, "ACTIVE", store.approved(native))])
+    assert codes(only(store.judge())) == ["pack.approvals_missing"]
+    store.version = 0
+    statements = [*store.approved(native), store.say("approve", "carol", "security", native)]
+    store.manifest([(native, "ACTIVE", statements)])
+    assert codes(only(store.judge())) == []
+
+
+def test_what_no_rule_matches_cannot_be_approved():
+    store = Store(approvals=[{"when": {"kind": "facade"}, "need": {"reviewer": 1}}])
+    subject = store.record()
+    store.manifest([(subject, "ACTIVE", store.approved(subject))])
+    assert codes(only(store.judge())) == ["pack.approvals_missing"]
+
+
+def test_evidence_the_policy_wants_must_be_in_the_record():
+    store, _, _ = an_active_pack(evidence=["pep740"])
+    assert codes(only(store.judge())) == ["pack.evidence"]
+    store = Store(evidence=["pep740"])
+    proved = store.record(evidence=[{"kind": "pep740", "sha256": D, "publisher": "acme"}])
+    store.manifest([(proved, "ACTIVE", store.approved(proved))])
+    assert codes(only(store.judge())) == []
+
+
+def test_only_what_the_root_lists_runs_in_process():
+    store = Store()
+    inside, stdlib = store.record(executor="inproc"), store.record("stdlib", executor="inproc")
+    store.manifest([(each, "ACTIVE", store.approved(each)) for each in (inside, stdlib)])
+    assert [["pack.executor"], []] == [codes(pack) for pack in store.judge().packs]
+
+
+def test_a_declarative_pack_needs_its_interpreter_in_force():
+    shape = {
+        "kind": "declarative",
+        "interpreter": "awe-pack-acme-files",
+        "source": D,
+        "hooks": [],
+    }
+    approvals = [{"when": {}, "need": {"reviewer": 1, "security": 1}}]
+    store = Store(approvals=approvals)
+    drawn, plain = store.record("drawn", **shape), store.record()
+    statements = store.approved(drawn)
+    store.manifest([(drawn, "ACTIVE", statements)])
+    assert codes(only(store.judge())) == ["pack.interpreter"]
+    store.manifest([(drawn, "ACTIVE", statements), (plain, "ACTIVE", store.approved(plain))])
+    assert [[], []] == [codes(pack) for pack in store.judge().packs]
+
+
+def test_observe_lets_a_refused_pack_run_in_development_and_says_so():
+    store = Store(environment="dev", observe=True)
+    subject = store.record()
+    store.manifest([(subject, "ACTIVE", [])])
+    pack = only(store.judge())
+    assert set(codes(pack)) == {"pack.approvals_missing"}
+    assert pack.permits.new
+
+
+def test_observe_passes_no_broken_signature():
+    store = Store(environment="dev", observe=True)
+    subject = store.record()
+    broken = store.say("approve", "sec", "security", subject, signers=("eve",))
+    store.manifest([(subject, "ACTIVE", [broken])])
+    assert not only(store.judge()).permits.new
+
+
+# ------------------------------------------------------------------------------- keys that left
+
+
+def test_a_key_that_left_counts_with_the_statements_it_left_behind_and_no_others():
+    store, subject, statements = an_active_pack()
+    late = store.say("approve", "sec", "security", subject, reason="forged later")
+    store.retired = {KEYS["sec"].keyid: {"reason": "left", "statements": [statements[2]]}}
+    store.keys = {name: key for name, key in KEYS.items() if name != "sec"}
+    store.roles = {
+        "reviewer": (("alice", "bob"), 1),
+        **{k: v for k, v in ROLES.items() if k not in {"reviewer", "security"}},
+        "security": (("carol", "alice", "bob"), 1),
+    }
+    store.root()
+    store.manifest([(subject, "ACTIVE", statements)])
+    assert codes(only(store.judge())) == []
+    store.version = 0
+    store.manifest([(subject, "ACTIVE", [*statements[:2], late])])
+    assert codes(only(store.judge())) == ["signer.not_in_role", "pack.approvals_missing"]
+
+
+def test_a_compromised_key_counts_for_nothing():
+    store, subject, statements = an_active_pack()
+    store.retired = {KEYS["sec"].keyid: {"reason": "compromised", "statements": []}}
+    store.keys = {name: key for name, key in KEYS.items() if name != "sec"}
+    store.roles = ROLES | {
+        "reviewer": (("alice", "bob"), 1),
+        "security": (("carol", "alice", "bob"), 1),
+    }
+    store.root()
+    store.manifest([(subject, "ACTIVE", statements)])
+    assert "signer.not_in_role" in codes(only(store.judge()))
+
+
+# ----------------------------------------------------------------------------------------- stops
+
+
+def test_one_operator_suspends_at_once_and_deleting_the_file_undoes_nothing():
+    store, subject, _ = an_active_pack()
+    mark = store.judge().mark
+    stop = store.say("suspend", "olga", "operator", subject)
+    stopped = store.judge(mark=mark)
+    pack = only(stopped)
+    assert (State.SUSPENDED, False, False) == (pack.status, pack.permits.new, pack.permits.resume)
+    assert pack.permits.undo_own
+    assert ["pack.resume_missing"] == [each.code for each in stopped.warnings]
+    del store.files[trust.statement_file(stop, is_stop=True)]
+    assert only(store.judge(mark=stopped.mark)).status is State.SUSPENDED
+    assert only(store.judge(mark=mark)).status is State.ACTIVE
+
+
+def test_a_forged_stop_stops_nothing_and_is_named():
+    store, subject, _ = an_active_pack()
+    store.say("suspend", "olga", "operator", subject, signers=("eve",))
+    store.say("suspend", "dave", "proposer", subject)
+    store.say("approve", "alice", "reviewer", subject, folder="stops")
+    store.files["stops/" + "1" * 64 + ".dsse"] = b"x"
+    verdict = store.judge()
+    assert only(verdict).status is State.ACTIVE
+    assert ["trust.statement"] * 3 + ["store.digest"] == sorted(
+        (each.code for each in verdict.warnings), reverse=True
+    )
+
+
+def test_a_stop_outlives_the_key_that_signed_it():
+    store, subject, statements = an_active_pack()
+    store.say("suspend", "olga", "operator", subject)
+    store.keys = {name: key for name, key in KEYS.items() if name != "olga"}
+    store.roles = ROLES | {"operator": (("alice",), 1)}
+    store.root()
+    store.manifest([(subject, "ACTIVE", statements)])
+    assert only(store.judge()).status is State.SUSPENDED
+
+
+def resumed(who="sec", role="security", signers=("rel",), **policy):
+    store, subject, statements = an_active_pack(**policy)
+    stop = store.say("suspend", "olga", "operator", subject)
+    store.manifest([(subject, "SUSPENDED", [*statements, stop])])
+    resume = store.say("resume", who, role, subject, stops=stop)
+    store.manifest([(subject, "ACTIVE", [*statements, stop, resume])], signers=signers)
+    return store, subject, statements, resume
+
+
+def test_security_resumes_what_an_operator_stopped():
+    store, *_ = resumed()
+    assert only(store.judge()).status is State.ACTIVE
+    assert only(store.judge()).permits.new
+
+
+def test_an_operator_does_not_resume():
+    store, *_ = resumed(who="olga", role="operator")
+    assert only(store.judge()).status is State.SUSPENDED
+
+
+def test_who_releases_the_manifest_does_not_lift_the_stop_as_well():
+    roles = ROLES | {"release": (("rel", "sec"), 1)}
+    store, *_ = resumed(signers=("sec",), roles=roles)
+    assert only(store.judge()).status is State.SUSPENDED
+    store, *_ = resumed(signers=("rel",), roles=roles)
+    assert only(store.judge()).status is State.ACTIVE
+
+
+def test_a_resume_works_once():
+    store, subject, statements, resume = resumed()
+    again = store.say("suspend", "olga", "operator", subject, reason="once more")
+    assert only(store.judge()).status is State.SUSPENDED
+    store.manifest([(subject, "SUSPENDED", [*statements, resume, again])])
+    store.manifest([(subject, "ACTIVE", [*statements, resume])])
+    assert only(store.judge()).status is State.SUSPENDED
+    for file in [name for name in store.files if name.startswith("stops/")]:
+        del store.files[file]
+    assert only(store.judge()).status is State.SUSPENDED
+
+
+def test_nobody_is_suspended_by_the_release_key_alone():
+    store, subject, statements = an_active_pack()
+    store.manifest([(subject, "SUSPENDED", statements)])
+    pack = only(store.judge())
+    assert (State.SUSPENDED, ["trust.status"]) == (pack.status, codes(pack))
+
+
+def test_what_was_superseded_returns_only_with_a_resume_that_names_that_manifest():
+    store, old, statements = an_active_pack()
+    new = store.record(version="2.0.0")
+    newer = store.approved(new)
+    superseded = store.manifest([(old, "SUPERSEDED", statements), (new, "ACTIVE", newer)])
+    store.manifest([(old, "ACTIVE", statements)])
+    assert codes(only(store.judge())) == ["pack.resume_missing"]
+    store.version, store.previous = 2, superseded
+    wrong = store.say("resume", "sec", "security", old, stops="1" * 64)
+    store.manifest([(old, "ACTIVE", [*statements, wrong])])
+    assert codes(only(store.judge())) == ["pack.resume_missing"]
+    store.version, store.previous = 2, superseded
+    right = store.say("resume", "sec", "security", old, stops=superseded)
+    store.manifest([(old, "ACTIVE", [*statements, right])])
+    assert codes(only(store.judge())) == []
+    store.manifest([(old, "SUPERSEDED", [*statements, right]), (new, "ACTIVE", newer)])
+    store.manifest([(old, "ACTIVE", [*statements, right])])
+    assert codes(only(store.judge())) == ["pack.resume_missing"]
+
+
+def test_a_step_that_the_table_does_not_have_is_refused():
+    store, old, statements = an_active_pack()
+    new = store.record(version="2.0.0")
+    newer = store.approved(new)
+    store.manifest([(old, "SUPERSEDED", statements), (new, "ACTIVE", newer)])
+    store.manifest([(old, "DEPRECATED", statements), (new, "ACTIVE", newer)])
+    assert codes(store.judge().packs[0]) == ["trust.status"]
+
+
+def test_a_deprecated_record_takes_new_runs_until_its_sunset():
+    store, subject, statements = an_active_pack()
+    store.manifest([(subject, "DEPRECATED", statements)])
+    assert only(store.judge()).permits.new
+    after = only(store.judge(now=NOW + DAY))
+    assert (False, True) == (after.permits.new, after.permits.resume)
+
+
+def test_deprecated_without_sunset_is_not_justified():
+    store, subject, statements = an_active_pack()
+    store.manifest([(subject, "DEPRECATED", statements)], sunset=None)
+    assert codes(only(store.judge())) == ["trust.status"]
+
+
+def test_a_revocation_is_for_ever():
+    store, subject, statements = an_active_pack()
+    revoke = store.say("revoke", "sec", "security", subject)
+    pack = only(store.judge())
+    assert (State.REVOKED, False, True) == (
+        pack.status,
+        pack.permits.undo_own,
+        pack.permits.undo_core,
+    )
+    resume = store.say("resume", "sec", "security", subject, stops=revoke)
+    store.manifest([(subject, "ACTIVE", [*statements, resume])])
+    assert only(store.judge()).status is State.REVOKED
+    store.denied = [subject.digest]
+    store.manifest([(subject, "REVOKED", [revoke])])
+    assert (State.REVOKED, []) == (only(store.judge()).status, codes(only(store.judge())))
+
+
+def test_an_operator_does_not_revoke():
+    store, subject, _ = an_active_pack()
+    store.say("revoke", "olga", "operator", subject)
+    assert only(store.judge()).status is State.ACTIVE
+
+
+def test_denials_only_grow():
+    store, subject, statements = an_active_pack()
+    store.denied = [subject.digest]
+    store.manifest([(subject, "ACTIVE", statements)])
+    verdict = store.judge()
+    assert (State.REVOKED, ["pack.denied"]) == (only(verdict).status, codes(only(verdict)))
+    store.denied = []
+    store.manifest()
+    assert code_of(store.judge) == "trust.denied_dropped"
+    store.root()
+    store.manifest()
+    assert code_of(store.judge, mark=verdict.mark) == "trust.denied_dropped"
+    store.version = 0
+    store.denied = [subject.digest]
+    store.manifest()
+    assert store.judge(mark=verdict.mark).mark.denied == {subject.digest}
+
+
+# --------------------------------------------------------------------------------------- facades
+
+
+def a_facade(pack_changes=None, pack_status="ACTIVE", **changes):
+    store = Store()
+    subject = store.record(**(pack_changes or {}))
+    statements = store.approved(subject)
+    facade = store.facade(**changes)
+    own = [
+        store.say("propose", "dave", "proposer", facade),
+        store.say("approve", "bob", "reviewer", facade),
+    ]
+    store.manifest([(subject, pack_status, statements)], [(facade, "ACTIVE", own)])
+    (found,) = store.judge().facades
+    return store, subject, found
+
+
+def test_a_facade_over_an_active_pack_is_in_force():
+    _, subject, facade = a_facade()
+    assert ((), State.ACTIVE, (subject.digest,)) == (facade.refusals, facade.status, facade.packs)
+    assert facade.permits.new
+
+
+def test_a_facade_is_bound_to_contracts_and_not_to_bytes():
+    _, _, facade = a_facade({"revision": 7, "files": {}})
+    assert codes(facade) == []
+    _, _, changed = a_facade({"capabilities": [capability("acme_files.put", "1" * 64)]})
+    assert codes(changed) == ["facade.target_changed"]
+    assert not changed.permits.new
+
+
+def test_a_facade_that_reaches_nothing_here_is_refused():
+    _, _, facade = a_facade(reaches=[{"id": "other.put", "contract": D}])
+    assert codes(facade) == ["facade.unknown_target"]
+
+
+def test_a_facade_is_no_stronger_than_its_pack():
+    store, subject, _ = a_facade()
+    store.say("suspend", "olga", "operator", subject)
+    (facade,) = store.judge().facades
+    assert (State.ACTIVE, State.SUSPENDED) == (facade.own_status, facade.status)
+    assert not facade.permits.new
+
+
+def test_a_facade_over_a_refused_pack_is_refused():
+    _, _, facade = a_facade({"executor": "inproc"})
+    assert codes(facade) == ["facade.not_active"]
+
+
+def test_an_unapproved_facade_is_refused_alone():
+    store, subject, statements = an_active_pack()
+    facade = store.facade()
+    store.manifest([(subject, "ACTIVE", statements)], [(facade, "ACTIVE", [])])
+    verdict = store.judge()
+    assert codes(verdict.facades[0]) == ["pack.approvals_missing", "pack.approvals_missing"]
+    assert only(verdict).permits.new
+
+
+# ------------------------------------------------------------------------------------------ phases
+
+
+@pytest.mark.parametrize(
+    ("days", "phase", "new", "resume"),
+    [(19, "valid", True, True), (20, "grace", True, True), (27, "expired", False, True)],
+    ids=itertools.count(),
+)
+def test_expiry_ends_new_runs_after_the_grace_and_never_undo(days, phase, new, resume):
+    store, _, _ = an_active_pack()
+    verdict = store.judge(now=NOW + days * DAY)
+    permits = only(verdict).permits
+    assert (phase, new, resume) == (verdict.phase, permits.new, permits.resume)
+    assert permits.undo_own
+
+
+def test_on_expiry_stop_pauses_what_runs():
+    store, _, _ = an_active_pack(on_expiry="stop")
+    assert not only(store.judge(now=NOW + 27 * DAY)).permits.resume
+
+
+def test_an_expired_root_ends_it_as_well():
+    store, *_ = an_active_pack()
+    store.root(expires=timestamp(NOW + 3 * DAY))
+    subject = store.record()
+    store.manifest([(subject, "ACTIVE", store.approved(subject))])
+    verdict = store.judge(now=NOW + 10 * DAY)
+    assert "expired" == verdict.phase
+    assert "trust.root_expired" in [each.code for each in verdict.warnings]
+
+
+def test_what_will_expire_soon_is_said():
+    store, _, _ = an_active_pack()
+    assert [] == [each.code for each in store.judge().warnings]
+    soon = store.judge(now=NOW + 10 * DAY).warnings
+    assert ["trust.expires_soon"] == [each.code for each in soon]
+    past = store.judge(now=NOW + 20 * DAY).warnings
+    assert ["trust.expired"] == [each.code for each in past]
+
+
+def test_a_running_process_moves_its_verdict_with_the_time():
+    store, _, _ = an_active_pack()
+    verdict = store.judge()
+    for days in (0, 5, 20, 26, 27, 400):
+        moved = trust.at_time(verdict, NOW + days * DAY)
+        fresh = store.judge(now=NOW + days * DAY)
+        assert (fresh.phase, fresh.packs, fresh.mark) == (moved.phase, moved.packs, moved.mark)
+
+
+def test_a_clock_that_went_back_is_reported_and_does_not_count():
+    store, _, _ = an_active_pack()
+    late = store.judge(now=NOW + 27 * DAY).mark
+    verdict = store.judge(mark=late, now=NOW)
+    assert "expired" == verdict.phase
+    assert "trust.clock" in [each.code for each in verdict.warnings]
+    assert "trust.clock" not in [
+        each.code for each in store.judge(mark=late, now=late.seen_at - 300).warnings
+    ]
+
+
+# ------------------------------------------------------------------------------------------- laws
+
+
+@given(st.dictionaries(st.sampled_from(["packs", "stops", "manifests", "root"]), st.binary()))
+def test_arbitrary_bytes_give_a_verdict_or_an_awe_error(noise):
+    store, subject, statements = an_active_pack()
+    places = {
+        "packs": trust.pack_file(subject.distribution, subject.version, subject.digest),
+        "stops": trust.statement_file("1" * 64, is_stop=True),
+        "manifests": trust.manifest_file(1, 1),
+        "root": trust.root_file(2),
+    }
+    for name, data in noise.items():
+        store.files[places[name]] = data
+    try:
+        verdict = store.judge()
+    except AweError:
+        return
+    assert not noise.keys() & {"manifests", "root"}
+    assert all(not pack.permits.new for pack in verdict.packs) == ("packs" in noise)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 5) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner),
+    max_leaves=6,
+)
+
+
+@given(st.data())
+def test_a_signed_document_with_any_member_replaced_gives_a_verdict_or_an_awe_error(data):
+    store, subject, statements = an_active_pack()
+    name = trust.manifest_file(1, 1)
+    document = json.loads(base64.b64decode(json.loads(store.files[name])["payload"]))
+    target = data.draw(st.sampled_from([document, document["packs"][0]]))
+    target[data.draw(st.sampled_from(sorted(target)))] = data.draw(JSON)
+    payload = json.dumps(
+        document, sort_keys=True, separators=(",", ":"), ensure_ascii=False
+    ).encode()
+    store.files[name] = store.seal("manifest", payload, ["rel"])
+    try:
+        store.judge()
+    except AweError:
+        return
