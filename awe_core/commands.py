@@ -53,7 +53,8 @@ class Doubt:
 
     step: str
     attempt: int
-    effects: tuple[str, ...]  #: applied, and not to be taken back
+    effects: tuple[str, ...]
+    inspect: dict[str, str]  #: effect id → applied (and not to be taken back), unknown
 
 
 @attrs.frozen
@@ -112,7 +113,7 @@ class TakeBack:
     step: str
     try_: int
     cause: str
-    base_us: int | None  #: to draw the next try from, should this one fail; None: it is the last
+    retry_base_us: int | None  #: to draw the next try from, should this one fail; None: the last
 
 
 @attrs.frozen

@@ -222,7 +222,7 @@ def _allowed(
     local: tuple[tuple[str, str], ...],
 ) -> dict[_Key, GateEntry]:
     found: dict[_Key, GateEntry] = {key: GateEntry(_LOCAL, "", key[1], "ACTIVE") for key in local}
-    weakest_first = sorted(verdict.packs, key=lambda pack: -_STRENGTH.index(pack.status))
+    weakest_first = sorted(verdict.packs, key=_weakness, reverse=True)
     for pack in weakest_first:
         off = pack.digest in aside and purpose != "undo"  # the core's undo runs no byte of the pack
         if off or not _permitted(pack.permits, purpose):
@@ -232,6 +232,10 @@ def _allowed(
             key = (capability.id, capability.contract)
             found[key] = found[(*key, pack.digest)] = entry
     return found
+
+
+def _weakness(pack: PackVerdict) -> int:
+    return _STRENGTH.index(pack.status) if pack.status in _STRENGTH else len(_STRENGTH)
 
 
 def _permitted(permits: Permits, purpose: Purpose) -> bool:
@@ -270,7 +274,7 @@ def _refusal(now: GateSnapshot, key: _Key, purpose: Purpose) -> AweError:
             "capability.unknown", capability=capability, details=_near(capability, _ids(now))
         )
     same = [pack for pack in offering if contract in _contracts(pack, capability)]
-    strongest = min(same or offering, key=lambda pack: _STRENGTH.index(pack.status))
+    strongest = min(same or offering, key=_weakness)
     if not same:
         return PackError(
             "pack.contract_changed",

@@ -90,7 +90,7 @@ class StepSpec:
     id: str
     capability: str | None = None  #: ``id@major``
     workflow: str | None = None  #: ``id@major``
-    with_: JsonObject = attrs.field(factory=dict)  #: arguments, templates not yet compiled
+    with_: Json = attrs.field(factory=dict)  #: arguments, templates not yet compiled
     needs: tuple[Need, ...] = ()  #: order beyond what references imply
     when: Json = None  #: an expression; null: always
     foreach: Json = None  #: an expression that gives a list; null: no fan-out
@@ -118,7 +118,7 @@ class WorkflowSpec:
     summary: str
     description: str = ""
     inputs: JsonObject = attrs.field(factory=lambda: {"type": "object"})  #: JSON Schema
-    outputs: JsonObject = attrs.field(factory=dict)  #: name: template
+    outputs: Json = attrs.field(factory=dict)  #: name: template; of a call, its one template
     enable_auto_rollback: bool = True  #: False: a step's ``on_failure`` defaults to stop
     expires_us: int | None = None  #: an open run older than this is rolled back
     in_flight: InFlight = InFlight.CANCEL

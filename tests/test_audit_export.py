@@ -143,7 +143,8 @@ def test_nothing_to_export_is_said_and_leaves_no_file(journal, tmp_path, selecti
     assert list(tmp_path.glob("x.*")) == []
 
 
-def test_a_log_that_was_never_signed_cannot_be_exported_by_a_reader(journal, tmp_path):
+@pytest.mark.usefixtures("journal")
+def test_a_log_that_was_never_signed_cannot_be_exported_by_a_reader(tmp_path):
     with (
         JournalReader(tmp_path / "home") as reader,
         pytest.raises(AuditError) as refused,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from base64 import b64encode
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -19,6 +19,9 @@ from awe_core.errors import AuditError
 from awe_core.journal import Draft, Journal, JournalReader, draft_of, notes
 from awe_core.journal.chain import leaf
 from awe_core.journal.tree import Frontier
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class Signer:
@@ -424,6 +427,24 @@ def test_a_hand_over_without_its_record_is_none(tmp_path):
         events, tmp_path, lambda at: [notes.sign(at(3), OLD, NEW), notes.sign(at(5), NEW)]
     )
     assert [f.code for f in verify_file(path, pins=pin()).findings] == ["audit.untrusted_key"]
+
+
+def test_exports_of_a_rotated_log_verify_with_the_old_pin(tmp_path):
+    journal = Journal.open(tmp_path / "h", signer=OLD, origin="acme/dev", opened={})
+    journal.append(run_records("r1", 4))
+    journal.rotate_key(NEW)
+    journal.append(run_records("r2", 4))
+    for name, selection in {
+        "p": Selection(),
+        "before": Selection(start=1, stop=4),
+        "after": Selection(start=7, stop=9),
+        "run": Selection(run="r2"),
+    }.items():
+        for is_bundle in (False, True):
+            exported = export(journal, tmp_path / name, selection=selection, bundle=is_bundle)
+            report = verify_file(exported.files[0], pins=pin())
+            assert (report.verdict, report.findings) == ("verified", ())
+    journal.close()
 
 
 def test_a_retired_key_signs_nothing_any_more(tmp_path):

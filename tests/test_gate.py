@@ -108,6 +108,7 @@ def facade(name="put_it", *, state=State.ACTIVE, contract=A, **more):
         record=record,
         digest=C,
         own_status=state,
+        packs=(),
         status=state,
         sunset=None,
         permits=permits(state),

@@ -1,4 +1,4 @@
-"""The journal: what is acknowledged is there, what failed has changed nothing, what was touched shows."""
+"""What is acknowledged is there, what failed has changed nothing, what was touched shows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from awe_core import canonical
-from awe_core.errors import AuditError, AweError, EngineError, JournalError, JournalUnwritableError
+from awe_core.errors import AuditError, EngineError, JournalError, JournalUnwritableError
 from awe_core.journal import (
     Draft,
     Journal,
@@ -33,6 +33,7 @@ from awe_core.journal import (
     owner_of,
 )
 from awe_core.journal.chain import leaf
+from awe_core.journal.database import _set
 from awe_core.journal.lock import network_kind
 from awe_core.journal.tree import Frontier
 
@@ -412,7 +413,8 @@ def test_the_home_is_for_its_owner_only(journal, home):
         assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
 
 
-def test_a_home_has_one_owner_and_tells_who(journal, home):
+@pytest.mark.usefixtures("journal")
+def test_a_home_has_one_owner_and_tells_who(home):
     with pytest.raises(EngineError) as locked:
         open_journal(home)
     assert locked.value.code == "engine.locked"
@@ -610,7 +612,7 @@ def test_a_checkpoint_follows_on_its_own_when_nothing_more_is_committed(home):
         journal.append([draft(0)])
         await journal.barrier()
         async with asyncio.timeout(5):
-            while (journal.newest_note() or (0,))[0] < 2:
+            while (journal.newest_note() or (0,))[0] < 2:  # noqa: ASYNC110 - nothing tells of it
                 await asyncio.sleep(0)
 
     journal = open_journal(home, checkpoint_every_s=0.01)
@@ -652,6 +654,42 @@ def test_a_signer_that_stays_silent_for_a_minute_is_recorded_once_and_so_is_its_
     journal.commit()
     kinds = [r.kind for r in journal.read() if r.kind.startswith("sink")]
     assert kinds == ["sink.degraded", "sink.recovered"]
+
+
+def test_a_key_is_handed_over_by_a_note_that_both_have_signed(home):
+    old, new = Signer(), Signer(b"n" * 32)
+    journal = open_journal(home, signer=old)
+    note = notes.parse_note(journal.rotate_key(new).encode())
+    event = journal.record(1).event
+    assert (event["kind"], event["reason"]) == ("log.key_rotated", "planned")
+    for key in (event["vkey"], event["prev_vkey"]):
+        assert note.is_signed_by(notes.parse_vkey(key))
+    assert note.checkpoint.size == 2
+    journal.append([draft(0)])
+    journal.close()
+    open_journal(home, signer=new).close()
+    with pytest.raises(AuditError) as retired:
+        open_journal(home, signer=old)
+    assert retired.value.code == "audit.untrusted_key"
+
+
+def test_a_lost_key_signs_no_hand_over(home):
+    journal = open_journal(home)
+    note = notes.parse_note(journal.rotate_key(Signer(b"n" * 32), reason="lost").encode())
+    assert len(note.signatures) == 1
+    journal.close()
+
+
+def test_a_hand_over_that_cannot_be_signed_changes_nothing(home):
+    journal = open_journal(home)
+    new = Signer(b"n" * 32)
+    new.is_silent = True
+    with pytest.raises(JournalUnwritableError):
+        journal.rotate_key(new)
+    assert journal.public == Signer().public
+    assert journal.head().size == 1
+    journal.checkpoint_now()
+    journal.close()
 
 
 def test_a_clock_that_goes_back_is_recorded_before_the_record_it_would_date(home):
@@ -726,10 +764,8 @@ def test_a_link_that_is_wrong_is_found_even_when_every_hash_fits_its_line(home):
     with closing(sqlite3.connect(home / "journal.db")) as db:
         line = db.execute("SELECT body FROM log WHERE seq=5").fetchone()[0]
     forged = line.replace(b'"r1"', b'"r9"')
-    alter(
-        home,
-        f"UPDATE log SET body=x'{forged.hex()}', run='r9', hash=x'{leaf(forged).hex()}' WHERE seq=5",
-    )
+    body, stored = forged.hex(), leaf(forged).hex()
+    alter(home, f"UPDATE log SET body=x'{body}', run='r9', hash=x'{stored}' WHERE seq=5")  # noqa: S608 - ours
     with pytest.raises(AuditError) as found:
         open_journal(home)
     assert (found.value.code, found.value.attributes["seq"]) == ("audit.link", 6)
@@ -749,7 +785,7 @@ def test_a_wrong_signature_by_the_right_key_does_not_open(home):
     note = notes.parse_note(text.encode())
     other = notes.sign(notes.Checkpoint(note.checkpoint.origin, size, bytes(32)), Signer())
     forged = text.split("\n\n")[0] + "\n\n" + other.split("\n\n")[1]
-    alter(home, f"UPDATE checkpoint SET note='{forged}'")
+    alter(home, f"UPDATE checkpoint SET note='{forged}'")  # noqa: S608 - ours
     with pytest.raises(AuditError) as found:
         open_journal(home)
     assert found.value.code == "audit.signature"
@@ -773,7 +809,8 @@ def test_a_journal_with_another_schema_does_not_open(home, statement):
         assert refused.value.code == "journal.schema"
 
 
-def test_records_cannot_be_changed_or_deleted_by_accident(journal, home):
+@pytest.mark.usefixtures("journal")
+def test_records_cannot_be_changed_or_deleted_by_accident(home):
     with closing(sqlite3.connect(home / "journal.db")) as db:
         for statement in ("UPDATE log SET ts=1", "DELETE FROM log"):
             with pytest.raises(sqlite3.IntegrityError, match="append only"):
@@ -787,6 +824,12 @@ def test_a_journal_of_a_later_version_is_left_alone(home):
     with pytest.raises(JournalError) as refused:
         open_journal(home)
     assert refused.value.code == "journal.newer"
+
+
+def test_a_pragma_that_the_build_ignores_is_refused():
+    with closing(sqlite3.connect(":memory:")) as db, pytest.raises(JournalError) as refused:
+        _set(db, {"journal_mode": "wal"})  # which a database in memory cannot have
+    assert refused.value.code == "journal.pragma"
 
 
 def test_a_database_of_somebody_else_is_left_alone(home):
@@ -941,7 +984,7 @@ def test_what_was_acknowledged_before_a_kill_is_there_and_the_chain_is_whole(hom
     base = dict(done)
     for lines in (1, 40, 173):
         acknowledged = dict.fromkeys(done, -1)
-        with subprocess.Popen(
+        with subprocess.Popen(  # noqa: S603 - our own program
             [sys.executable, str(program), str(home)], stdout=subprocess.PIPE, text=True
         ) as process:
             for _ in range(lines):

@@ -12,7 +12,6 @@ from awe_core import signing, trust
 from awe_core.errors import TrustError
 from awe_core.records import Key
 
-
 WORDS = "open sesame"
 
 

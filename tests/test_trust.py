@@ -1,4 +1,4 @@
-"""`trust.judge` against its attack list: each refusal, and beside it the near twin that must pass."""
+"""`trust.judge` against its attack list: each refusal, and its near twin that must pass."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
 from awe_core import canonical, trust
 from awe_core.errors import AweError, TrustError
@@ -21,6 +22,7 @@ from awe_core.records import timestamp
 
 NOW = 1_700_000_000
 DAY = 86_400
+TOMORROW = timestamp(NOW + DAY)
 DEPLOYMENT = "acme-prod"
 NAMES = ("alice", "bob", "carol", "dave", "rel", "olga", "sec", "eve")
 ROLES = {
@@ -222,9 +224,7 @@ class Store:
             self.say("approve", security, "security", subject),
         ]
 
-    def manifest(
-        self, packs=(), facades=(), *, signers=("rel",), sunset=timestamp(NOW + DAY), **changes
-    ):
+    def manifest(self, packs=(), facades=(), *, signers=("rel",), sunset=TOMORROW, **changes):
         """Sign the next manifest of (subject, status, statements) and file it."""
         self.version += 1
         document = {
@@ -351,7 +351,7 @@ def test_a_record_that_is_not_here_is_absent_and_the_others_are_in_force():
 
 
 def test_payload_types_keep_a_statement_from_being_read_as_a_manifest():
-    store, subject, statements = an_active_pack()
+    store, _, statements = an_active_pack()
     name = trust.manifest_file(1, 1)
     store.files[name] = store.files[trust.statement_file(statements[0], is_stop=False)]
     assert code_of(store.judge) == "trust.payload_type"
@@ -443,6 +443,45 @@ def test_any_changed_bit_of_what_is_signed_or_pinned_refuses(where):
         except AweError:
             continue
         assert not any(pack.permits.new for pack in verdict.packs), place
+
+
+def test_an_envelope_beyond_the_limit_is_not_read():
+    store, _, _ = an_active_pack()
+    store.files[trust.manifest_file(1, 1)] = b"x" * (6 * 1024 * 1024 + 1)
+    assert code_of(store.judge) == "store.too_large"
+
+
+def test_a_payload_beyond_the_limit_is_not_read():
+    store, _, _ = an_active_pack()
+    payload = b'{"a":"' + b"x" * (4 * 1024 * 1024) + b'"}'
+    store.files[trust.manifest_file(1, 1)] = store.seal("manifest", payload, ["rel"])
+    assert code_of(store.judge) == "store.too_large"
+
+
+def test_a_payload_that_is_no_json_is_refused_even_when_signed():
+    store, _, _ = an_active_pack()
+    store.files[trust.manifest_file(1, 1)] = store.seal("manifest", b"[1]", ["rel"])
+    assert code_of(store.judge) == "store.malformed"
+
+
+def test_a_record_in_the_place_of_another_is_absent():
+    store = Store()
+    one, two = store.record("one"), store.record("two")
+    face, other = store.facade("one.put"), store.facade("two.put")
+    for here, there in (
+        (
+            trust.pack_file(one.distribution, one.version, two.digest),
+            trust.pack_file(two.distribution, two.version, two.digest),
+        ),
+        (trust.facade_file("one.put", other.digest), trust.facade_file("two.put", other.digest)),
+    ):
+        store.files[here] = store.files[there]
+    one.digest, face.digest = two.digest, other.digest
+    store.manifest([(one, "ACTIVE", [])], [(face, "ACTIVE", [])])
+    verdict = store.judge()
+    assert ["store.misplaced"] * 2 == [each.why.code for each in verdict.absent]
+    store.files[trust.facade_file("one.put", other.digest)] = b"{}"
+    assert "store.digest" in [each.why.code for each in store.judge().absent]
 
 
 # ------------------------------------------------------------------------------- thresholds, keys
@@ -1194,6 +1233,13 @@ def test_a_revocation_is_for_ever():
     assert (State.REVOKED, []) == (only(store.judge()).status, codes(only(store.judge())))
 
 
+def test_revoked_and_not_denied_is_not_justified():
+    store, subject, _ = an_active_pack()
+    revoke = store.say("revoke", "sec", "security", subject)
+    store.manifest([(subject, "REVOKED", [revoke])])
+    assert codes(only(store.judge())) == ["trust.status"]
+
+
 def test_an_operator_does_not_revoke():
     store, subject, _ = an_active_pack()
     store.say("revoke", "olga", "operator", subject)
@@ -1316,6 +1362,12 @@ def test_what_will_expire_soon_is_said():
     assert ["trust.expired"] == [each.code for each in past]
 
 
+def test_a_root_that_will_expire_soon_is_said():
+    store = Store()
+    store.root(expires=timestamp(NOW + 5 * DAY))
+    assert ["trust.expires_soon"] == [each.code for each in store.judge().warnings]
+
+
 def test_a_running_process_moves_its_verdict_with_the_time():
     store, _, _ = an_active_pack()
     verdict = store.judge()
@@ -1323,6 +1375,7 @@ def test_a_running_process_moves_its_verdict_with_the_time():
         moved = trust.at_time(verdict, NOW + days * DAY)
         fresh = store.judge(now=NOW + days * DAY)
         assert (fresh.phase, fresh.packs, fresh.mark) == (moved.phase, moved.packs, moved.mark)
+        assert [each.code for each in fresh.warnings] == [each.code for each in moved.warnings]
 
 
 def test_a_clock_that_went_back_is_reported_and_does_not_count():
@@ -1341,7 +1394,7 @@ def test_a_clock_that_went_back_is_reported_and_does_not_count():
 
 @given(st.dictionaries(st.sampled_from(["packs", "stops", "manifests", "root"]), st.binary()))
 def test_arbitrary_bytes_give_a_verdict_or_an_awe_error(noise):
-    store, subject, statements = an_active_pack()
+    store, subject, _ = an_active_pack()
     places = {
         "packs": trust.pack_file(subject.distribution, subject.version, subject.digest),
         "stops": trust.statement_file("1" * 64, is_stop=True),
@@ -1367,7 +1420,7 @@ JSON = st.recursive(
 
 @given(st.data())
 def test_a_signed_document_with_any_member_replaced_gives_a_verdict_or_an_awe_error(data):
-    store, subject, statements = an_active_pack()
+    store, _, _ = an_active_pack()
     name = trust.manifest_file(1, 1)
     document = json.loads(base64.b64decode(json.loads(store.files[name])["payload"]))
     target = data.draw(st.sampled_from([document, document["packs"][0]]))
@@ -1380,3 +1433,124 @@ def test_a_signed_document_with_any_member_replaced_gives_a_verdict_or_an_awe_er
         store.judge()
     except AweError:
         return
+
+
+PEOPLE = st.sampled_from(["alice", "bob", "carol", "dave", "sec", "olga", "eve"])
+STATUSES = st.sampled_from(["ACTIVE", "SUSPENDED", "DEPRECATED", "SUPERSEDED", "REVOKED"])
+
+
+class Deployments(RuleBasedStateMachine):
+    """Everybody does anything, the release key has been stolen, and one home reads along.
+
+    The model is small: who really said what.  It never looks at how the verdict was reached.
+    """
+
+    records = Bundle("records")
+
+    @initialize()
+    def begin(self):
+        self.store = Store()
+        self.said = {}  # record → {(decision, who, role): digest}
+        self.suspended = set()  # what the home has seen stopped, and nobody of security lifted
+        self.revoked = set()
+        self.home = None
+        self.denied = set()
+
+    @rule(target=records, name=st.sampled_from(["one", "two"]), version=st.sampled_from("12"))
+    def write(self, name, version):
+        subject = self.store.record(name, version)
+        self.said.setdefault(subject.digest, {})
+        return subject
+
+    @rule(subject=records)
+    def propose(self, subject):
+        self.say("propose", "dave", "proposer", subject)
+
+    @rule(
+        subject=records,
+        who=PEOPLE,
+        role=st.sampled_from(["reviewer", "security"]),
+        signer=st.sampled_from([None, "eve", "rel"]),
+    )
+    def approve(self, subject, who, role, signer):
+        self.say("approve", signer or who, role, subject)
+
+    @rule(subject=records)
+    def suspend(self, subject):
+        self.say("suspend", "olga", "operator", subject)
+        self.suspended.add(subject.digest)
+
+    @rule(subject=records, who=st.sampled_from(["sec", "olga", "rel", "eve"]))
+    def resume(self, subject, who):
+        stop = self.said[subject.digest].get(("suspend", "olga", "operator"))
+        if stop:
+            self.say("resume", who, "security", subject, stops=stop)
+            if who == "sec":
+                self.suspended.discard(subject.digest)
+
+    @rule(subject=records, who=st.sampled_from(["sec", "olga"]))
+    def revoke(self, subject, who):
+        self.say("revoke", who, "security", subject)
+        if who == "sec":
+            self.revoked.add(subject.digest)
+
+    @rule(
+        chosen=st.lists(st.tuples(records, STATUSES, st.booleans()), max_size=3),
+        deny=st.booleans(),
+    )
+    def release(self, chosen, deny):
+        entries = {
+            subject.digest: (subject, status, sorted(self.said[subject.digest].values()) * full)
+            for subject, status, full in chosen
+        }
+        self.store.denied = sorted(self.denied | self.revoked) if deny else []
+        self.store.manifest(list(entries.values()))
+
+    @rule()
+    def rotate(self):
+        self.store.root()
+        self.store.denied = sorted(self.denied)
+        self.store.manifest()
+
+    @rule()
+    def forget_the_newest_manifest(self):
+        self.store.files.pop(trust.manifest_file(self.store.root_version, self.store.version), 0)
+
+    def say(self, decision, who, role, subject, **changes):
+        digest = self.store.say(decision, who, role, subject, **changes)
+        self.said[subject.digest][decision, who, role] = digest
+
+    @invariant()
+    def what_is_in_force_was_approved_by_enough_people_and_never_denied(self):
+        before = self.home
+        try:
+            verdict = self.store.judge(mark=before)
+        except AweError:
+            return
+        if before:
+            assert (before.root_version, before.version) <= (
+                verdict.mark.root_version,
+                verdict.mark.version,
+            )
+            assert before.denied <= verdict.mark.denied
+            assert before.stops <= verdict.mark.stops
+        self.home = verdict.mark
+        self.denied |= verdict.mark.denied
+        for pack in verdict.packs:
+            if pack.permits.new:
+                assert pack.digest not in self.denied | self.revoked | self.suspended
+                assert self.is_approved(pack.digest)
+
+    def is_approved(self, digest):
+        said = self.said[digest]
+        reviewers = {w for d, w, r in said if (d, r) == ("approve", "reviewer")}
+        security = {w for d, w, r in said if (d, r) == ("approve", "security")}
+        return ("propose", "dave", "proposer") in said and any(
+            one != two
+            for one in reviewers & set(ROLES["reviewer"][0]) - {"dave"}
+            for two in security & set(ROLES["security"][0]) - {"dave"}
+        )
+
+
+TestDeployments = Deployments.TestCase
+TestDeployments.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)

@@ -22,6 +22,7 @@ from awe_core.events import UndoRecord
 from awe_core.hookspecs import UndoStrategy
 from awe_core.undo import FILE_STRATEGIES, Applied, Conflict
 from awe_core.workspace import Workspace
+from awe_core.workspace.moves import Moves
 from awe_core.workspace.store import back
 from awe_core.workspace.syscalls import AtomicRenames, PlainRenames
 
@@ -82,7 +83,7 @@ def snapshot(root: Path) -> dict[str, tuple[object, ...]]:
     for path in sorted(root.rglob("*")):
         status = path.lstat()
         content = (
-            os.readlink(path)
+            str(path.readlink())
             if path.is_symlink()
             else path.read_bytes()
             if path.is_file()
@@ -201,7 +202,7 @@ def stage_step(workspace, step):
 
 def play(workspace, steps):
     """Do what can be done; give the records, and every foreign text in the order it was written."""
-    records, texts = [], []
+    records, texts, codes = [], [], set()
     for number, step in enumerate(steps):
         if step[0] == "foreign":
             texts += meddle(
@@ -211,7 +212,8 @@ def play(workspace, steps):
         try:
             records.append(act(stage_step(workspace, step)))
         except EffectError as error:
-            assert error.code.startswith(("fs.", "workspace."))
+            codes.add(error.code.partition(".")[0])
+    assert codes <= {"fs", "workspace"}
     return records, texts
 
 
@@ -271,10 +273,10 @@ def test_what_others_wrote_survives_undo(steps):
             try:
                 outcomes.append(undo(workspace, record))
             except UndoError as error:
-                assert error.code in {"undo.failed", "undo.preimage_damaged"}
-                outcomes.append(error)
+                outcomes.append(error.code)
         assert [t for t in standing if not stands(workspace.root, t)] == []
-        assert all(isinstance(o, Applied | Conflict | UndoError) for o in outcomes)
+        codes = {o for o in outcomes if isinstance(o, str)}
+        assert codes <= {"undo.failed", "undo.preimage_damaged"}
     shutil.rmtree(folder)
 
 
@@ -309,7 +311,7 @@ def theirs(path: Path) -> None:
         ("append", "a", removed, False),
         ("delete", "a", theirs, True),
         ("delete a tree", "d", lambda p: p.mkdir(), True),
-        ("delete a link", "d", lambda p: shutil.rmtree(p), True),
+        ("delete a link", "d", shutil.rmtree, True),
         ("move", "a", theirs, False),
         ("move", "d/a", theirs, False),
         ("move", "d/a", removed, False),
@@ -395,7 +397,8 @@ def test_undo_does_not_follow_links_that_appeared_later(tmp_path: Path, stage, b
         with pytest.raises(UndoError) as refused:
             undo(workspace, record)
         assert "undo.failed" == refused.value.code
-        assert "unknown" == inspect(workspace, record)
+        told_by_the_slot = {"applied"} if record.strategy == "fs.swap" else set()
+        assert inspect(workspace, record) in {"unknown"} | told_by_the_slot
         assert before == snapshot(outside)
 
 
@@ -476,8 +479,158 @@ def test_a_foreign_end_that_a_crash_left_beside_the_slot_is_given_back(workspace
     assert "old+more+theirs" == (workspace.root / "a").read_text()
 
 
+@attrs.frozen
+class Meddler(Moves):
+    """Moves with another program that acts once, in the last moment before ours does."""
+
+    meddling: list
+
+    def last_moment(self):
+        if self.meddling:
+            self.meddling.pop()()
+
+    def swap(self, slot, path):
+        self.last_moment()
+        super().swap(slot, path)
+
+    def name_it(self, held, path):
+        self.last_moment()
+        super().name_it(held, path)
+
+    def take(self, path, slot):
+        self.last_moment()
+        super().take(path, slot)
+
+    def put(self, slot, path):
+        self.last_moment()
+        super().put(slot, path)
+
+    def shift(self, source, target):
+        self.last_moment()
+        super().shift(source, target)
+
+    def remove_directory(self, path):
+        self.last_moment()
+        super().remove_directory(path)
+
+
+def meddled(workspace, meddling):
+    moves = workspace.moves
+    return attrs.evolve(
+        workspace,
+        moves=Meddler(moves.confined, moves.store, moves.renames, moves.portable_names, [meddling]),
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "meddling"),
+    [
+        ("replace", "a", theirs),
+        ("replace", "a", removed),
+        ("create", "n", theirs),
+        ("append", "a", theirs),
+        ("append", "a", altered),
+        ("delete", "a", theirs),
+        ("delete a tree", "d", Path.mkdir),
+        ("move", "a", theirs),
+        ("move", "d/a", theirs),
+        ("move", "d/a", removed),
+        ("mkdir", "n/x", theirs),
+    ],
+)
+def test_a_change_in_the_last_moment_before_undo_is_kept(workspace, kind, path, meddling):
+    record = act(EFFECTS[kind](workspace))
+    seen = []
+
+    def another_program():
+        meddling(workspace.root / path)
+        seen.append(snapshot(workspace.root))
+
+    try:
+        outcome = undo(meddled(workspace, another_program), record)
+    except UndoError as error:
+        outcome = error.code
+    assert outcome == "undo.failed" or isinstance(outcome, Conflict)
+    assert seen == [snapshot(workspace.root)]
+    assert isinstance(undo(workspace, record), Conflict)
+    assert seen == [snapshot(workspace.root)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "meddling"),
+    [
+        ("replace", "a", theirs),
+        ("replace", "a", removed),
+        ("create", "n", theirs),
+        ("delete", "a", altered),
+        ("delete a tree", "d/f", altered),
+        ("delete a tree", "d/g", theirs),
+        ("move", "a", theirs),
+        ("move a tree", "d/f", altered),
+        ("move", "d/a", theirs),
+    ],
+)
+def test_a_change_in_the_last_moment_before_the_act_is_kept(workspace, kind, path, meddling):
+    seen = []
+
+    def another_program():
+        meddling(workspace.root / path)
+        seen.append(snapshot(workspace.root))
+
+    staged = EFFECTS[kind](meddled(workspace, another_program))
+    if kind == "replace":
+        staged.is_bound = True
+    with pytest.raises(EffectError) as refused:
+        staged.act()
+    assert refused.value.code in {"fs.changed", "fs.exists", "fs.missing"}
+    assert seen == [snapshot(workspace.root)]
+    assert "not_applied" == inspect(workspace, staged.undo) or meddling is theirs
+
+
+def test_a_name_taken_while_a_deletion_is_put_back_leaves_both_versions(workspace):
+    moves = workspace.moves
+    meddling = [lambda: theirs(workspace.root / "a"), lambda: altered(workspace.root / "a")]
+    meddler = Meddler(moves.confined, moves.store, moves.renames, moves.portable_names, meddling)
+    staged = EFFECTS["delete"](attrs.evolve(workspace, moves=meddler))
+    with pytest.raises(EffectError) as failed:
+        staged.act()
+    assert "fs.failed" == failed.value.code
+    assert staged.slot in str(failed.value)
+    assert "theirs" == (workspace.root / "a").read_text()
+    assert "file" == workspace.moves.slot_image(staged.slot).kind
+
+
+def reborn(path: Path) -> None:
+    """Give a file another inode, as a backup does."""
+    shutil.copy2(path, path.with_name("copy"))
+    path.with_name("copy").rename(path)
+
+
+def test_records_outlive_a_restored_backup_in_which_every_inode_is_another(workspace):
+    (workspace.root / "b").write_text("b")
+    before = snapshot(workspace.root)
+    replaced = act(EFFECTS["replace"](workspace))
+    deleted = act(workspace.stage_delete("b", run="r"))
+    moved = act(workspace.stage_move("d/f", "d/g", run="r"))
+    for record in (replaced, deleted):
+        reborn(workspace.store.path / record.payload["slot"])
+    for name in ("a", "d/g"):
+        reborn(workspace.root / name)
+    for record in (moved, deleted, replaced):
+        assert "applied" == inspect(workspace, record)
+        assert Applied() == undo(workspace, record)
+    assert before == snapshot(workspace.root)
+    pending = EFFECTS["replace"](workspace)
+    reborn(workspace.root / "a")
+    reborn(workspace.store.path / pending.slot)
+    assert "not_applied" == inspect(workspace, pending.undo)
+    same = EFFECTS["replace with the same"](workspace)
+    reborn(workspace.store.path / same.slot)
+    assert "unknown" == inspect(workspace, same.undo)
+
+
 # ---- SIGKILL at every line ----------------------------------------------------------------------
-STRIDE = 6  #: lines from one kill to the next; odd lines are met by the other effects
+STRIDE = 11  #: lines from one kill to the next; with 1 it takes minutes, and passes too
 WATCHED = (
     "moves.py",
     "syscalls.py",
@@ -502,7 +655,7 @@ each_crash = pytest.mark.parametrize(
 
 
 def killed_at(line: int, action) -> bool:
-    """Run *action* in a child that is killed before its n-th line of ours; False when it ended first."""
+    """Run *action* in a child killed before its n-th line of ours; False when it ended first."""
     child = os.fork()
     if not child:
         count = 0
@@ -557,9 +710,7 @@ def test_killed_at_any_line_of_an_effect_inspect_is_right_and_undo_complete(
                 seen = inspect(workspace, record)
                 is_same = before == snapshot(workspace.root)
                 found.add(seen)
-                if is_same != ("not_applied" == seen):
-                    assert record.payload["pre"]["kind"] == "file"
-                    assert renames.capture == "racy" or "replace" in record.strategy
+                assert is_same == ("not_applied" == seen)
                 assert Applied() == undo(workspace, record)
                 assert before == snapshot(workspace.root)
             if not was_killed:
@@ -596,47 +747,40 @@ def test_a_directory_that_keeps_turning_into_a_link_never_leaks(tmp_path: Path, 
         swapper = os.fork()
         if not swapper:
             root = os.open(workspace.root, os.O_DIRECTORY)
-            while True:
+            while sum(range(2000)):  # long enough for some calls to get through
                 AtomicRenames().exchange(root, "d", root, "l")
         try:
-            leaks, records, done = 0, [], 0
+            leaks, reads, refusals = 0, 0, set()
             for number in range(1500):
                 leaks += "outside" in (workspace.root / "d" / "file").read_text()
                 try:
                     assert b"inside" == workspace.read("d/file", max_bytes=9)
-                    if number % 3 == 0:
-                        staged = workspace.stage_write("d/file", b"inside", mode="replace", run="r")
-                        records.append(staged.undo)
-                        staged.act()
-                        undo(workspace, staged.undo)
-                        done += 1
-                    elif number % 3 == 1:
-                        with workspace.stage_write(
-                            "d/new", b"x", mode="create", run="r"
-                        ) as created:
-                            created.act()
-                        undo(workspace, created.undo)
-                    else:
-                        act(workspace.stage_append("d/file", b"", run="r"))
+                    reads += 1
+                    record = act(under_fire(workspace, number))
+                    undo(workspace, record)
                 except (EffectError, UndoError) as error:
-                    expected = {
-                        "workspace.escape",
-                        "workspace.busy",
-                        "undo.failed",
-                        "workspace.not_regular",
-                    }
-                    assert error.code in expected | {
-                        "fs.missing",
-                        "fs.exists",
-                        "fs.changed",
-                        "fs.failed",
-                    }
+                    refusals.add(error.code)
         finally:
             os.kill(swapper, signal.SIGKILL)
             os.waitpid(swapper, 0)
         assert leaks > 0, "the control never saw the link, so this proved nothing"
-        assert done > 0
+        assert reads > 0
+        assert "workspace.escape" in refusals
+        own = {"workspace.escape", "workspace.busy", "workspace.not_regular", "undo.failed"}
+        assert refusals <= own | {"fs.missing", "fs.exists", "fs.changed", "fs.failed"}
         assert before == snapshot(outside)
+
+
+def under_fire(workspace, number):
+    match number % 4:
+        case 0:
+            return workspace.stage_write("d/file", b"inside", mode="replace", run="r")
+        case 1:
+            return workspace.stage_write("d/new", b"x", mode="upsert", run="r")
+        case 2:
+            return workspace.stage_append("d/file", b"", run="r")
+        case _:
+            return workspace.stage_mkdir(f"d/{number}", run="r")
 
 
 def test_two_writers_of_one_file_leave_one_of_them_and_lose_nothing(tmp_path: Path):
@@ -652,6 +796,7 @@ def test_two_writers_of_one_file_leave_one_of_them_and_lose_nothing(tmp_path: Pa
                 draft.write_text(f"theirs {number}")
                 draft.rename(target)
         try:
+            refusals = set()
             for _ in range(300):
                 digest = workspace.digest("a").sha256
                 try:
@@ -660,10 +805,11 @@ def test_two_writers_of_one_file_leave_one_of_them_and_lose_nothing(tmp_path: Pa
                     ) as staged:
                         staged.act()
                 except EffectError as error:
-                    assert error.code in {"fs.changed", "fs.missing", "workspace.not_regular"}
+                    refusals.add(error.code)
                 else:
                     assert digest == workspace.moves.slot_image(staged.slot).sha256
         finally:
             os.kill(writer, signal.SIGKILL)
             os.waitpid(writer, 0)
+        assert refusals <= {"fs.changed", "fs.missing", "workspace.not_regular"}
         assert target.read_text() == "ours" or target.read_text().startswith("theirs")

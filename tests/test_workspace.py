@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -13,7 +15,8 @@ import pytest
 
 from awe_core.errors import EffectError, EffectRefusedError
 from awe_core.workspace import Entry, Workspace
-from awe_core.workspace.syscalls import AtomicRenames, PlainRenames, has_openat2
+from awe_core.workspace.confined import Confined
+from awe_core.workspace.syscalls import AtomicRenames, PlainRenames, has_openat2, openat2
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="links and mounts of Linux")
 
@@ -39,6 +42,10 @@ def workspace(request, tmp_path: Path):
         yield opened
 
 
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
 def act(staged):
     with staged:
         staged.sync_stage()
@@ -62,7 +69,7 @@ def test_the_identity_lasts_and_belongs_to_the_folder(tmp_path: Path):
 def test_the_store_is_private_and_probing_leaves_nothing(workspace, tmp_path: Path):
     assert 0o700 == (tmp_path / "home" / "undo").stat().st_mode & 0o777
     assert [] == list(workspace.root.iterdir())
-    assert [f".root-{workspace.root.stat().st_ino}"] == os.listdir(workspace.store.path)
+    assert [f".root-{workspace.root.stat().st_ino}"] == names_in(workspace.store.path)
     assert "swap" == workspace.capture
 
 
@@ -72,7 +79,7 @@ def test_what_a_dead_probe_left_is_cleaned_up_and_a_live_one_is_not(tmp_path: Pa
     os.utime(tmp_path / ".awe-probe-dead", (1, 1))
     with Workspace.open(tmp_path, store=tmp_path / ".awe" / "undo") as workspace:
         assert () == workspace.list()
-    assert {".awe", ".awe-probe-live"} == set(os.listdir(tmp_path))
+    assert {".awe", ".awe-probe-live"} == set(names_in(tmp_path))
 
 
 @pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="needs a second file system")  # noqa: S108 - a mount to test with
@@ -83,7 +90,7 @@ def test_a_store_on_another_mount_falls_back_into_the_workspace(tmp_path: Path):
         assert () == workspace.list()
         act(workspace.stage_write("a", b"1", mode="create", run="r"))
         act(workspace.stage_write("a", b"2", mode="replace", run="r"))
-    subprocess.run(["rm", "-r", str(elsewhere)], check=True)  # noqa: S607 - found by PATH
+    shutil.rmtree(elsewhere)
 
 
 def test_without_any_place_for_undo_data_the_workspace_is_refused(tmp_path: Path):
@@ -93,6 +100,18 @@ def test_without_any_place_for_undo_data_the_workspace_is_refused(tmp_path: Path
     with pytest.raises(EffectRefusedError) as refused:
         Workspace.open(tmp_path / "ws", store=tmp_path / "home")
     assert "undo.store" == refused.value.code
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="needs a second file system")  # noqa: S108 - a mount to test with
+def test_a_link_in_place_of_our_folder_does_not_lead_the_store_elsewhere(tmp_path: Path, outside):
+    elsewhere = Path(f"/dev/shm/awe-test-{os.getpid()}")  # noqa: S108 - a mount to test with
+    (tmp_path / "ws").mkdir()
+    (tmp_path / "ws" / ".awe").symlink_to(outside)
+    with pytest.raises(EffectRefusedError) as refused:
+        Workspace.open(tmp_path / "ws", store=elsewhere)
+    shutil.rmtree(elsewhere)
+    assert "undo.store" == refused.value.code
+    assert ["secret"] == names_in(outside)
 
 
 def test_a_root_that_is_no_directory_is_refused(tmp_path: Path):
@@ -169,7 +188,7 @@ def test_other_kinds_of_files_are_refused_and_do_not_hang(workspace):
     os.mkfifo(workspace.root / "pipe")
     (workspace.root / "folder").mkdir()
     listener = socket.socket(socket.AF_UNIX)
-    here = os.getcwd()
+    here = Path.cwd()
     os.chdir(workspace.root)
     listener.bind("socket")
     os.chdir(here)
@@ -207,8 +226,10 @@ def test_mounts_are_not_entered_even_of_the_same_file_system(workspace, outside:
     inner = workspace.root / "mounted"
     inner.mkdir()
     bound = subprocess.run(
-        ["mount", "--bind", str(outside), str(inner)], check=False, capture_output=True
-    )  # noqa: S607 - found by PATH
+        [shutil.which("mount"), "--bind", str(outside), str(inner)],
+        check=False,
+        capture_output=True,
+    )
     if bound.returncode:
         pytest.skip("may not mount here")
     try:
@@ -224,7 +245,7 @@ def test_mounts_are_not_entered_even_of_the_same_file_system(workspace, outside:
         assert ["mounted"] == [e.path for e in workspace.glob("**")]
         assert workspace.tree_digest()
     finally:
-        subprocess.run(["umount", str(inner)], check=True)  # noqa: S607 - found by PATH
+        subprocess.run([shutil.which("umount"), str(inner)], check=True)
     assert "secret" == (outside / "secret").read_text()
 
 
@@ -285,6 +306,27 @@ def test_protected_files_are_readable_and_nothing_else(workspace):
             staged()
         assert "workspace.protected" == refused.value.code
     assert before == workspace.tree_digest()
+
+
+def test_directories_that_never_hold_still_are_reported_as_busy(workspace):
+    class Restless:
+        name = "restless"
+
+        def open(self, *_):
+            raise BlockingIOError(errno.EAGAIN, "again")
+
+    with pytest.raises(EffectError) as busy:
+        Confined(workspace.confined.base, Restless()).open(("a",), os.O_RDONLY)
+    assert "workspace.busy" == busy.value.code
+
+
+@linux
+def test_the_system_calls_never_see_a_name_that_c_would_cut(workspace):
+    held = workspace.confined.base
+    with pytest.raises(ValueError):  # noqa: PT011 - our own defect, not a message
+        openat2(held, "a\0b", os.O_RDONLY)
+    with pytest.raises(ValueError):  # noqa: PT011 - our own defect, not a message
+        AtomicRenames().exchange(held, "a\0b", held, "c")
 
 
 # ---- reads --------------------------------------------------------------------------------------
@@ -411,12 +453,15 @@ def test_a_replaced_file_keeps_mode_owner_and_attributes(either):
     target.chmod(0o2751)
     os.setxattr(target, "user.tag", b"1")
     if not os.geteuid():
+        capability = bytes.fromhex("0100000200200000000000000000000000000000")
         os.chown(target, 12, 34)
+        os.setxattr(target, "security.capability", capability)
         target.chmod(0o4751)
     status = target.stat()
     post = act(either.stage_write("a", b"new", mode="replace", run="r"))
     assert "new" == target.read_text()
     assert b"1" == os.getxattr(target, "user.tag")
+    assert "security.capability" not in os.listxattr(target)
     assert (status.st_uid, status.st_gid) == (target.stat().st_uid, target.stat().st_gid)
     assert 0o751 == target.stat().st_mode & 0o7777 == post["mode"]
 
@@ -601,7 +646,7 @@ def test_slots_of_odd_trees_can_be_dropped(workspace, outside: Path):
     outside.chmod(0o751)
     workspace.store.discard("r")
     assert () == workspace.store.slots()
-    assert (0o751, ["secret"]) == (outside.stat().st_mode & 0o777, os.listdir(outside))
+    assert (0o751, ["secret"]) == (outside.stat().st_mode & 0o777, names_in(outside))
 
 
 @pytest.mark.parametrize("run", ["", "../x", "a/b", ".hidden", "x" * 65])

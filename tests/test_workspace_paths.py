@@ -85,9 +85,8 @@ def test_the_root_itself_is_named_by_a_dot_only_where_that_is_asked_for():
 def test_whatever_is_taken_is_one_plain_relative_path(text):
     try:
         parts = parse(text)
-    except EffectRefusedError as refused:
+    except EffectRefusedError:
         assert shown(text).isprintable()
-        assert refused.code == "workspace.escape"
     else:
         assert text == "/".join(parts)
         assert not {"", ".", ".."} & set(parts)

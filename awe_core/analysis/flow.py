@@ -6,7 +6,7 @@ fixed result; all else is `Unknown`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -28,9 +28,10 @@ from awe_core.analysis.types import (
 from awe_core.documents import nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from awe_core.expressions import Expression
+    from awe_core.expressions.syntax import Node
 
 _RESULTS: Mapping[str, tuple[str, ...]] = {
     "abs": ("number",),
@@ -83,82 +84,97 @@ class _Walk:
     impossible: list[Impossible] = attrs.field(factory=list)
     optional: list[str] = attrs.field(factory=list)
 
-    def visit(self, node: Any, at: Type, path: str) -> tuple[Type, str]:  # noqa: ANN401 - jmespath's tree
+    def visit(self, node: Node, at: Type, path: str) -> tuple[Type, str]:
         """Give the type of *node* where the current value is *at*, written as *path*."""
+        kind, children = node["type"], node["children"]
+        if kind in {"subexpression", "index_expression", "pipe"}:
+            for child in children:
+                at, path = self.visit(child, at, path)
+            return at, path
+        if kind in {"identity", "current"}:
+            return at, path
+        follow_ = {
+            "field": self.field,
+            "index": self.index,
+            "projection": self.projection,
+            "filter_projection": self.projection,
+        }.get(kind)
+        if follow_ is not None:
+            return follow_(node, at, path)
+        return self.made(node, at), "…"
+
+    def made(self, node: Node, at: Type) -> Type:
+        """Give the type of what is not a path into something: it has no name of its own."""
         children = node["children"]
         match node["type"]:
-            case "field":
-                return self.field(node["value"], at, path)
-            case "index":
-                return self.index(node["value"], at, path)
-            case "subexpression" | "index_expression" | "pipe":
-                for child in children:
-                    at, path = self.visit(child, at, path)
-                return at, path
-            case "identity" | "current":
-                return at, path
             case "literal":
-                return of_value(node["value"]), "`…`"
-            case "projection" | "filter_projection":
-                return self.projection(children, at, path)
+                return of_value(node["value"])
             case "or_expression":
-                return self.either(children, at, path)
+                return self.either(children, at)
             case "multi_select_dict":
-                return self.selection(children, at, path), "{…}"
+                return self.selection(children, at)
             case "not_expression":
-                self.visit(children[0], at, path)
-                return of_kind("boolean"), "!…"
+                self.guarded(children, at)
+                return of_kind("boolean")
             case "function_expression":
-                return self.function(node["value"], children, at), f"{node['value']}(…)"
+                self.guarded(children, at)
+                known = _RESULTS.get(node["value"])
+                return of_kind(*known) if known else UNKNOWN
             case _:
-                return UNKNOWN, "…"
+                return UNKNOWN
 
-    def field(self, name: str, at: Type, path: str) -> tuple[Type, str]:
+    def field(self, node: Node, at: Type, path: str) -> tuple[Type, str]:
+        name = node["value"]
         here = f"{path}.{name}" if path else name
         found, is_there = member(at, name)
-        if isinstance(found, Nothing) and not isinstance(at, Nothing):
-            self.impossible.append(Impossible(here, nearest(name, names(at))))
+        if isinstance(found, Nothing):
+            if not isinstance(at, Nothing) and name not in names(at):
+                self.impossible.append(Impossible(here, nearest(name, names(at))))
         elif not is_there:
             self.optional.append(here)
         return found, here
 
-    def index(self, index: int, at: Type, path: str) -> tuple[Type, str]:
-        here = f"{path}[{index}]"
-        found = element(at, index)
+    def index(self, node: Node, at: Type, path: str) -> tuple[Type, str]:
+        here = f"{path}[{node['value']}]"
+        found = element(at, node["value"])
         if isinstance(found, Nothing) and not isinstance(at, Nothing):
             self.impossible.append(Impossible(here, None))
         return found, here
 
-    def projection(self, children: list[Any], at: Type, path: str) -> tuple[Type, str]:
+    def projection(self, node: Node, at: Type, path: str) -> tuple[Type, str]:
         """Follow ``a[*].b``: every item of the left, through the right; nulls fall out."""
-        at, path = self.visit(children[0], at, path)
-        if children[0]["type"] in {"flatten", "slice"} or _is_slice(children[0]):
+        left, right = node["children"][:2]
+        if _changes_list(left):
+            self.guarded(left["children"][:1], at)
             return of_kind("array", "null"), f"{path}[…]"
+        at, path = self.visit(left, at, path)
+        here = f"{path}[*]"
         if "array" not in kinds(at):
             if not isinstance(at, Nothing):
-                self.impossible.append(Impossible(f"{path}[*]", None))
-            return NOTHING, f"{path}[*]"
-        inner = _Walk(self.impossible)  # an item without the member falls out, so none is missing
-        item, _ = inner.visit(children[1], element(at), f"{path}[*]")
-        return Either(ListOf(item), of_kind("null")), f"{path}[*]"
+                self.impossible.append(Impossible(here, None))
+            return NOTHING, here
+        # an item that lacks the member falls out, so nothing is missing
+        item, _ = _Walk(self.impossible).visit(right, element(at), here)
+        return Either(ListOf(item), of_kind("null")), here
 
-    def either(self, children: list[Any], at: Type, path: str) -> tuple[Type, str]:
-        left, _ = _Walk(self.impossible).visit(children[0], at, path)  # may be missing: that is why
-        right, _ = self.visit(children[1], at, path)
-        return (right if isinstance(left, Nothing) else Either(left, right)), "… || …"
+    def either(self, children: Sequence[Node], at: Type) -> Type:
+        left, _ = _Walk(self.impossible).visit(children[0], at, "")  # may be missing: hence the ||
+        right, _ = self.visit(children[1], at, "")
+        return right if isinstance(left, Nothing) else Either(left, right)
 
-    def selection(self, children: list[Any], at: Type, path: str) -> Type:
+    def selection(self, children: Sequence[Node], at: Type) -> Type:
         pairs = {pair["value"]: pair["children"][0] for pair in children}
-        found = {name: self.visit(node, at, path)[0] for name, node in pairs.items()}
+        found = {name: self.visit(node, at, "")[0] for name, node in pairs.items()}
         return Either(Members(found), of_kind("null"))
 
-    def function(self, name: str, children: list[Any], at: Type) -> Type:
+    def guarded(self, children: Sequence[Node], at: Type) -> None:
+        """Follow what may as well be missing, for what is impossible in it."""
         for child in children:
             if child["type"] != "expref":
                 _Walk(self.impossible).visit(child, at, "")
-        known = _RESULTS.get(name)
-        return of_kind(*known) if known else UNKNOWN
 
 
-def _is_slice(node: Any) -> bool:  # noqa: ANN401 - jmespath's tree
-    return node["type"] == "index_expression" and node["children"][-1]["type"] == "slice"
+def _changes_list(node: Node) -> bool:
+    """Whether *node* is ``a[]`` or ``a[1:2]``, whose result is a list of another make."""
+    is_slice = node["type"] == "index_expression" and node["children"][-1]["type"] == "slice"
+    return node["type"] == "flatten" or bool(is_slice)

@@ -16,7 +16,7 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from awe_core.values import Json
+    from awe_core.values import Json, JsonObject
 
 ANY = frozenset({"null", "boolean", "integer", "number", "string", "array", "object"})
 _HOPS = 16  #: of one ``$ref`` after the other
@@ -100,6 +100,21 @@ def kinds(of: Type) -> frozenset[str]:
             return ANY
         case _:
             assert_never(of)
+
+
+def admits(of: Type, value: Json) -> bool:
+    """Say whether *value*, its parts aside, can be one of this."""
+    words = choices(of)
+    return bool(kinds_of_value(value) & kinds(of)) and (words is None or value in words)
+
+
+def choices(of: Type) -> list[Json] | None:
+    """Give the only values there are, where a schema lists them."""
+    schema = _resolved(of).schema if isinstance(of, Fits) else None
+    if not isinstance(schema, dict):
+        return None
+    found = schema.get("enum", [schema["const"]] if "const" in schema else None)
+    return found if isinstance(found, list) else None
 
 
 def member(of: Type, name: str) -> tuple[Type, bool]:
@@ -191,23 +206,21 @@ def _kinds(schema: Json) -> frozenset[str]:
     return found
 
 
+_KINDS_OF: Mapping[type, frozenset[str]] = {
+    type(None): frozenset({"null"}),
+    bool: frozenset({"boolean"}),
+    int: frozenset({"integer", "number"}),
+    str: frozenset({"string"}),
+    list: frozenset({"array"}),
+    dict: frozenset({"object"}),
+}
+
+
 def kinds_of_value(value: Json) -> frozenset[str]:
     """Give the JSON types of one value."""
-    match value:
-        case None:
-            return frozenset({"null"})
-        case bool():
-            return frozenset({"boolean"})
-        case int():
-            return frozenset({"integer", "number"})
-        case float():
-            return frozenset({"integer", "number"} if value.is_integer() else {"number"})
-        case str():
-            return frozenset({"string"})
-        case list():
-            return frozenset({"array"})
-        case _:
-            return frozenset({"object"})
+    if isinstance(value, float):
+        return frozenset({"integer", "number"} if value.is_integer() else {"number"})
+    return _KINDS_OF.get(type(value), ANY)
 
 
 def _table(schema: Json, key: str) -> Mapping[str, Json]:
@@ -223,17 +236,20 @@ def _schema_member(of: Fits, name: str) -> tuple[Type, bool]:
         return UNKNOWN, False
     if isinstance(found := schema.get("const"), dict):
         return (of_value(found[name]), True) if name in found else (NOTHING, False)
+    part = _member_schema(schema, name)
+    has_default = isinstance(part, dict) and "default" in part
+    is_there = has_default or name in schema.get("required", ())
+    return (NOTHING, False) if part is False else (Fits(part, of.root), is_there)
+
+
+def _member_schema(schema: JsonObject, name: str) -> Json:
+    """Give what a member must at least fit; False: it cannot be there."""
     properties = _table(schema, "properties")
     if name in properties:
-        part = properties[name]
-        is_there = name in schema.get("required", ()) or "default" in _table({"p": part}, "p")
-        return Fits(part, of.root), is_there
+        return properties[name]
     if any(_may_match(pattern, name) for pattern in _table(schema, "patternProperties")):
-        return UNKNOWN, False
-    others = schema.get("additionalProperties", True)
-    if others is False:
-        return NOTHING, False
-    return Fits(others, of.root), name in schema.get("required", ())
+        return True
+    return schema.get("additionalProperties", True)
 
 
 def _may_match(pattern: str, name: str) -> bool:

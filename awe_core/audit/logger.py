@@ -36,6 +36,7 @@ _BATCH = 500
 _FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 60.0
 _PATIENCE_S = 5.0
+_REST_S = 0.05
 
 
 @attrs.frozen
@@ -145,6 +146,7 @@ class _Feed:
         self._is_stopping = False
         self._events: list[JsonObject] = []
         self._recorded = -1
+        self._riding = (0, -1)  #: events and size that the next commit records
         self._noted = 0
         self._last: bytes | None = None
         self._waiters: list[tuple[int, asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
@@ -162,22 +164,26 @@ class _Feed:
         self._thread.join(timeout_s)
 
     def committed(self, size: int) -> None:
+        """Hear of a commit: what rode in it is recorded now."""
         with self._changed:
+            events, self._recorded = self._riding
+            del self._events[:events]
+            self._riding = (0, self._recorded)
             self._size = size
             self._changed.notify_all()
 
     def events(self) -> list[JsonObject]:
-        """Give what is to be recorded; each once."""
+        """Give what is to be recorded; again, as long as no commit has taken it."""
         with self._changed:
-            events, self._events = self._events, []
-        return events
+            self._riding = (len(self._events), self._riding[1])
+            return list(self._events)
 
     def row(self) -> Upsert | None:
         """Give the sink's row when it has changed."""
         with self._changed:
+            self._riding = (self._riding[0], self.acked)
             if self.acked == self._recorded:
                 return None
-            self._recorded = self.acked
             state = "degraded" if self.error else "ok"
             values = (self.name, self.acked, self._last, state, self.error or None, None)
         return Upsert("sink", values)
@@ -192,7 +198,7 @@ class _Feed:
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[None] = loop.create_future()
         with self._changed:
-            if self.acked >= size and not self.error:
+            if self.acked >= size:
                 return
             self._waiters.append((size, loop, waiter))
         await waiter
@@ -216,7 +222,7 @@ class _Feed:
     def _feed(self, reader: JournalReader) -> None:
         size = self.sink.open(self._log)
         self._compare(reader, size)
-        self._advance(size, self._hash_at(reader, size))
+        self._advance(size, self._hash_at(reader, size), is_well=size >= self._size)
         while self._wait():
             batch = list(reader.read(after=self.acked - 1, limit=_BATCH))
             durable = self.sink.write(batch)
@@ -228,8 +234,16 @@ class _Feed:
                     expected=f"at most {self.acked + len(batch)} records",
                     found=f"{durable}",
                 )
-            self._advance(durable, self._hash_at(reader, durable))
+            if durable == self.acked and self._rest():
+                return
+            self._advance(durable, self._hash_at(reader, durable), is_well=True)
             self._pass_note(reader)
+
+    def _rest(self) -> bool:
+        """Give a sink time that took records and cannot vouch for one yet; True when stopping."""
+        with self._changed:
+            self._changed.wait(_REST_S)
+            return self._is_stopping
 
     def _compare(self, reader: JournalReader, size: int) -> None:
         """Find a sink that holds more than the log, or something else."""
@@ -256,10 +270,11 @@ class _Feed:
                 self._changed.wait()
             return self.acked < self._size
 
-    def _advance(self, size: int, last: bytes | None) -> None:
+    def _advance(self, size: int, last: bytes | None, *, is_well: bool) -> None:
+        """Note how far the sink is; only what it took ends an outage, not that it opened."""
         with self._changed:
             self.acked, self._last = size, last
-            if self.error:
+            if self.error and is_well:
                 self.error = ""
                 behind = max(0, self._size - size)
                 self._events.append(

@@ -140,7 +140,7 @@ class _Verification:
         self.is_linked = False  #: the next ``prev`` is to be compared
         self.is_proved = True  #: the segment so far hangs on a proof
         self.frontier: Frontier | None = Frontier()  #: None once the prefix is broken
-        self.has_proofs = self.has_jumped = False
+        self.proofs = 0
 
     def read_roots(self) -> None:
         for note in self.waiting:
@@ -194,9 +194,8 @@ class _Verification:
 
     def is_jump(self, record: Examined) -> bool:
         """Tell whether an extract leaves records out here, which it may behind a proof."""
-        if not (self.has_proofs and self.is_proved and record.seq > (self.expected or 0)):
+        if not (self.proofs and self.is_proved and record.seq > (self.expected or 0)):
             return False
-        self.has_jumped = True
         self.cut()
         return True
 
@@ -283,7 +282,7 @@ class _Verification:
 
     def proof(self, data: bytes) -> None:
         """Take an inclusion proof of the record before it."""
-        self.has_proofs = True
+        self.proofs += 1
         parsed, last = _parse_proof(data), self.last
         if parsed is None or last is None or last.hash is None or parsed[0] != last.seq:
             at = last.seq if last else None
@@ -312,7 +311,7 @@ class _Verification:
         end = self.last.seq + 1 if self.last else 0
         self.settle(is_intact=self.is_confirmed_by_root())
         self.grow(self.last.hash if self.last else None)
-        is_prefix = self.first == 0 and not self.has_proofs
+        is_prefix = self.first == 0 and not self.proofs
         for note in self.waiting:
             self.judge(note)
             if is_prefix and self.frontier is not None:
@@ -325,7 +324,7 @@ class _Verification:
         """Find an extract at fault that no proof holds at its end."""
         if self.last is None or self.is_proved or self.findings:
             return
-        if self.has_proofs:
+        if self.proofs:
             self.finding("audit.proof", self.last.seq, "a proof of the last record", "none")
         elif self.first:
             self.finding("audit.gap", 0, "record 0, or proofs", f"record {self.first}")
@@ -345,8 +344,9 @@ class _Verification:
 
     def summary(self, end: int) -> Report:
         form: Form = "home" if self.source.is_home else "prefix"
-        if self.has_proofs and not self.source.is_home:
-            form = "run" if self.has_jumped or self.runs.is_single else "range"
+        if self.proofs and not self.source.is_home:
+            is_run = self.proofs >= self.records and self.runs.is_single
+            form = "run" if is_run else "range"
         unclosed = self.runs.open()
         notices = [
             Finding("audit.run_open", None, "run.closed", run, self.where, is_failure=False)

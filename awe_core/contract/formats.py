@@ -1,8 +1,8 @@
 """The formats that are asserted, each a predicate over one string.
 
-Small functions instead of jsonschema's optional dependencies: one of those is GPL, several
-accept what their RFC does not.  A name that is not in `FORMATS` is refused when a schema is
-compiled, because a format that nobody checks reads like one that somebody does.
+Small functions instead of the packages jsonschema would need for them (ADR 0002).  A name that is
+not in `FORMATS` is refused when a schema is compiled, because a format that nobody checks reads
+like one that somebody does.
 """
 
 from __future__ import annotations

@@ -24,6 +24,9 @@ AS_WRITTEN = "x-awe-as-written"
 Side: TypeAlias = Literal["input", "output"]
 
 
+_CODES: dict[Side, str] = {"input": "contract.input", "output": "contract.output"}
+
+
 def unusable(where: str, *, pointer: str, why: str) -> ContractError:
     """Build ``contract.schema``: the schema itself cannot be used."""
     return ContractError(
@@ -34,7 +37,7 @@ def unusable(where: str, *, pointer: str, why: str) -> ContractError:
 def too_large(where: str, *, side: Side) -> ContractError:
     """Build the error for a value whose nesting or numbers no validator can follow."""
     return ContractError(
-        f"contract.{side}",
+        _CODES[side],
         side=side,
         where=where,
         pointer="the top",
@@ -56,7 +59,7 @@ def broken(
     first = best_match(errors)
     lines = list(dict.fromkeys(map(_line, (first, *errors))))
     return ContractError(
-        f"contract.{side}",
+        _CODES[side],
         side=side,
         where=where,
         pointer=_pointer(first) or "the top",

@@ -133,7 +133,7 @@ def _alarms(run: Run, now_us: int, found: list[Command]) -> Iterator[int]:
     for due_us, index in _in_order(run.alarms):
         unit = run.units[index]
         is_live = unit.due_us == due_us and unit.state is not StepState.BACKOFF
-        if not is_live or run.parent_of(unit).is_doomed and unit.state is StepState.ASKED:
+        if not is_live or (run.parent_of(unit).is_doomed and unit.state is StepState.ASKED):
             continue
         if due_us > now_us:
             yield due_us
@@ -208,13 +208,13 @@ def _rerun(run: Run, unit: Unit, unwind: Unwind) -> Command | None:
     if not stops and unit.step and unit.step.is_idempotent:
         return again
     if unwind.doubtful:
-        return _inspect(run, unwind)
+        return _inspect(run, unit, unwind)
     if stops or (unwind.remains and not unwind.queue):
         return _interrupted(run, unit)
     if not unwind.queue:
         return again
     if any(not run.items[index].strategy for index in unwind.queue):
-        return Doubt(unit.path, unit.attempt, tuple(run.items[i].effect for i in unwind.queue))
+        return _doubt(run, unit, unwind.queue)
     return _take_back(run, unwind)
 
 
@@ -225,7 +225,7 @@ def _interrupted(run: Run, unit: Unit) -> Finish:
 
 def _clearing(run: Run, unit: Unit, unwind: Unwind) -> Command | None:
     if unwind.doubtful:
-        return _inspect(run, unwind)
+        return _inspect(run, unit, unwind)
     if unwind.queue:
         return _take_back(run, unwind)
     if unwind.remains:
@@ -247,9 +247,17 @@ def _schedule(unit: Unit) -> Schedule | None:
     return Schedule(unit.path, unit.attempt + 1, int(delay), is_jittered=is_jittered)
 
 
-def _inspect(run: Run, unwind: Unwind) -> Inspect:
+def _inspect(run: Run, unit: Unit, unwind: Unwind) -> Inspect | Doubt:
     item = run.items[unwind.doubtful[-1]]
-    return Inspect(item.effect, run.units[item.unit].path)
+    if item.is_unknown:
+        return _doubt(run, unit, unwind.doubtful)
+    return Inspect(item.effect, unit.path)
+
+
+def _doubt(run: Run, unit: Unit, indices: list[int]) -> Doubt:
+    items = [run.items[index] for index in indices]
+    seen = {i.effect: "applied" if i.state is ItemState.APPLIED else "unknown" for i in items}
+    return Doubt(unit.path, unit.attempt, tuple(seen), seen)
 
 
 def _take_back(run: Run, unwind: Unwind) -> Command | None:

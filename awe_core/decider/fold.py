@@ -8,7 +8,7 @@ undo is legal only for the item whose turn it is: a forged log cannot fold to a 
 from __future__ import annotations
 
 from heapq import heappush
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from awe_core.decider.plan import Kind
 from awe_core.decider.rewind import resume
@@ -18,13 +18,13 @@ from awe_core.decider.saga import (
     back_off,
     clear,
     closing,
+    cut_off,
     end,
     enlist,
     fail,
-    is_finished,
     failure_of,
+    is_finished,
     judge,
-    oblige,
     open_container,
     progress,
     remain,
@@ -97,7 +97,10 @@ def replay(plan: Plan, run_id: str, facts: Iterable[Fact], *, started_at: str) -
     opened = next(rest, None)
     if not isinstance(opened, RunOpened):
         raise EngineError(
-            "decider.illegal_event", run=run_id, rseq=0, kind=opened and opened.kind,
+            "decider.illegal_event",
+            run=run_id,
+            rseq=0,
+            kind=opened and opened.kind,
             why="a run begins with run.opened",
         )
     run = open_run(plan, run_id, opened, started_at=started_at)
@@ -112,9 +115,8 @@ def evolve(run: Run, fact: Fact) -> None:
     :raises EngineError: ``decider.illegal_event``; the run is as it was
     """
     handler = _HANDLERS.get(type(fact))
-    if handler is None or (
-        run.phase is Phase.CLOSED and type(fact) not in TRANSITIONS[Phase.CLOSED]
-    ):
+    is_of_step = hasattr(fact, "step") and run.phase is not Phase.CLOSED
+    if handler is None or not (is_of_step or type(fact) in TRANSITIONS[run.phase]):
         refuse(run, fact, f"the run is {run.phase}")
     handler(run, fact)
     run.next_rseq += 1
@@ -394,7 +396,9 @@ def _effect_ended(run: Run, fact: EffectApplied | EffectFailed) -> None:
         run.settle(item, ItemState.APPLIED)
         if fact.rec is not None or fact.record is not None:
             item.record, item.record_rseq = fact.record, run.next_rseq
-    elif fact.applied != "unknown":
+    elif fact.applied == "unknown":
+        item.is_unknown = fact.found_by is not None
+    else:
         run.settle(item, ItemState.NOTHING if fact.applied == "no" else ItemState.APPLIED)
     if unit.unwind is not None:
         advance(run, unit)
@@ -409,7 +413,7 @@ def _undo_started(run: Run, fact: UndoStarted) -> None:
     item, owner = _turn(run, fact)
     if run.hold:
         refuse(run, fact, "nothing may be taken back")
-    if item.state is ItemState.UNDOING and item.index not in run.lost:
+    if item.state is ItemState.UNDOING and fact.try_ != item.tries + 1:
         refuse(run, fact, "its undo is at work")
     run.lost.discard(item.index)
     item.tries, item.due_us, owner.due_us = fact.try_, None, None
@@ -429,7 +433,7 @@ def _undo_applied(run: Run, fact: UndoApplied) -> None:
 def _undo_conflict(run: Run, fact: UndoConflict) -> None:
     item, owner = _turn(run, fact)
     why = f"changed by someone else since, now {fact.found}; our earlier version: {fact.kept}"
-    _leave(run, item, owner, cause="conflict", why=fact.what or why)
+    _leave(run, item, owner, cause="conflict", why=why)
 
 
 def _undo_failed(run: Run, fact: UndoFailed) -> None:
@@ -441,7 +445,9 @@ def _undo_failed(run: Run, fact: UndoFailed) -> None:
         refuse(run, fact, "it was not tried")
     run.settle(item, ItemState.APPLIED)
     item.due_us = fact.due_us
-    if owner.index and unwind_of(owner).goal is Goal.JUDGE:  # the run stops: the whole takes it back
+    if (
+        owner.index and unwind_of(owner).goal is Goal.JUDGE
+    ):  # the run stops: the whole takes it back
         unwind_of(owner).queue.clear()
         advance(run, owner)
     elif owner.index:
@@ -464,13 +470,18 @@ def _taken(run: Run, owner: Unit) -> None:
     advance(run, owner)
 
 
-def _turn(run: Run, fact: UndoStarted | UndoApplied | UndoConflict | UndoFailed) -> tuple[Item, Unit]:
+def _turn(
+    run: Run, fact: UndoStarted | UndoApplied | UndoConflict | UndoFailed
+) -> tuple[Item, Unit]:
     """Give the item of *fact* and who takes it back, if it is this item's turn."""
     known = run.effects.get(fact.effect)
     if known is None:
         refuse(run, fact, f"there is no effect {fact.effect}")
     item = run.items[known]
     _check(run, fact, item.state)
+    unit = run.units[item.unit]
+    if unit.state is StepState.STARTED and unit.unwind is None:  # by an engine that recovered
+        cut_off(run, unit)
     owner = run.units[item.owner] if item.owner >= 0 else None
     unwind = owner.unwind if owner else None
     if owner is None or unwind is None or unwind.doubtful or unwind.queue[-1:] != [known]:
@@ -535,7 +546,7 @@ def _open_items(run: Run, unit: Unit) -> list[Item]:
     return [run.items[i] for i in unit.items if run.items[i].state is ItemState.INTENDED]
 
 
-_HANDLERS: Mapping[type[Fact], Callable[[Run, Fact], None]] = {  # type: ignore[assignment]  # by kind
+_HANDLERS: Mapping[type[Fact], Callable[[Run, Any], None]] = {
     RunPaused: _paused,
     RunResumed: _resumed,
     RunCancelRequested: _cancel_requested,

@@ -80,9 +80,7 @@ class PlanStep:
     @property
     def is_idempotent(self) -> bool:
         """Whether running it twice with one key is the same as once."""
-        return (
-            self.kind is Kind.CALL and self.capability is not None and self.capability.idempotent
-        )
+        return self.kind is Kind.CALL and self.capability is not None and self.capability.idempotent
 
 
 @attrs.frozen(eq=False)
@@ -172,9 +170,7 @@ def _innermost_first(
         elif reference in open_:
             names = list(open_)
             cycle = [*names[names.index(reference) :], reference]
-            raise WorkflowError(
-                "workflow.recursive", workflow=reference, cycle=" → ".join(cycle)
-            )
+            raise WorkflowError("workflow.recursive", workflow=reference, cycle=" → ".join(cycle))
         elif reference not in done:
             if reference not in workflows:
                 caller = next(reversed(open_))
@@ -194,9 +190,7 @@ def _block(
     spec: WorkflowSpec, capabilities: Mapping[str, CapabilitySpec], blocks: Mapping[str, Block]
 ) -> Block:
     places = _places(spec)
-    outputs = Template.compile(
-        spec.outputs, where=f"{spec.reference}: outputs", roots=_INSIDE
-    )
+    outputs = Template.compile(spec.outputs, where=f"{spec.reference}: outputs", roots=_INSIDE)
     output_uses = _uses(outputs, places, where=spec.reference)
     steps = [
         _step(spec, index, capabilities=capabilities, blocks=blocks)

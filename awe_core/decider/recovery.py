@@ -9,28 +9,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from awe_core.decider.run import Goal, Unwind
-from awe_core.decider.saga import advance, oblige
+from awe_core.decider.saga import cut_off, oblige
 from awe_core.decider.table import ItemState, StepState
 
 if TYPE_CHECKING:
-    from awe_core.decider.run import Run, Unit
+    from awe_core.decider.run import Run
 
 
 def recover(run: Run) -> None:
     """Let `decide` take up what a crash cut off; before anything of the run is carried out."""
     for unit in run.units[1:]:
         if unit.state is StepState.STARTED and unit.inner is None:
-            _cut_off(run, unit)
+            cut_off(run, unit)
     for item in run.items:
         if item.state is ItemState.UNDOING:
             run.lost.add(item.index)
             if item.owner:
                 oblige(run, run.units[item.owner])
-
-
-def _cut_off(run: Run, unit: Unit) -> None:
-    run.interrupts.pop(unit.index, None)
-    doubtful = [i for i in unit.items if run.items[i].state is ItemState.INTENDED]
-    unit.unwind = Unwind(Goal.RERUN, "retry", doubtful=doubtful)
-    advance(run, unit)

@@ -117,7 +117,9 @@ def selection(run: Run, path: str, *, fact: RunResumed) -> list[Unit]:
             chosen.add(unit)
     chosen.close()
     found = [run.units[index] for index in sorted(chosen.units)]
-    busy = [u.path for u in found if u.state in ACTIVE and (u.inner is None or not u.inner.children)]
+    busy = [
+        u.path for u in found if u.state in ACTIVE and (u.inner is None or not u.inner.children)
+    ]
     if busy:
         raise RunError(
             "run.illegal_state",

@@ -128,6 +128,7 @@ class Item:
     order: int = 0  #: rseq of its unit's end: the order of undo, reversed
     owner: int = -1  #: the unit that takes it back now
     tries: int = 0
+    is_unknown: bool = False  #: inspected after a crash, and nobody can say
     due_us: int | None = None
     cause: str = ""  #: why it remains: conflict, irreversible, blocked_by …
     why: str = ""  #: the same for people
@@ -243,8 +244,9 @@ class Run:
     def residue(self) -> tuple[Residue, ...]:
         """Name each thing that a rollback left in the world, in the order it was done."""
         return tuple(
-            Residue(effect=item.effect, step=self.units[item.unit].path, what=item.target,
-                    why=item.why)
+            Residue(
+                effect=item.effect, step=self.units[item.unit].path, what=item.target, why=item.why
+            )
             for item in self.items
             if item.state is ItemState.RESIDUE
         )

@@ -323,6 +323,14 @@ def clear(run: Run, unit: Unit, unwind: Unwind) -> None:
     advance(run, unit)
 
 
+def cut_off(run: Run, unit: Unit) -> None:
+    """Inspect and take back what a call did before its handler was lost, to start it again."""
+    run.interrupts.pop(unit.index, None)
+    doubtful = [i for i in unit.items if run.items[i].state is ItemState.INTENDED]
+    unit.unwind = Unwind(Goal.RERUN, "retry", doubtful=doubtful)
+    advance(run, unit)
+
+
 def unwind_with(run: Run, owner: Unit, unwind: Unwind) -> None:
     """Give *owner* the items of *unwind* to take back."""
     for index in unwind.queue:
@@ -349,7 +357,7 @@ def advance(run: Run, owner: Unit) -> None:
     unwind = unwind_of(owner)
     while unwind.doubtful and run.items[unwind.doubtful[-1]].state is not ItemState.INTENDED:
         unwind.doubtful.pop()
-    while unwind.queue and not _has_work(run, unwind, run.items[unwind.queue[-1]]):
+    while unwind.queue and not _has_work(unwind, run.items[unwind.queue[-1]]):
         unwind.queue.pop()
     if owner.index:
         oblige(run, owner)
@@ -357,7 +365,7 @@ def advance(run: Run, owner: Unit) -> None:
             _conclude(run, owner, unwind)
 
 
-def _has_work(run: Run, unwind: Unwind, item: Item) -> bool:
+def _has_work(unwind: Unwind, item: Item) -> bool:
     if item.state is ItemState.RESIDUE and (not item.strategy or blocker(unwind, item)):
         remain(unwind, item)
         return False
@@ -372,9 +380,9 @@ def _conclude(run: Run, unit: Unit, unwind: Unwind) -> None:
             unwind.is_inspected = True
             unwind.queue = _attempted(run, unit)
             unwind_with(run, unit, unwind)
-        case Goal.TOLERATE if not unwind.queue and not unwind.remains:
+        case Goal.TOLERATE if is_clean(unwind):
             end(run, unit, StepState.TOLERATED)
-        case Goal.RETRY if unwind.next_due_us is not None and not (unwind.queue or unwind.remains):
+        case Goal.RETRY if unwind.next_due_us is not None and is_clean(unwind):
             back_off(run, unit, unwind.next_due_us)
         case _:
             pass
@@ -386,6 +394,11 @@ def back_off(run: Run, unit: Unit, due_us: int) -> None:
     run.duties.pop(unit.index, None)
     unit.unwind, unit.due_us = None, due_us
     heappush(run.backoffs, (due_us, unit.index))
+
+
+def is_clean(unwind: Unwind) -> bool:
+    """Whether everything of it is taken back, with nothing left."""
+    return not (unwind.queue or unwind.remains)
 
 
 def blocker(unwind: Unwind, item: Item) -> str | None:
@@ -433,9 +446,8 @@ def progress(run: Run) -> None:
             run.phase = Phase.UNWINDING
             unwind_with(run, root, Unwind(Goal.RUN, run.cause, standing(run, root)))
             advance(run, root)
-    if run.phase is Phase.UNWINDING and root.unwind and root.unwind.goal is Goal.REDO:
-        if not root.unwind.queue and not root.unwind.remains:
-            run.phase, root.unwind = Phase.FORWARD, None
+    if root.unwind and root.unwind.goal is Goal.REDO and is_clean(root.unwind):
+        run.phase, root.unwind = Phase.FORWARD, None
     while run.ready and run.units[run.ready[0]].state not in _ADMISSIBLE:
         heappop(run.ready)
     for heap in (run.backoffs, run.alarms):

@@ -56,6 +56,10 @@ class Parsed:
     _values: Mapping[Pointer, Position]
     _keys: Mapping[Pointer, Position]
 
+    def has(self, pointer: Pointer) -> bool:
+        """Say whether something is written at *pointer*."""
+        return pointer in self._values
+
     def position_of(self, pointer: Pointer) -> Position:
         """Give line and column of the value at *pointer*, or of what is nearest around it."""
         while pointer and pointer not in self._values:

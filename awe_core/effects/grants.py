@@ -30,7 +30,20 @@ CORE_KINDS = frozenset(
     {"fs.read", "fs.list", "fs.write", "fs.delete", "env.read", "clock", "random"}
 )
 
+_SPECIAL = "*?["
 _CHANGING = frozenset({"fs.write", "fs.delete"})
+
+
+@attrs.frozen
+class Goal:
+    """One target of a narrowed effect."""
+
+    shown: str  #: as people read it
+    pattern: Pattern | None  #: None: exactly what is shown
+
+    def covers(self, target: str) -> bool:
+        """Whether *target* is granted."""
+        return target == self.shown if self.pattern is None else self.pattern.matches(target)
 
 
 @attrs.frozen
@@ -39,18 +52,20 @@ class _Target:
 
     parts: tuple[str | Expression, ...]
 
-    def values(self, scope: Mapping[str, Json]) -> Iterator[tuple[str, Pattern]]:
-        """Give the narrowed forms: as shown to people, and as matched."""
+    def values(self, scope: Mapping[str, Json]) -> Iterator[Goal]:
+        """Give the narrowed forms: what is granted, as shown to people and as matched."""
         if len(self.parts) == 1 and isinstance(self.parts[0], Expression):
             found = self.parts[0].evaluate(scope)
             for one in found if isinstance(found, list) else [found]:
                 if isinstance(one, str) and one:
-                    yield one, Pattern.literal(one)
+                    yield Goal(one, None)
             return
         filled = [_filled(part, scope) for part in self.parts]
-        if all(part for part in filled):
+        if all(filled):
             shown = "".join(part.text if isinstance(part, LiteralText) else part for part in filled)
-            yield shown, Pattern.compile_parts(filled)
+            declared = "".join(part for part in filled if isinstance(part, str))
+            is_open = any(special in declared for special in _SPECIAL)
+            yield Goal(shown, Pattern.compile_parts(filled) if is_open else None)
 
 
 def _filled(part: str | Expression, scope: Mapping[str, Json]) -> str | LiteralText:
@@ -106,7 +121,7 @@ def _declared(kind: str, fields: Mapping[str, Json], capability: str) -> _Declar
 def _target(text: str, *, where: str) -> _Target:
     return _Target(
         tuple(
-            Expression.compile(str(piece), where=where, roots=ROOTS)
+            Expression.compile(f"${{{piece}}}", where=where, roots=ROOTS)
             if isinstance(piece, Source)
             else piece
             for piece in pieces(text, where=where)
@@ -116,14 +131,13 @@ def _target(text: str, *, where: str) -> _Target:
 
 def _narrowed(declared: _Declared, scope: Mapping[str, Json]) -> Narrowed:
     try:
-        found = [pair for target in declared.targets for pair in target.values(scope)]
+        found = tuple(goal for target in declared.targets for goal in target.values(scope))
     except ExpressionError:
-        found = []  # what cannot be evaluated grants nothing; the broker then refuses by name
+        found = ()  # what cannot be evaluated grants nothing; the broker then refuses by name
     return Narrowed(
         kind=declared.kind,
         key=declared.key,
-        shown=tuple(shown for shown, _ in found),
-        patterns=tuple(pattern for _, pattern in found),
+        goals=found,
         fields=declared.fields,
     )
 
@@ -134,13 +148,17 @@ class Narrowed:
 
     kind: str
     key: str
-    shown: tuple[str, ...]  #: the targets as people read them
-    patterns: tuple[Pattern, ...]
+    goals: tuple[Goal, ...]
     fields: Mapping[str, Json]  #: limits and modes
 
     def covers(self, target: str) -> bool:
         """Whether *target* is granted."""
-        return any(pattern.matches(target) for pattern in self.patterns)
+        return any(goal.covers(target) for goal in self.goals)
+
+    @property
+    def shown(self) -> list[str]:
+        """The targets as people read them."""
+        return [goal.shown for goal in self.goals]
 
 
 @attrs.frozen
@@ -158,7 +176,7 @@ class Grant:
         for effect in self.effects:
             if effect.kind != kind:
                 continue
-            if not effect.key or effect.covers(target):
+            if effect.covers(target):
                 return effect
             granted += effect.shown
         raise EffectRefusedError(
@@ -181,7 +199,7 @@ class Grant:
         return tuple(
             {
                 effect.kind: {
-                    **({effect.key: list(effect.shown)} if effect.shown else {}),
+                    **({effect.key: effect.shown} if effect.goals else {}),
                     **effect.fields,
                 }
             }
@@ -194,11 +212,11 @@ class Grant:
         return tuple(
             sorted(
                 {
-                    shown
+                    goal.shown
                     for effect in self.effects
                     if effect.kind in _CHANGING
-                    for shown, pattern in zip(effect.shown, effect.patterns, strict=True)
-                    if pattern.is_literal
+                    for goal in effect.goals
+                    if goal.pattern is None
                 }
             )
         )
@@ -206,4 +224,4 @@ class Grant:
     @property
     def is_closed(self) -> bool:
         """Whether every target is known by name, so that the grant is the plan of the call."""
-        return all(pattern.is_literal for effect in self.effects for pattern in effect.patterns)
+        return all(goal.pattern is None for effect in self.effects for goal in effect.goals)

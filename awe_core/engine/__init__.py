@@ -9,6 +9,17 @@ affair alone.
 from awe_core.engine.engine import RuntimeEngine, Submission
 from awe_core.engine.parts import Parts, Settings
 from awe_core.engine.recording import restore
-from awe_core.engine.recovery import View, view
+from awe_core.engine.plans import Plans
+from awe_core.engine.recovery import Reader, View, open_questions
 
-__all__ = ["Parts", "RuntimeEngine", "Settings", "Submission", "View", "restore", "view"]
+__all__ = [
+    "Parts",
+    "Plans",
+    "Reader",
+    "RuntimeEngine",
+    "Settings",
+    "Submission",
+    "View",
+    "open_questions",
+    "restore",
+]

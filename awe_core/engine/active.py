@@ -64,6 +64,7 @@ class ActiveRun:
         self.prepared: dict[str, Prepared] = {}
         self.judging: set[str] = set()  #: steps whose impure policies are being asked
         self.inspecting: set[str] = set()  #: effects that a strategy looks at
+        self.inspected: dict[str, str] = {}  #: effect → what its strategy saw
         self.failed: AweError | None = None  #: why this process drives the run no more
         self._waiters: list[asyncio.Future[None]] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -104,6 +105,13 @@ class ActiveRun:
         written = draft(fact, run=self.run_id, rseq=rseq, level=self.opened.level, marks=marks)
         self.remember(fact)
         self.parts.journal.append([written], upserts)
+
+    def write_opened(
+        self, fact: RunOpened, *, marks: Sequence[Mark], upserts: Sequence[Upsert]
+    ) -> None:
+        """Queue the record of the fact that this run was made from."""
+        written = draft(fact, run=self.run_id, rseq=0, level=fact.level, marks=marks)
+        self.parts.journal.append([written], (*upserts, self.row()))
 
     def remember(self, fact: Fact) -> None:
         """Keep what the broker asks for later: effect keys, and claims that end."""

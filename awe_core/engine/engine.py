@@ -5,43 +5,33 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-import json
 import secrets
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import attrs
 
 from awe_core import canonical
-from awe_core.decider import Run
-from awe_core.engine.active import ActiveRun, loaded
+from awe_core.decider import open_run, recover
+from awe_core.engine.active import ActiveRun
 from awe_core.engine.asking import Asking
-from awe_core.engine.plans import Plans
-from awe_core.engine.recovery import Reader
+from awe_core.engine.plans import Plans, called
+from awe_core.engine.recovery import Reader, started_at
 from awe_core.engine.turns import Turns
 from awe_core.errors import AweError, EngineError, RunError
-from awe_core.events import (
-    Fact,
-    RunCancelRequested,
-    RunOpened,
-    RunPaused,
-    RunResumed,
-    StepCompleted,
-    StepFailed,
-    StepRetryScheduled,
-    Failure,
-    PackRef,
-    WorkflowRef,
-)
+from awe_core.engine.control import asked
+from awe_core.events import PackRef, RunOpened, WorkflowRef
 from awe_core.journal import Upsert
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from awe_core.decider import Plan
+    from awe_core.decider import Plan, Run
     from awe_core.engine.parts import Parts
-    from awe_core.events import Actor, Decision
-    from awe_core.values import Json, JsonObject
+    from awe_core.events import Actor, Decision, Fact
+    from awe_core.values import JsonObject
     from awe_core.workflow import WorkflowSpec
+
+_OPEN_STATES = ("PENDING", "RUNNING", "PAUSED")
 
 
 @attrs.frozen(kw_only=True)
@@ -66,8 +56,9 @@ class RuntimeEngine:
         self.parts = parts
         self.plans = Plans(parts.invoker.registry)
         self.reader = Reader(parts.journal, parts.invoker.registry, self.plans)
+        self.unreadable: dict[str, AweError] = {}  #: open runs that this process cannot take up
         self._turns = Turns(parts, self.plans)
-        self._asking = Asking(parts, self._turns.turn)
+        self._asking = Asking(parts)
         self._active: dict[str, ActiveRun] = {}
         self._is_closing = False
 
@@ -114,7 +105,7 @@ class RuntimeEngine:
             inputs=inputs,
             document=wanted.document,
         )
-        run = Run.new(plan, run_id, fact)
+        run = open_run(plan, run_id, fact, started_at=started_at(now))
         active = ActiveRun(parts, run, wanted.actor, opened_us=now)
         upserts = []
         if wanted.idempotency_key is not None:
@@ -139,13 +130,13 @@ class RuntimeEngine:
 
     def _check_gate(self, plan: Plan) -> None:
         gate, registry = self.parts.invoker.gate, self.parts.invoker.registry
-        for reference in plan.capabilities:
+        for reference in called(plan):
             capability = registry.resolve(reference)
             gate.check(capability.spec.id, capability.contract, "new")
 
     def _packs(self, plan: Plan) -> tuple[PackRef, ...]:
         registry = self.parts.invoker.registry
-        found = {registry.resolve(reference).pack for reference in plan.capabilities}
+        found = {registry.resolve(reference).pack for reference in called(plan)}
         return tuple(sorted(found, key=lambda pack: pack.dist))
 
     # ---- waiting -------------------------------------------------------------------------------
@@ -184,8 +175,7 @@ class RuntimeEngine:
         """
         active = self._take(run)
         active.run.require(verb)
-        for fact in _asked(active, verb, actor, params):
-            active.record(fact)
+        active.record(asked(active, verb, actor, params, now_us=self.parts.clock_us()))
         if verb in {"rollback", "retry", "resume"}:
             self.reader.supply(active.run)
         await active.barrier()
@@ -214,7 +204,7 @@ class RuntimeEngine:
         A run whose workflow or pack is not there stays as it is and is named by `unreadable`.
         """
         taken = []
-        for row in self.parts.journal.run_rows(is_open=True):
+        for row in self.parts.journal.run_rows(state=_OPEN_STATES, limit=1_000_000):
             run_id = str(row["id"])
             try:
                 found = self.reader.view(run_id)
@@ -224,7 +214,7 @@ class RuntimeEngine:
             except AweError as error:
                 self.unreadable[run_id] = error
                 continue
-            active.recover()
+            recover(active.run)
             taken.append(active)
         for active in taken:
             self._turns.turn(active)
@@ -242,3 +232,14 @@ class RuntimeEngine:
         for active in self._active.values():
             active.stop()
         self.parts.pool.close()
+
+
+def _new_id() -> str:
+    """80 random bits in base32, lower case; any unique prefix names the run."""
+    return base64.b32encode(secrets.token_bytes(10)).decode().lower()
+
+
+def _body(wanted: Submission, inputs: JsonObject) -> bytes:
+    """What a submission's idempotency key is bound to."""
+    body = {"workflow": wanted.spec.full_reference, "inputs": inputs, "document": wanted.document}
+    return hashlib.sha256(canonical.value(body)).digest()

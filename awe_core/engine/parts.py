@@ -24,8 +24,8 @@ class Settings:
     effects: Literal["synced", "unsynced"] = "synced"
     barriers: Literal["output", "step"] = "output"
     level: str = "metadata"
-    max_active: int = 256  #: runs driven at once; others wait in order
     max_steps_in_flight: int = 32  #: of one run
+    shutdown_us: int = 10_000_000  #: at most this long for what still runs when it closes
     trust: str = "prod"  #: what every record says of the root: prod, dev-local
     manifest: ManifestRef | None = None
 

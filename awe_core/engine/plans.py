@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
+import json
 from typing import TYPE_CHECKING
 
 from awe_core import canonical
 from awe_core.contract import Schema
 from awe_core.decider import compile_workflow
+from awe_core.errors import AccessError
 from awe_core.workflow import StepSpec, WorkflowSpec
 
 if TYPE_CHECKING:
@@ -49,6 +52,32 @@ class Plans:
             found = self._inputs[id(spec)] = (spec, schema)
         return found[1]
 
+    def workflow(self, reference: str) -> WorkflowSpec:
+        """Give a pack's workflow by ``id@major``, or by id its highest version.
+
+        :raises AccessError: ``workflow.unknown`` with the nearest names
+        """
+        known = self._registry.workflows
+        if reference in known:
+            return known[reference]
+        found = [spec for spec in known.values() if spec.id == reference]
+        if not found:
+            near = difflib.get_close_matches(reference, known, n=3)
+            details = [f"did you mean {' or '.join(near)}?"] if near else []
+            raise AccessError("workflow.unknown", workflow=reference, details=details)
+        return max(found, key=lambda spec: spec.major)
+
+    @staticmethod
+    def text(document: JsonObject) -> str:
+        """Write a workflow's document as the loader reads it: JSON is YAML."""
+        return json.dumps(document, ensure_ascii=False)
+
+    def digest(self, spec: WorkflowSpec, document: JsonObject | None) -> str:
+        """Digest the workflow: its document, or the approved spec of its pack, or the call."""
+        if document is not None:
+            return canonical.digest_value(document)
+        return canonical.digest_value([spec.id, spec.version])
+
     def call(self, capability: CapabilitySpec) -> WorkflowSpec:
         """Give the workflow of one step that a single call is: arguments in, output out."""
         found = self._calls.get(capability.full_reference)
@@ -63,8 +92,16 @@ class Plans:
         return found
 
 
-def digest_of(document: JsonObject) -> str:
-    """``sha256:`` digest of a workflow's document."""
-    return canonical.digest_value(document)
-
-
+def called(plan: Plan) -> tuple[str, ...]:
+    """Name every capability that a run of *plan* can call, each once, in file order."""
+    found: dict[str, None] = {}
+    open_ = [plan.root]
+    while open_:
+        for step in open_.pop().steps:
+            if step.capability is not None:
+                found[step.capability.reference] = None
+            if step.block is not None:
+                open_.append(step.block)
+            if step.item is not None and step.item.capability is not None:
+                found[step.item.capability.reference] = None
+    return tuple(found)

@@ -6,31 +6,37 @@ unfinished reads them.
 
 from __future__ import annotations
 
+import json
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import attrs
 
-from awe_core.decider import compile_workflow, replay
-from awe_core.documents import structure_workflow
+from awe_core.decider import StepState, replay
+from awe_core.documents import load_workflow
 from awe_core.engine.active import loaded
-from awe_core.errors import RunError
+from awe_core.errors import AweError, RunError
 from awe_core.events import (
     Actor,
     ConfirmationRequest,
+    HandshakeGranted,
     HandshakeRequested,
+    HandshakeVoted,
     RunOpened,
+    Vote,
     codec,
     decode,
 )
-from awe_core.workflow import StepSpec, WorkflowSpec
+from awe_core.handshake import Ticket
 
 if TYPE_CHECKING:
-    from awe_core.capability import CapabilitySpec
+    from collections.abc import Iterator
+
     from awe_core.decider import Plan, Run
+    from awe_core.engine.plans import Plans
     from awe_core.events import Fact
     from awe_core.journal import Reading
     from awe_core.registry import CapabilityRegistry
-    from awe_core.values import JsonObject
 
 
 @attrs.frozen
@@ -40,71 +46,101 @@ class View:
     run: Run
     facts: tuple[Fact, ...]
     opened_us: int
+    changed_us: int
     head: str  #: ``seq:hash`` of its last record
 
 
-def view(journal: Reading, run: str, registry: CapabilityRegistry) -> View:
-    """Fold the records of *run*.
+class Reader:
+    """Folds runs from one journal, against what one registry can run."""
 
-    :raises RunError: ``run.unknown``; ``run.version_gone`` when its workflow is not there any more
-    """
-    records = list(journal.read(run=run))
-    if not records:
-        raise RunError("run.unknown", run=run)
-    facts = tuple(decode(record.event) for record in records)
-    opened = facts[0]
-    if not isinstance(opened, RunOpened):
-        raise RunError("run.unknown", run=run)
-    plan = plan_of(opened, registry, document=loaded(journal, run, 0, "spec"))
-    folded = replay(plan, run, facts)
-    last = records[-1]
-    return View(folded, facts, records[0].ts, f"{last.seq}:{last.hash.hex()}")
+    def __init__(self, journal: Reading, registry: CapabilityRegistry, plans: Plans) -> None:
+        """Read *journal*."""
+        self._journal = journal
+        self._registry = registry
+        self._plans = plans
+
+    def view(self, run: str) -> View:
+        """Fold the records of *run*.
+
+        :raises RunError: ``run.unknown``; ``run.version_gone`` when its workflow is not there
+        """
+        records = list(self._journal.read(run=run))
+        facts = tuple(decode(record.event) for record in records)
+        if not facts or not isinstance(facts[0], RunOpened):
+            raise RunError("run.unknown", run=run)
+        plan = self._plan(run, facts[0])
+        folded = replay(plan, run, facts, started_at=started_at(records[0].ts))
+        last = records[-1]
+        head = f"{last.seq}:{last.hash.hex()}"
+        return View(folded, facts, records[0].ts, last.ts, head)
+
+    def _plan(self, run: str, opened: RunOpened) -> Plan:
+        """Compile what the run was opened with: its own document, one call, or a pack's workflow."""
+        ref = opened.workflow
+        if opened.spec is not None:
+            document = loaded(self._journal, run, 0, "spec")
+            text = json.dumps(document)
+            return self._plans.of(load_workflow(text, file=f"run {run}"))
+        reference = f"{ref.id}@{ref.version.partition('.')[0]}"
+        try:
+            if opened.call:
+                return self._plans.of(self._plans.call(self._registry.resolve(reference).spec))
+            return self._plans.of(self._registry.workflows[reference])
+        except (LookupError, AweError):
+            raise RunError(
+                "run.version_gone", run=run, workflow=ref.id, version=ref.version
+            ) from None
+
+    def supply(self, run: Run) -> None:
+        """Load the values that something unfinished in *run* reads."""
+        for missing in run.unloaded():
+            part = "out" if missing.kind == "output" else "in"
+            run.supply(missing, loaded(self._journal, run.id, missing.rseq, part))
+
+    @staticmethod
+    def actor(opened: RunOpened) -> Actor:
+        """Who asked for the run, as the log says."""
+        kind, _, name = opened.by.partition(":")
+        return Actor(kind, name, opened.for_, via=opened.via)  # type: ignore[arg-type]  # as recorded
 
 
-def plan_of(opened: RunOpened, registry: CapabilityRegistry, *, document: JsonObject | None) -> Plan:
-    """Compile the workflow a run was opened with: a pack's, its own document, or one call."""
-    ref = opened.workflow
-    try:
-        if document is not None:
-            return registry.compile(structure_workflow(document))
-        major = f"{ref.id}@{ref.version.partition('.')[0]}"
-        if opened.call:
-            return registry.compile(call_workflow(registry.resolve(major).spec))
-        return registry.plan(major)
-    except LookupError:
-        raise RunError("run.version_gone", run=ref.id, workflow=ref.id, version=ref.version) from None
-
-
-def call_workflow(spec: CapabilitySpec) -> WorkflowSpec:
-    """Give the workflow of one step that a single call is: arguments in, output out."""
-    return WorkflowSpec(
-        id=spec.id,
-        version=spec.version,
-        summary=spec.summary,
-        steps=(StepSpec(id="call", capability=spec.reference, with_="${inputs}"),),
-        outputs="${steps.call.output}",
-    )
-
-
-def supply(journal: Reading, run: Run) -> None:
-    """Load the values that something unfinished in *run* reads."""
-    for missing in run.unloaded():
-        part = "out" if missing.kind == "output" else "in"
-        run.supply(missing, loaded(journal, run.id, missing.rseq, part))
-
-
-def open_questions(journal: Reading, found: View) -> list[ConfirmationRequest]:
-    """Give the requests of a run that nobody has answered yet, in their newest version."""
-    requests: dict[str, ConfirmationRequest] = {}
+def open_questions(journal: Reading, found: View) -> Iterator[ConfirmationRequest]:
+    """Give the requests of a run that wait for an answer, in their newest version."""
     for rseq, fact in enumerate(found.facts):
-        if isinstance(fact, HandshakeRequested):
-            document = loaded(journal, found.run.id, rseq, "request")
-            if document is not None:
-                requests[fact.step] = codec.from_json(ConfirmationRequest, document)
-    return [r for step, r in requests.items() if found.run.unit(step).request == r.id]
+        if not isinstance(fact, HandshakeRequested):
+            continue
+        unit = found.run.unit(fact.step)
+        document = loaded(journal, found.run.id, rseq, "request")
+        if unit.state is not StepState.ASKED or unit.request != fact.req or document is None:
+            continue
+        votes = tuple(
+            codec.from_json(Vote, later.vote)
+            for later in found.facts[rseq:]
+            if isinstance(later, HandshakeVoted) and later.req == fact.req
+        )
+        request = codec.from_json(ConfirmationRequest, document)
+        yield attrs.evolve(request, votes=votes, version=fact.version + len(votes))
 
 
-def actor_of(opened: RunOpened) -> Actor:
-    """Who asked for the run, as the log says."""
-    kind, _, name = opened.by.partition(":")
-    return Actor(kind, name, opened.for_, via=opened.via)  # type: ignore[arg-type]  # as recorded
+def unused_tickets(journal: Reading, found: View) -> Iterator[Ticket]:
+    """Give the tickets of a run that were granted and not used."""
+    for rseq, fact in enumerate(found.facts):
+        if not isinstance(fact, HandshakeGranted):
+            continue
+        unit = found.run.unit(fact.step)
+        nonces = loaded(journal, found.run.id, rseq, "nonces")
+        if unit.state is StepState.GRANTED and nonces and fact.req == unit.request:
+            yield Ticket(
+                nonce=nonces[0],
+                request=fact.req or "",
+                digest=fact.digest,
+                run=found.run.id,
+                step=fact.step,
+                expires_us=fact.ticket_expires_us or 0,
+            )
+
+
+def started_at(opened_us: int) -> str:
+    """When a run was opened, for expressions: RFC 3339, to the second, UTC."""
+    at = datetime.fromtimestamp(opened_us // 1_000_000, UTC)
+    return at.strftime("%Y-%m-%dT%H:%M:%SZ")

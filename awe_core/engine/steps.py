@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from awe_core.commands import Admit
+from awe_core.commands import Admit, Rerun
 from awe_core.context import Attempt
-from awe_core.decider import effect_key, step_key
+from awe_core.decider import effect_key, step_key, wants
 from awe_core.effects import StepBroker, StepRef
 from awe_core.engine.active import OpenStep
 from awe_core.errors import AweError, EngineError, JournalUnwritableError
@@ -72,6 +72,22 @@ class Steps:
         else:
             self._judge(active, command, step, replaces=ticket)
 
+    def rerun(self, active: ActiveRun, command: Rerun) -> None:
+        """Start again, as the same attempt, what a crash cut off; its approval covers it."""
+        admit = Admit(command.step, command.attempt, command.epoch)
+        step = _planned(active, command.step)
+        try:
+            active.prepared[command.step] = self._parts.invoker.prepare(
+                step.spec.target,
+                step.with_.evaluate(active.run.scope(command.step)),
+                purpose="resume",
+                confirm=step.confirm,
+            )
+        except AweError as error:
+            self.fail(active, admit, error)
+            return
+        self._start(active, admit, step)
+
     def fail(
         self,
         active: ActiveRun,
@@ -118,7 +134,7 @@ class Steps:
         async def ask() -> None:
             judged = await chain.judge(request, facts)
             active.judging.discard(command.step)
-            if active.run.is_ready(command.step):
+            if wants(active.run, command, self._parts.clock_us()):
                 self._judged(active, command, step, request, judged)
                 self._turn(active)
 

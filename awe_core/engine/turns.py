@@ -15,21 +15,23 @@ from awe_core.commands import (
     Admit,
     Cancel,
     Close,
+    Doubt,
     Expand,
     Finish,
     Inspect,
     Interrupt,
     Leave,
     Pause,
-    Reopen,
+    Rerun,
     Schedule,
     Skip,
     TakeBack,
     Withdraw,
 )
-from awe_core.decider import Kind, decide
+from awe_core.decider import Kind, decide, wants
 from awe_core.engine.steps import Steps, truthy
 from awe_core.engine.undoing import Undoing
+from awe_core.invoke import fault_of
 from awe_core.errors import AweError, EngineError, WorkflowError
 from awe_core.events import (
     Failure,
@@ -37,8 +39,9 @@ from awe_core.events import (
     RunCancelRequested,
     RunClosed,
     RunPaused,
-    RunResumed,
     StepCompleted,
+    StepFailed,
+    StepInDoubt,
     StepRetryScheduled,
     StepSkipped,
     StepStarted,
@@ -50,6 +53,7 @@ if TYPE_CHECKING:
     from awe_core.decider import PlanStep
     from awe_core.engine.active import ActiveRun
     from awe_core.engine.parts import Parts
+    from awe_core.engine.plans import Plans
     from awe_core.values import Json
 
 COMMANDS_A_TURN = 32  #: so that a run of 10,000 steps does not starve a call of one
@@ -58,9 +62,10 @@ COMMANDS_A_TURN = 32  #: so that a run of 10,000 steps does not starve a call of
 class Turns:
     """Drives runs, one turn at a time."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, plans: Plans) -> None:
         """Drive with *parts*."""
         self._parts = parts
+        self._plans = plans
         self._steps = Steps(parts, self.turn)
         self._undoing = Undoing(parts, self.turn)
 
@@ -80,14 +85,16 @@ class Turns:
     def _decided(self, active: ActiveRun) -> int:
         done = 0
         while done < COMMANDS_A_TURN:
+            now = self._parts.clock_us()
             room = self._parts.settings.max_steps_in_flight - len(active.open_steps)
-            decision = decide(active.run, self._parts.clock_us(), max(0, room))
+            decision = decide(active.run, now, max(0, room) + len(active.judging))
             fresh = [c for c in decision.commands if not active.is_under_way(c)]
             if not fresh:
                 active.wake_at(decision.wake_at_us, self.turn)
                 return done
             for command in fresh:
-                self._perform(active, command)
+                if wants(active.run, command, now):
+                    self._perform(active, command)
                 done += 1
         return done
 
@@ -124,8 +131,10 @@ class Turns:
                 active.record(RunCancelRequested(via="engine", mode="rollback", cause=cause))
             case Pause(cause=cause, steps=steps):
                 active.record(RunPaused(cause=cause, steps=steps))
-            case Reopen(mode=mode):
-                active.record(RunResumed(mode=mode))
+            case Rerun():
+                self._steps.rerun(active, command)
+            case Doubt():
+                active.record(_doubt(command, active.inspected))
             case Close():
                 self._close(active, command)
             case _:
@@ -136,7 +145,7 @@ class Turns:
         unit = active.run.unit(command.step)
         step = unit.step
         if step is None:
-            raise EngineError("decider.illegal_event", run=active.run_id, why="a run is no step")
+            raise EngineError("engine.defect", run=active.run_id, why="a run is no step")
         admit = Admit(command.step, command.attempt, command.epoch)
         try:
             scope = active.run.scope(command.step)
@@ -170,30 +179,39 @@ class Turns:
         """Check what a sub-workflow is given against its own inputs."""
         if step.block is None:
             return given
-        return self._parts.invoker.registry.inputs_of(step.block.spec).apply(given, side="input")
+        return self._plans.inputs(step.block.spec).apply(given, side="input")
 
     def _finish(self, active: ActiveRun, command: Finish) -> None:
         path, run = command.step, active.run
-        if command.failure is not None:
-            active.record(
-                self._steps.failed(command, command.failure, command.class_ or "error")
+        unit = run.unit(path)
+        epoch = unit.epoch or None
+        failure, class_ = command.failure, command.class_ or "error"
+        output: Json = None
+        if failure is None:
+            try:
+                output = self._collected(active, path)
+            except AweError as error:
+                fault = fault_of(error)
+                failure, class_ = fault.failure, fault.class_
+        if failure is not None:
+            failed = StepFailed(
+                step=path, attempt=command.attempt, epoch=epoch, err=failure, class_=class_
             )
+            active.record(failed)
             return
-        step = run.unit(path).step
-        try:
-            if step is not None and step.kind is Kind.FANOUT:
-                output: Json = run.collected(path)
-            else:
-                output = run.block_of(run.unit(path)).outputs.evaluate(run.inside(path))
-        except AweError as error:
-            self._steps.fail(active, Admit(path, command.attempt, run.unit(path).epoch), error)
-            return
-        epoch = run.unit(path).epoch or None
         active.record(
             StepCompleted(
                 step=path, attempt=command.attempt, epoch=epoch, dur_us=0, output=output
             )
         )
+
+    @staticmethod
+    def _collected(active: ActiveRun, path: str) -> Json:
+        """The output of a fan-out (its items') or of a scope (its ``outputs``)."""
+        unit = active.run.unit(path)
+        if unit.step is not None and unit.step.kind is Kind.FANOUT:
+            return active.run.collected(path)
+        return active.run.block_of(unit).outputs.evaluate(active.run.inside(path))
 
     # ---- the rest ------------------------------------------------------------------------------
     def _scheduled(self, command: Schedule) -> StepRetryScheduled:
@@ -245,6 +263,15 @@ class Turns:
             self._parts.journal.append((), (active.row(),))
             if active.is_settled:
                 active.spawn(self._settled(active))
+
+
+def _doubt(command: Doubt, inspected: dict[str, str]) -> StepInDoubt:
+    return StepInDoubt(
+        step=command.step,
+        attempt=command.attempt,
+        effects=command.effects,
+        inspect={effect: inspected.get(effect, "applied") for effect in command.effects},
+    )
 
 
 def _items(found: Json, step: str) -> list[Json]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from functools import partial
 from typing import TYPE_CHECKING, assert_never
 
@@ -92,12 +93,12 @@ class Undoing:
         text = error.summary if isinstance(error, AweError) else type(error).__name__
         if isinstance(error, TimeoutError):
             text = "the undo took longer than its strategy allows"
-        delay = None if code in _FINAL else command.retry_base_us
+        base = None if code in _FINAL else command.base_us
         return UndoFailed(
             step=command.step,
             effect=command.item,
             err=Failure(code, text, type(error).__name__),
-            due_us=None if delay is None else self._parts.clock_us() + delay,
+            due_us=None if base is None else self._parts.clock_us() + secrets.randbelow(base + 1),
         )
 
     async def _inspect(self, active: ActiveRun, command: Inspect) -> None:
@@ -107,6 +108,7 @@ class Undoing:
         except UndoError:
             seen = "unknown"
         active.inspecting.discard(command.item)
+        active.inspected[command.item] = seen
         active.record(_seen(active, command, seen))
         self._turn(active)
 

@@ -14,7 +14,6 @@ from awe_core.events.confirmation import (
     Answer,
     Approve,
     Ask,
-    Assurance,
     ConfirmationRequest,
     Decision,
     Deny,
@@ -55,6 +54,7 @@ from awe_core.events.facts import (
 )
 from awe_core.events.parts import (
     Actor,
+    Assurance,
     Failure,
     Irreversible,
     ManifestRef,

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import attrs
 
 from awe_core.events import codec
-from awe_core.events.parts import PackRef
+from awe_core.events.parts import Assurance, PackRef
 
 if TYPE_CHECKING:
     from awe_core.values import Json, JsonObject
 
-Assurance = Literal["relayed", "local", "session", "signed"]
 Verdict = Literal["approve", "deny", "send_back"]
 
 #: Weakest first.

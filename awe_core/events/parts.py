@@ -11,6 +11,7 @@ from awe_core.events import codec
 if TYPE_CHECKING:
     from awe_core.values import Json, JsonObject
 
+Assurance = Literal["relayed", "local", "session", "signed"]
 ActorKind = Literal["person", "agent", "service", "policy"]
 
 
@@ -22,7 +23,7 @@ class Actor:
     id: str
     on_behalf_of: str | None = None  #: another actor's text form
     via: str = "sdk"  #: the channel
-    assurance: str = "local"  #: relayed, local, session, signed: how surely it is who it says
+    assurance: Assurance = "local"  #: relayed, local, session, signed: how surely it is who it says
     claims: JsonObject | None = None  #: what the caller says of itself; never taken as truth
     roles: tuple[str, ...] = codec.many(())
 

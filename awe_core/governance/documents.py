@@ -22,7 +22,7 @@ from awe_core.trust import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from awe_core.records import Digest, Manifest, Root, Seconds
     from awe_core.trust import Signer
@@ -61,7 +61,7 @@ def record_file(subject: Subject) -> tuple[str, bytes]:
     return facade_file(subject.record.name, subject.digest), data
 
 
-def facade_record(
+def facade_record(  # noqa: PLR0913 - one record's fields
     facade: JsonObject,
     *,
     pack: str | None,
@@ -106,7 +106,7 @@ def entitled(root: Root, signer: Signer, *, role: str) -> Key:
     return key
 
 
-def statement(
+def statement(  # noqa: PLR0913 - one statement's fields
     subject: Subject,
     decision: str,
     *,
@@ -168,5 +168,3 @@ def public_key(signer: Signer, *, owner: str, kind: str) -> tuple[Digest, Key]:
     key = Key(scheme=signer.scheme, public=signer.public.hex(), owner=owner, kind=kind)
     check_key(signer.keyid, key)
     return signer.keyid, key
-
-

@@ -144,7 +144,7 @@ def _place(file: Path, data: bytes) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary(file, data)
     try:
-        os.link(temporary, file)  # noqa: PTH200 - fails where the name is taken; rename would not
+        os.link(temporary, file)
     except FileExistsError:
         if file.is_symlink() or file.read_bytes() != data:
             raise TrustError("store.taken", file=str(file)) from None
@@ -169,9 +169,10 @@ def _place_without_links(file: Path, data: bytes) -> None:
 
 def _temporary(file: Path, data: bytes) -> Path:
     descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=".new-")
-    os.chmod(descriptor, 0o644) if os.chmod in os.supports_fd else None
     _write(descriptor, data)
-    return Path(name)
+    temporary = Path(name)
+    temporary.chmod(0o644)  # mkstemp makes it private; a store is for reading
+    return temporary
 
 
 def _write(descriptor: int, data: bytes) -> None:

@@ -6,7 +6,16 @@ asked about (`judge`) and run (`perform`).  What goes wrong comes out as a `Faul
 
 from awe_core.invoke.failure import Fault, fault_of
 from awe_core.invoke.handlers import PROMISES, InProcess
-from awe_core.invoke.step import Invoker, Prepared
+from awe_core.invoke.step import Handshake, Invoker, Prepared
 from awe_core.invoke.threads import DaemonPool
 
-__all__ = ["PROMISES", "DaemonPool", "Fault", "InProcess", "Invoker", "Prepared", "fault_of"]
+__all__ = [
+    "PROMISES",
+    "DaemonPool",
+    "Fault",
+    "Handshake",
+    "InProcess",
+    "Invoker",
+    "Prepared",
+    "fault_of",
+]

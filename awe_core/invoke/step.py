@@ -10,6 +10,7 @@ import attrs
 from awe_core import canonical
 from awe_core.capability import CapabilitySpec, Confirm
 from awe_core.context import AsyncExecutionContext
+from awe_core.contract import Mark
 from awe_core.effects import CORE_KINDS, Grant, GrantPlan
 from awe_core.errors import ContractError, EngineError
 from awe_core.events import Facts
@@ -24,7 +25,7 @@ from awe_core.handshake import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from awe_core.context import Attempt
     from awe_core.effects import StepBroker
@@ -56,16 +57,13 @@ class Prepared:
     grant: Grant
     digest: str  #: of the exact call
     confirm: Confirm  #: the stricter of contract and step
+    marks: Sequence[tuple[str, Mark]]  #: what of the arguments is marked
+    shown: Json  #: the arguments as people and the digest see them: marked ones as their MAC
 
     @property
     def spec(self) -> CapabilitySpec:
         """The contract."""
         return self.capability.spec
-
-    @property
-    def shown(self) -> Json:
-        """The arguments as people and the digest see them: marked ones only by their place."""
-        return _masked(self.arguments, self.capability.input.marks(self.arguments))
 
 
 class Invoker:
@@ -81,6 +79,7 @@ class Invoker:
         executors: Mapping[str, Executor],
         config: Mapping[str, JsonObject],
         deployment: str,
+        mac: Callable[[bytes], str],
     ) -> None:
         """Wire the parts together."""
         self.registry = registry
@@ -89,6 +88,7 @@ class Invoker:
         self.handshake = handshake
         self.executors = executors
         self._config = config
+        self._mac = mac
         self._place = f"{deployment}/{workspace.id}"
         self._promises = {
             name: canonical.digest_value(dict(one.probe())) for name, one in executors.items()
@@ -114,12 +114,16 @@ class Invoker:
         self.gate.check(capability.spec.id, capability.contract, purpose)
         valid: JsonObject = capability.input.apply(arguments, side="input")
         grant = self._plan(capability).narrow(valid, self.config_of(capability))
+        marks = capability.input.marks(valid)
+        shown = masked(valid, marks, self._mac) if marks else valid
         return Prepared(
             capability=capability,
             arguments=valid,
             grant=grant,
-            digest=self._digest(capability, valid, grant),
+            digest=self._digest(capability, shown, grant),
             confirm=max(confirm, capability.spec.confirm),
+            marks=marks,
+            shown=shown,
         )
 
     def ask(  # noqa: PLR0913 - what a question is made of
@@ -224,17 +228,51 @@ class Invoker:
             plan = self._plans[key] = GrantPlan.compile(capability.spec, kinds=CORE_KINDS)
         return plan
 
-    def _digest(self, capability: Capability, arguments: JsonObject, grant: Grant) -> str:
-        preimages = [self.workspace.preimage(path).as_json for path in grant.may_change]
+    def _digest(self, capability: Capability, shown: Json, grant: Grant) -> str:
+        preimages = [_preimage(self.workspace, path) for path in grant.may_change]
         return Call(
             capability=capability.spec.id,
             version=capability.spec.version,
             pack=capability.pack.record,
-            arguments=_masked(arguments, capability.input.marks(arguments)),
+            arguments=shown,
             workspace=self._place,
             preimages=preimages,
         ).digest
 
 
-def _masked(arguments: Json, marks: object) -> Json:
-    return arguments if not marks else marks
+def _preimage(workspace: Workspace, path: str) -> JsonObject:
+    """What stands at *path* now, as an approval is bound to it."""
+    found = workspace.digest(path)
+    return {
+        "path": path,
+        "kind": found.kind,
+        "sha256": found.sha256 or ("absent" if found.kind == "absent" else ""),
+        "mode": found.mode,
+    }
+
+
+def masked(value: Json, marks: Sequence[tuple[str, Mark]], mac: Callable[[bytes], str]) -> Json:
+    """Replace what is marked as sensitive by ``{redacted, mac, len}``: comparable, not guessable."""
+    hidden = {pointer for pointer, mark in marks if mark in {Mark.SENSITIVE, Mark.HIDDEN}}
+    return _masked(value, "", hidden, mac)
+
+
+def _masked(value: Json, at: str, hidden: set[str], mac: Callable[[bytes], str]) -> Json:
+    if at in hidden:
+        written = canonical.value(value)
+        return {"redacted": "sensitive", "mac": mac(written), "len": len(written)}
+    match value:
+        case dict():
+            return {
+                key: _masked(one, f"{at}/{_escaped(key)}", hidden, mac)
+                for key, one in value.items()
+            }
+        case list():
+            return [_masked(one, f"{at}/{i}", hidden, mac) for i, one in enumerate(value)]
+        case _:
+            return value
+
+
+def _escaped(key: str) -> str:
+    """A key as a step of a JSON pointer (RFC 6901)."""
+    return key.replace("~", "~0").replace("/", "~1")

@@ -27,13 +27,15 @@ import attrs
 from awe_core.errors import AweError, EngineError, JournalUnwritableError
 from awe_core.journal import chain, founding, opening
 from awe_core.journal.ballast import EVIDENCE, Ballast
-from awe_core.journal.checkpoints import EVERY_S, Checkpointer
+from awe_core.journal.checkpoints import EVERY_S, Checkpointer, keep_copies
 from awe_core.journal.database import connect_writer
 from awe_core.journal.lock import OwnerLock
+from awe_core.journal.notes import VerifierKey
 from awe_core.journal.queueing import Queue
-from awe_core.journal.reading import Reading, read_head
-from awe_core.journal.schema import INSERT_CHECKPOINT, INSERT_LOG, INSERT_PAYLOAD, UPSERTS
+from awe_core.journal.reading import Reading
+from awe_core.journal.schema import UPSERTS
 from awe_core.journal.sealing import Batch, Entry, Sealer, draft_of
+from awe_core.journal.transaction import transact
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -238,6 +240,27 @@ class Journal(Reading):
             raise self._unwritable(_NO_SIGNER, ())
         return newest[1]
 
+    def rotate_key(self, signer: LogSigner, *, reason: str = "planned") -> str:
+        """Hand the log over to another key; give the note that both have signed.
+
+        :param reason: ``planned``, ``stolen``; ``lost`` leaves the old signature out, and whoever
+            pinned the old key has to pin the new one
+        :raises JournalUnwritableError: nothing was changed, the old key goes on
+        """
+        self.commit()
+        old, new = self._checkpointer.signer, signer
+        event = {
+            "kind": "log.key_rotated",
+            "prev_vkey": str(VerifierKey(self.origin, old.public)),
+            "reason": reason,
+            "vkey": str(VerifierKey(self.origin, new.public)),
+        }
+        signers = (new,) if reason == "lost" else (old, new)
+        with self._checkpointer.handing_over(signers):
+            self._write_entries([((draft_of(event),), ())], is_forced=True)
+        self._checkpointer.signer = new
+        return self.checkpoint_now()
+
     def close(self) -> None:
         """Write ``log.closed`` and the last checkpoint, empty the WAL, give the home free.
 
@@ -278,7 +301,7 @@ class Journal(Reading):
             entries = [*entries, *self._riders()]
             batch = self._sealer.seal(entries, now_us=self._clock_us())
             note = self._checkpointer.note_for(batch.frontier, is_forced=is_forced)
-            self._transact(batch, note)
+            transact(self._db, batch, head=self._sealer.head, note=note)
         except Exception as error:  # whatever it was, the waiters must hear it
             self.counters.failures += 1
             raise self._after(error) from error
@@ -290,31 +313,6 @@ class Journal(Reading):
         riders: list[Entry] = [] if report is None else [((draft_of(report),), ())]
         return riders if self._sinks is None else [*riders, self._sinks.riders()]
 
-    def _transact(self, batch: Batch, note: str | None) -> None:
-        db = self._db
-        db.execute("BEGIN IMMEDIATE")
-        try:
-            self._insert(batch, note)
-            db.execute("COMMIT")
-        except BaseException:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-            raise
-
-    def _insert(self, batch: Batch, note: str | None) -> None:
-        db = self._db
-        if read_head(db) != self._sealer.head:
-            raise _HeadMovedError
-        db.executemany(INSERT_LOG, batch.rows)
-        if batch.payloads:
-            db.executemany(INSERT_PAYLOAD, batch.payloads)
-        for table, values in batch.upserts:
-            if db.execute(UPSERTS[table], values).rowcount != 1:
-                raise _SpentError
-        if note is not None:
-            row = (batch.head.size, batch.ts_us, note, batch.frontier.encode())
-            db.execute(INSERT_CHECKPOINT, row)
-
     def _adopt(self, batch: Batch, note: str | None) -> None:
         self._sealer.adopt(batch)
         self._checkpointer.committed(batch.head.size, has_note=note is not None)
@@ -325,7 +323,7 @@ class Journal(Reading):
         self._wal_pages += 6 + 3 * batch.size_bytes // _PAGE_BYTES
         if note is not None:
             counters.checkpoints += 1
-            self._copy_to_anchors(note)
+            keep_copies(note, self._anchors)
         if self._wal_pages > _WAL_PAGES:
             self._relieve()
         if self._sinks is not None:
@@ -377,13 +375,6 @@ class Journal(Reading):
         self.append([draft_of(event)])
         return True
 
-    def _copy_to_anchors(self, note: str) -> None:
-        for anchor in self._anchors:
-            part = anchor.with_name(anchor.name + ".part")
-            with contextlib.suppress(OSError):
-                part.write_text(note)
-                part.replace(anchor)
-
     def _schedule_idle(self) -> None:
         is_busy = self._checkpointer.is_behind or self._wal_pages
         if self._idle is None and is_busy and not self._is_closed:
@@ -418,17 +409,3 @@ class Journal(Reading):
         return JournalUnwritableError(
             "journal.unwritable", path=str(self.home), reason=reason, runs=runs
         )
-
-
-class _HeadMovedError(sqlite3.OperationalError):
-    """Somebody wrote beside us, or we did not see our own commit return."""
-
-    def __str__(self) -> str:
-        return "the log does not end where this process left it"
-
-
-class _SpentError(sqlite3.IntegrityError):
-    """A ticket was to be consumed that already is."""
-
-    def __str__(self) -> str:
-        return "a handshake ticket is already used up"

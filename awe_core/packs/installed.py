@@ -256,7 +256,8 @@ def _tree(record: PackRecord, source: Path) -> dict[str, bytes]:
     """Read an editable install whole; its files are whatever they are at this moment."""
     files: dict[str, bytes] = {}
     for top in record.top_level:
-        root = next((one for one in (source / "src", source) if (one / top).exists()), source)
+        places = (source / "src", source)
+        root = next((p for p in places if (p / top).exists() or (p / f"{top}.py").exists()), source)
         for path in _below(root / top):
             name = path.relative_to(root).as_posix()
             try:

@@ -124,6 +124,10 @@ class PinnedFinder(importlib.abc.MetaPathFinder):
         """Refuse these from now on.  What was imported stays; the gate refuses its calls."""
         self._served.update(dict.fromkeys(top_level, reason))
 
+    def knows(self, module: str) -> bool:
+        """Whether *module* is below a top level that is served or blocked here."""
+        return module.partition(".")[0] in self._served
+
     def find_spec(
         self,
         fullname: str,
@@ -197,9 +201,7 @@ def function(pinned: PinnedFiles, reference: str) -> Callable[..., Any]:
     """
     name, _, attribute = reference.partition(":")
     module = imported(pinned, name, doing=f"importing {reference}")
-    found = module
-    for part in attribute.split("."):
-        found = getattr(found, part, None)  # type: ignore[assignment]  # becomes the function
+    found = getattr(module, attribute, None)
     if not callable(found):
         raise PackError(
             "pack.handler",
@@ -212,6 +214,7 @@ def function(pinned: PinnedFiles, reference: str) -> Callable[..., Any]:
 
 def imported(pinned: PinnedFiles, name: str, *, doing: str) -> ModuleType:
     """Import one pinned module; see `function` for what is raised."""
+    _stand_first(name)
     try:
         module = importlib.import_module(name)
     except PackError:
@@ -225,6 +228,14 @@ def imported(pinned: PinnedFiles, name: str, *, doing: str) -> ModuleType:
         ) from error
     _check_unimported(name, pinned)
     return module
+
+
+def _stand_first(name: str) -> None:
+    """See to it that a pinned finder is asked first: any other would run what nobody approved."""
+    for finder in sys.meta_path:
+        if isinstance(finder, PinnedFinder) and finder.knows(name):
+            return finder.install()
+    raise ImportBlockedError("pack.import_blocked", module=name, why="no pinned finder serves it")
 
 
 def _spec(fullname: str, pinned: PinnedFiles, cache: CodeCache) -> importlib.machinery.ModuleSpec:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from awe_core.capability import CapabilitySpec
     from awe_core.pack import FacadeSpec
-    from awe_core.records import PackRecord
+    from awe_core.records import FacadeRecord, PackRecord
     from awe_core.workflow import WorkflowSpec
 
 
@@ -108,7 +108,7 @@ class VerifiedPack:
         )
 
 
-def record_digest(record: PackRecord) -> str:
+def record_digest(record: PackRecord | FacadeRecord) -> str:
     """Digest of the record's bytes, bare hex: how statements and manifests name it."""
     return canonical.sha256_hex(canonical.document(record.to_json()))
 

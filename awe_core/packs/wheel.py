@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import attrs
 
 from awe_core import canonical
-from awe_core.errors import AweError, PackError
+from awe_core.contract import Schema
+from awe_core.errors import AweError, ContractError, PackError
 from awe_core.packs.archive import open_wheel
 from awe_core.packs.contents import Contents, read_contents
 from awe_core.packs.pinned import module_name, modules
@@ -168,6 +169,7 @@ def _report(archive: Archive, taken: Mapping[str, str]) -> WheelReport:
         *checks.top_level(taken),
         *checks.entry_points(archive.entry_points),
         *checks.names(),
+        *checks.schemas(),
         *(checks.declarative() if report.kind == "declarative" else checks.handlers()),
     )
     return attrs.evolve(report, refusals=report.refusals + found)
@@ -317,6 +319,15 @@ class _Checks:
         }:
             why = f"its pack.yaml says {pack.name}, its distribution is {self.report.distribution}"
             yield self.refusal("pack.name", why=why)
+
+    def schemas(self) -> Iterator[AweError]:
+        """Each contract's schemas can be used; after approval it would be too late to see it."""
+        for contract in self.report.contents.contracts:
+            for side in ("input", "output"):
+                try:
+                    Schema.compile(getattr(contract.spec, side), where=f"{contract.path}: {side}")
+                except ContractError as error:
+                    yield error
 
     def handlers(self) -> Iterator[PackError]:
         """Each handler is a function of a module that is in the wheel."""

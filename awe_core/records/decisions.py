@@ -117,6 +117,11 @@ class Manifest:
         return forms.write(self, awe=MANIFEST)
 
     @property
+    def entries(self) -> tuple[ManifestPack | ManifestFacade, ...]:
+        """The entries of packs and of facades."""
+        return (*self.packs, *self.facades)
+
+    @property
     def number(self) -> tuple[int, int]:
         """What orders manifests: the root's version first."""
         return (self.root_version, self.version)

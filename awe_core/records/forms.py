@@ -80,10 +80,9 @@ def write(x: Any, *, awe: str | None = None) -> JsonObject:  # noqa: ANN401 - an
 
 
 def malformed(at: str, why: str) -> NoReturn:
-    """Refuse what stands at *at*."""
-    raise TrustError(
-        "store.malformed", where=at.encode("ascii", "backslashreplace").decode()[:300], why=why
-    )
+    """Refuse what stands at *at*, which may hold what somebody else has named."""
+    shown = at.encode("unicode_escape").decode()[:300]
+    raise TrustError("store.malformed", where=shown, why=why)
 
 
 def timestamp(seconds: Seconds) -> str:

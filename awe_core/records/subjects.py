@@ -126,9 +126,7 @@ class PackRecord:
         found = forms.read(cls, x, at=at, awe=PACK_RECORD)
         for name, value in (("interpreter", found.interpreter), ("source", found.source)):
             if (value is None) == (found.kind == "declarative"):
-                forms.malformed(
-                    f"{at}/{name}", "belongs to declarative packs, and to each"
-                )
+                forms.malformed(f"{at}/{name}", "belongs to declarative packs, and to each")
         if found.kind == "declarative" and (found.hooks or found.entry_points):
             forms.malformed(f"{at}/hooks", "a declarative pack has neither hooks nor entry points")
         return found

@@ -24,6 +24,7 @@ Rules: bytes are hashed and verified before they are parsed; a bad root or manif
 
 from awe_core.trust.approvals import assign, missing, needs, title
 from awe_core.trust.dsse import Envelope, pae, payload_type, seal, signers
+from awe_core.trust.dsse import parse as parse_envelope
 from awe_core.trust.judgement import (
     at_time,
     check_documents,
@@ -33,8 +34,10 @@ from awe_core.trust.judgement import (
 )
 from awe_core.trust.keys import ECDSA_P256, ED25519, Signer, check_key, holds, keyid_of
 from awe_core.trust.manifests import DAY_S, SKEW_S, manifest_file, newest
+from awe_core.trust.reading import parse as parse_document
 from awe_core.trust.roots import Chain, check_root, people, root_file, walk
-from awe_core.trust.statements import DECIDERS, Signed, statement_file
+from awe_core.trust.statements import DECIDERS, Signed, as_stop, is_stop, statement_file
+from awe_core.trust.statements import read as read_statement
 from awe_core.trust.verdict import (
     Absent,
     FacadeVerdict,
@@ -64,6 +67,7 @@ __all__ = [
     "Stop",
     "StoreBytes",
     "Verdict",
+    "as_stop",
     "assign",
     "at_time",
     "check_documents",
@@ -71,6 +75,7 @@ __all__ = [
     "check_root",
     "facade_file",
     "holds",
+    "is_stop",
     "judge",
     "keyid_of",
     "manifest_file",
@@ -79,8 +84,11 @@ __all__ = [
     "newest",
     "pack_file",
     "pae",
+    "parse_document",
+    "parse_envelope",
     "payload_type",
     "people",
+    "read_statement",
     "root_file",
     "seal",
     "signers",

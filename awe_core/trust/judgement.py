@@ -85,8 +85,16 @@ def at_time(verdict: Verdict, now: Seconds) -> Verdict:
     packs, facades = settle(
         verdict.packs, verdict.facades, root=verdict.root, phase=phase, now=moment
     )
-    mark = attrs.evolve(verdict.mark, seen_at=moment)
-    return attrs.evolve(verdict, phase=phase, packs=packs, facades=facades, mark=mark)
+    lasting = [each for each in verdict.warnings if each.code not in manifests.EXPIRY_CODES]
+    expiry = manifests.expiry_warnings(verdict.manifest, verdict.root, now=moment)
+    return attrs.evolve(
+        verdict,
+        phase=phase,
+        packs=packs,
+        facades=facades,
+        mark=attrs.evolve(verdict.mark, seen_at=moment),
+        warnings=(*lasting, *expiry),
+    )
 
 
 def check_documents(manifest: Manifest, files: Mapping[str, Digest]) -> None:
@@ -195,7 +203,7 @@ def _absent(entry: Entry, why: AweError) -> Absent:
 
 
 def _check_unique(manifest: Manifest) -> None:
-    entries = manifests.entries(manifest)
+    entries = manifest.entries
     listed = Counter(f"record {entry.record[:12]}" for entry in entries)
     active = Counter(
         f"ACTIVE {'pack' if isinstance(entry, ManifestPack) else 'facade'} {entry.name}"
@@ -223,7 +231,7 @@ def _clock_warnings(mark: Mark | None, now: Seconds) -> list[AweError]:
     return [TrustError("trust.clock", behind_s=mark.seen_at - now)]
 
 
-def _next_mark(
+def _next_mark(  # noqa: PLR0913 - what a mark is made of
     chain: Chain,
     issued: Issued | None,
     mark: Mark | None,

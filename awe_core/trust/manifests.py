@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 SKEW_S = 300  #: how far a clock may be off before it matters
 DAY_S = 86_400
+EXPIRY_CODES = frozenset({"trust.root_expired", "trust.expired", "trust.expires_soon"})
 
 _FILE = re.compile(r"manifests/(\d{5})-(\d{7,15})\.dsse")
 
@@ -45,16 +46,11 @@ class Issued:
 Entry: TypeAlias = ManifestPack | ManifestFacade
 
 
-def entries(manifest: Manifest) -> tuple[Entry, ...]:
-    """Give the entries of packs and of facades."""
-    return (*manifest.packs, *manifest.facades)
-
-
 def histories(issued: Issued) -> dict[Digest, list[tuple[Digest, Entry]]]:
     """Give the entries of each record, newest first, each with the digest of its manifest."""
     found: dict[Digest, list[tuple[Digest, Entry]]] = {}
     for digest, manifest in ((issued.digest, issued.manifest), *issued.past):
-        for entry in entries(manifest):
+        for entry in manifest.entries:
             found.setdefault(entry.record, []).append((digest, entry))
     return found
 

@@ -103,6 +103,11 @@ class Verdict:
     warnings: tuple[AweError, ...]  #: what people should know and nothing fails on
 
     @property
+    def entries(self) -> tuple[PackVerdict | FacadeVerdict, ...]:
+        """Packs, then facades."""
+        return (*self.packs, *self.facades)
+
+    @property
     def is_dev(self) -> bool:
         """Whether the root grants development freedoms."""
         return self.root.environment == "dev"

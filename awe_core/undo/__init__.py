@@ -10,10 +10,18 @@ from types import MappingProxyType
 
 from awe_core.hookspecs import UndoStrategy
 from awe_core.undo.outcomes import Applied, Conflict, UndoOutcome
+from awe_core.undo.taking_back import BoundUndo, UndoManager
 from awe_core.undo.trees import Delete, MakeDirectory, Move
 from awe_core.undo.writes import Append, Create, Swap
 
-__all__ = ["FILE_STRATEGIES", "Applied", "Conflict", "UndoOutcome"]
+__all__ = [
+    "FILE_STRATEGIES",
+    "Applied",
+    "BoundUndo",
+    "Conflict",
+    "UndoManager",
+    "UndoOutcome",
+]
 
 #: By name: ``fs.swap``, ``fs.create``, ``fs.append``, ``fs.delete``, ``fs.move``, ``fs.mkdir``.
 FILE_STRATEGIES: Mapping[str, UndoStrategy] = MappingProxyType(

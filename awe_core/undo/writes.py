@@ -31,35 +31,48 @@ class Swap(FileStrategy):
 
     def _inspect(self, captured: Captured, moves: Moves) -> Seen:
         pre, post = captured.pre, captured.post
-        slot, target = moves.slot_image(captured.slot), moves.image(captured.path)
-        if slot.kind == "absent":
-            is_told = target.ino == pre.ino or not pre.same_content(post)
-            seen: Seen = "not_applied" if target.same_content(pre) else "applied"
-            return seen if is_told and target.same_content(pre, post) else "unknown"
-        if slot.ino in {pre.ino, post.ino}:
-            return "applied" if slot.ino == pre.ino else "not_applied"
-        if pre.same_content(post):
-            return "unknown"
-        if slot.same_content(post) and target.same_content(pre):
-            return "not_applied"
-        return "applied" if slot.same_content(pre) and target.same_content(post) else "unknown"
+        slot = moves.slot_image(captured.slot)
+        match self._holds(captured, slot):
+            case "pre":
+                return "applied"
+            case "post":
+                return "not_applied"
+            case "either" | "other":
+                return "unknown"
+            case "nothing":
+                target = moves.image(captured.path)
+                is_told = target.ino == pre.ino or not pre.same_content(post)
+                seen: Seen = "not_applied" if target.same_content(pre) else "applied"
+                return seen if is_told and target.same_content(pre, post) else "unknown"
 
     def _undo(self, captured: Captured, moves: Moves) -> UndoOutcome:
-        pre, post = captured.pre, captured.post
         slot, target = moves.slot_image(captured.slot), moves.image(captured.path)
-        if slot.kind == "absent":
-            return self._without_slot(captured, target)
-        holds_pre = slot.ino == pre.ino or (slot.same_content(pre) and slot.ino != post.ino)
-        if not holds_pre and slot.same_content(post):
-            return finish(moves, captured, captured.slot)
-        if not holds_pre and target.ino == pre.ino:  # a crash came before giving this back
-            moves.swap(captured.slot, captured.path)
-            return captured.conflict(moves.image(captured.path), kept=captured.slot)
-        if not slot.same_content(pre):
+        match self._holds(captured, slot):
+            case "nothing":
+                return self._without_slot(captured, target)
+            case "post" if slot.same_content(captured.post):
+                return finish(moves, captured, captured.slot)
+            case "other" if target.ino == captured.pre.ino:  # a crash came before giving this back
+                moves.swap(captured.slot, captured.path)
+                return captured.conflict(moves.image(captured.path), kept=captured.slot)
+        if not slot.same_content(captured.pre):
             raise captured.damaged(slot)
-        if not target.same_content(post):
+        if not target.same_content(captured.post):
             return captured.conflict(target, kept=captured.slot)
         return self._trade(captured, moves)
+
+    def _holds(
+        self, captured: Captured, slot: Image
+    ) -> Literal["pre", "post", "either", "other", "nothing"]:
+        """Recognise what is in the slot: by content where that tells, else by inode."""
+        pre, post = captured.pre, captured.post
+        if slot.kind == "absent":
+            return "nothing"
+        if not pre.same_content(post) and slot.same_content(pre, post):
+            return "pre" if slot.same_content(pre) else "post"
+        if slot.ino in {pre.ino, post.ino}:
+            return "pre" if slot.ino == pre.ino else "post"
+        return "either" if slot.same_content(pre) else "other"
 
     def _trade(self, captured: Captured, moves: Moves) -> UndoOutcome:
         try:

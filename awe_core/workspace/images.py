@@ -11,6 +11,7 @@ Trees are walked without recursion, each directory opened anew from the base by 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 from typing import TYPE_CHECKING, Literal
 
@@ -84,9 +85,8 @@ class Image:
         """Give the form that is recorded; 64-bit numbers are strings there."""
         if self.kind == "absent":
             return {"kind": "absent"}
-        return {
+        return ({"sha256": self.sha256} if self.sha256 else {}) | {
             "kind": self.kind,
-            "sha256": self.sha256,
             "mode": self.mode,
             "size": self.size,
             "ino": str(self.ino),
@@ -104,7 +104,7 @@ class Image:
         return cls(
             path,
             recorded["kind"],
-            recorded["sha256"],
+            recorded.get("sha256", ""),
             recorded["mode"],
             recorded["size"],
             int(recorded["ino"]),
@@ -190,7 +190,7 @@ def tree_of(
         name = os.fsencode("/".join(found.parts))
         content.update(f"{seen.kind} {seen.mode} {seen.sha256}\0".encode() + name + b"\0")
         for attribute, value in found.attributes:
-            content.update(f"{attribute}={value.hex()}\0".encode())
+            content.update(os.fsencode(attribute) + f"={value.hex()}\0".encode())
         moment = seen.mtime_ns if found.parts or seen.kind != "directory" else ""
         look = f"{seen.kind} {seen.mode} {seen.ino} {seen.size} {moment}\0"
         fingerprint.update(look.encode() + name + b"\0")
@@ -227,7 +227,7 @@ def walk(
         inside: list[tuple[Parts, os.stat_result]] = []
         try:
             if kind_of(status.st_mode) == "directory":
-                found, inside = _open_directory(confined, parts, found, whole=bounds.refuse_odd)
+                found, inside = _open_directory(confined, parts, found, bounds=bounds)
             elif hashing:
                 found = _hashed(confined, here, found, max_bytes=bounds.max_bytes)
         except EffectError as error:
@@ -239,10 +239,13 @@ def walk(
 
 
 def _open_directory(
-    confined: Confined, top: Parts, found: Found, *, whole: bool
+    confined: Confined, top: Parts, found: Found, *, bounds: Bounds
 ) -> tuple[Found, list[tuple[Parts, os.stat_result]]]:
     with confined.directory((*top, *found.parts)) as directory:
-        named = [(n, _lstat_at(directory, n)) for n in _names(directory, whole=whole)]
+        names = _names(directory, most=bounds.max_files, whole=bounds.refuse_odd)
+        if names is None:
+            raise _limit("/".join(top) or ROOT, "max_files", bounds.max_files)
+        named = [(n, _lstat_at(directory, n)) for n in names]
         inside = [((*found.parts, n), s) for n, s in named if s is not None]
         return attrs.evolve(found, attributes=user_attributes(directory)), inside
 
@@ -265,10 +268,10 @@ def _hashed(confined: Confined, here: Parts, found: Found, *, max_bytes: int | N
 def list_directory(confined: Confined, parts: Parts, *, max_entries: int) -> tuple[Entry, ...]:
     """List one directory in the order of names as bytes; names that are not UTF-8 are left out."""
     with confined.directory(parts) as directory:
-        names = [n for n in _names(directory) if _is_text(n)]
-        if len(names) > max_entries:
+        names = _names(directory, most=max_entries)
+        if names is None:
             raise _limit("/".join(parts) or ROOT, "max_entries", max_entries)
-        seen = ((n, _lstat_at(directory, n)) for n in names)
+        seen = ((n, _lstat_at(directory, n)) for n in names if _is_text(n))
         return tuple(Entry.of("/".join((*parts, n)), s) for n, s in seen if s is not None)
 
 
@@ -304,13 +307,17 @@ def _digest(descriptor: int, path: str, max_bytes: int | None) -> str:
     return hashed.hexdigest()
 
 
-def _limit(path: str, which: str, limit: int) -> EffectRefusedError:
+def _limit(path: str, which: str, limit: int | None) -> EffectRefusedError:
     return EffectRefusedError("effect.limit", target=shown(path), which=which, limit=limit)
 
 
-def _names(directory: int, *, whole: bool = False) -> list[str]:
-    names = sorted(os.listdir(directory), key=os.fsencode)
-    return names if whole else [name for name in names if not is_reserved(name)]
+def _names(directory: int, *, most: int | None, whole: bool = False) -> list[str] | None:
+    """Give the names in the order of their bytes; None when there are more than *most*."""
+    limit = None if most is None else most + 2  # AWE's own folder is not counted
+    with os.scandir(directory) as entries:
+        names = [entry.name for entry in itertools.islice(entries, limit)]
+    names = names if whole else [name for name in names if not is_reserved(name)]
+    return None if most is not None and len(names) > most else sorted(names, key=os.fsencode)
 
 
 def _is_text(name: str) -> bool:

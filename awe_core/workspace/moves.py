@@ -15,7 +15,7 @@ import attrs
 from awe_core.errors import EffectError
 from awe_core.workspace.images import Bounds, Image, image
 from awe_core.workspace.paths import Parts, parse, shown
-from awe_core.workspace.store import NEW_FILE
+from awe_core.workspace.store import NEW_FILE, back
 from awe_core.workspace.syscalls import O_CLOEXEC, O_NOFOLLOW
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ class Moves:
             return
         if slot:
             self.store.settle(slot)
+            self.store.settle(back(slot))
         ino = self.look(path).ino
         if slot and ino and self.slot_look(slot).ino == ino:
             self.store.remove(slot)

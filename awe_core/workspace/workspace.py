@@ -18,6 +18,7 @@ from awe_core.workspace.confined import (
     Confined,
     HardLinks,
     choose_backend,
+    kind_of,
     not_regular,
 )
 from awe_core.workspace.images import (
@@ -86,9 +87,10 @@ class Workspace:
             if not os.access(resolved, os.W_OK):
                 identity, moves = f"{status.st_dev}-{status.st_ino}", None
             else:
-                opened, renames = _open_store(
-                    (store, resolved / ".awe" / "undo"), confined=confined, quota=quota
-                )
+                own = confined.lstat((".awe",))  # a link there would lead the store elsewhere
+                is_plain = own is None or kind_of(own.st_mode) == "directory"
+                places = (store, resolved / ".awe" / "undo") if is_plain else (store,)
+                opened, renames = _open_store(places, confined=confined, quota=quota)
                 identity = opened.identity(status.st_ino)
                 moves = Moves(confined, opened, renames, portable_names)
         except BaseException:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import errno
 import hashlib
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import attrs
@@ -31,6 +33,12 @@ if TYPE_CHECKING:
 
 INLINE_BYTES = 4096  #: longer appends keep their bytes in a slot, not in the record
 _TRIES = 3
+
+#: Attributes that speak of the very bytes; the kernel drops the first when a file is written, too.
+_OF_THE_CONTENT = {"security.capability", "security.ima", "security.evm"}
+_HAS_TMPFILE = hasattr(os, "O_TMPFILE") and Path("/proc/self/fd").exists()  # both are needed
+#: How file systems say that they have no nameless files; EISDIR from before Linux 3.11.
+_NO_TMPFILE = {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL}
 
 
 @attrs.define(eq=False)
@@ -272,8 +280,9 @@ def copy_metadata(source: int, target: int, *, bits: int = 0o1777) -> None:
         with contextlib.suppress(PermissionError):
             os.fchown(target, status.st_uid, status.st_gid)
     for name in os.listxattr(source) if hasattr(os, "listxattr") else ():
-        with contextlib.suppress(OSError):  # not permitted, or not on this file system
-            os.setxattr(target, name, os.getxattr(source, name))
+        if name not in _OF_THE_CONTENT:
+            with contextlib.suppress(OSError):  # not permitted, or not on this file system
+                os.setxattr(target, name, os.getxattr(source, name))
     os.fchmod(target, status.st_mode & bits)
 
 
@@ -287,11 +296,14 @@ def write_all(held: int, data: bytes | bytearray | memoryview) -> None:
 def _nameless(moves: Moves, path: str, slot: str) -> tuple[int, bool]:
     """Open a file without a name beside *path*; in the slot where the file system has none."""
     parts = moves.parse(path)
-    with moves.confined.parent(parts) as (directory, _):
-        if hasattr(os, "O_TMPFILE"):
-            with contextlib.suppress(OSError):
-                held = os.open(".", os.O_TMPFILE | os.O_RDWR | O_CLOEXEC, 0o666, dir_fd=directory)
-                return held, True
+    with moves.confined.parent(parts) as (directory, _), moves.confined.translated(parts):
+        if _HAS_TMPFILE:
+            try:
+                flags = os.O_TMPFILE | os.O_RDWR | O_CLOEXEC
+                return os.open(".", flags, 0o666, dir_fd=directory), True
+            except OSError as error:
+                if error.errno not in _NO_TMPFILE:
+                    raise
     return _in_slot(moves, slot, mode=0o666), False
 
 

@@ -220,3 +220,9 @@ def finder():
     for name in set(sys.modules) - before:
         if name.startswith("awe_pack_"):
             del sys.modules[name]
+
+
+@pytest.fixture(scope="session")
+def pack_in():
+    """Make a pack in a folder of a wider scope."""
+    return Pack

@@ -418,3 +418,38 @@ def test_every_refusal_says_what_to_do_next(installed):
     assert isinstance(error, AweError)
     assert error.exit_code == 7
     assert installed.distribution in error.hint
+
+
+def test_an_editable_install_of_a_single_module_is_read_too(editable):
+    (editable.source.parent / "lonely_module.py").write_text("x = 1\n")
+    top_level = (*editable.approved.top_level, "lonely_module")
+    editable.approved = attrs.evolve(editable.approved, top_level=top_level)
+    assert verify(editable, editable=True).pinned.files["lonely_module.py"] == b"x = 1\n"
+
+
+def test_a_link_in_an_editable_install_is_refused(editable):
+    (editable.source / "link.py").symlink_to("/etc/hostname")
+    assert refusal(editable, editable=True).code == "pack.install_kind"
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root reads anything")
+def test_a_file_that_cannot_be_read_is_found(installed):
+    installed.place("work.py").chmod(0)
+    assert refusal(installed).code == "pack.file_not_regular"
+
+
+def test_a_record_of_the_installer_that_is_no_table_is_a_difference(installed):
+    record = installed.site / installed.dist_info / "RECORD"
+    record.write_text('"' + "x" * 200_000)
+    assert refusal(installed).code == "pack.file_changed"
+
+
+def test_any_changed_bit_of_any_file_is_found(installed):
+    for path in installed.approved.files:
+        place = installed.site / path
+        whole = place.read_bytes()
+        for at in {0, len(whole) // 2, len(whole) - 1} if whole else ():
+            place.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+            assert refusal(installed).code == "pack.file_changed"
+        place.write_bytes(whole)
+    verify(installed)

@@ -1,4 +1,5 @@
 """Import of pinned bytes: what was hashed runs, whatever lies on the disk."""
+# ruff: noqa: ARG002 - a finder has the arguments of the import system
 
 from __future__ import annotations
 
@@ -130,7 +131,7 @@ def test_a_pack_admitted_again_after_its_import_is_the_same_pack(admitted, finde
     assert code_of(caught) == "pack.already_imported"
 
 
-def test_a_module_that_another_finder_slipped_in_is_noticed(admitted, finder):
+def test_without_the_finder_nothing_is_imported(admitted, finder):
     finder.uninstall()
     sys.path.insert(0, str(admitted.site))
     try:
@@ -138,6 +139,36 @@ def test_a_module_that_another_finder_slipped_in_is_noticed(admitted, finder):
             admitted.verified_pack.handler(f"{admitted.package}.work:put")
     finally:
         sys.path.remove(str(admitted.site))
+    assert code_of(caught) == "pack.import_blocked"
+    assert not admitted.ran
+
+
+def test_a_finder_that_went_before_is_not_asked(admitted, finder):
+    admitted.place("work.py").write_text("def put(ctx, *, text, times): return 'evil'\n")
+    ordinary = importlib.machinery.FileFinder(
+        str(admitted.site), (importlib.machinery.SourceFileLoader, [".py"])
+    )
+
+    class Eager:
+        def find_spec(self, name, path, target=None):
+            return ordinary.find_spec(name.rpartition(".")[2]) if path is None else None
+
+    eager = Eager()
+    sys.meta_path.insert(0, eager)
+    try:
+        put = admitted.verified_pack.handler(f"{admitted.package}.work:put")
+    finally:
+        sys.meta_path.remove(eager)
+    assert put(None, text="a", times=2) == {"text": "aa"}
+    assert sys.meta_path[0] is finder
+
+
+def test_a_module_put_in_its_place_meanwhile_is_noticed(admitted):
+    fake = type(sys)(f"{admitted.package}.work")
+    fake.put = print
+    sys.modules[fake.__name__] = fake
+    with pytest.raises(PackError) as caught:
+        admitted.verified_pack.handler(f"{admitted.package}.work:put")
     assert code_of(caught) == "pack.already_imported"
 
 

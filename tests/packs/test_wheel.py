@@ -5,14 +5,17 @@ from __future__ import annotations
 import zipfile
 
 import attrs
+import hypothesis
 import pytest
+from hypothesis import strategies as st
 
 from awe_core import canonical
-from awe_core.errors import AccessError, PackError
+from awe_core.errors import AccessError, AweError, ContractError, PackError
 from awe_core.packs import (
     asked_for,
     facade_record,
     inspect_wheel,
+    installed_top_levels,
     record_from_wheel,
 )
 from awe_core.packs.archive import unfit_path
@@ -240,9 +243,9 @@ def test_a_namespace_package_is_refused(pack):
     assert "pack.top_level" in refused(pack, pack.inspect())
 
 
-@pytest.mark.parametrize("path", ["{p}.py", "{p}/work/__init__.py", "{p}/work.abi3.so"])
+@pytest.mark.parametrize("path", ["{p}.py", "{w}/__init__.py", "{w}.abi3.so"])
 def test_two_forms_of_one_module_are_refused(pack, path):
-    pack.files[path.format(p=pack.package)] = ""
+    pack.files[path.format(p=pack.package, w=f"{pack.package}/work")] = ""
     assert "pack.top_level" in refused(pack, pack.inspect())
 
 
@@ -455,3 +458,88 @@ def test_a_declarative_pack_without_its_lock_becomes_no_record(declarative):
     with pytest.raises(PackError) as caught:
         declarative.record()
     assert caught.value.code == "pack.wheel"
+
+
+def test_a_schema_that_does_not_compile_is_found_before_anybody_approves_it(pack):
+    path = f"{pack.package}/contracts/put.yaml"
+    pack.files[path] = pack.files[path].replace(
+        "text: {type: string}\n    times", "text: {type: string, format: no-such}\n    times"
+    )
+    report = pack.inspect()
+    assert not pack.ran
+    assert ["contract.schema"] == codes(report)
+    with pytest.raises(ContractError):
+        record_from_wheel(report, asked_for(report, proposed_by="dave", reason="r"))
+
+
+@pytest.mark.parametrize("name", ["METADATA", "WHEEL", "RECORD"])
+def test_a_wheel_without_its_metadata_is_refused(pack, name):
+    wheel = pack.build()
+    whole = zipfile.ZipFile(wheel)
+    bare = wheel.with_name("bare") / wheel.name
+    bare.parent.mkdir()
+    with zipfile.ZipFile(bare, "w") as archive:
+        for one in whole.namelist():
+            if one != f"{pack.dist_info}/{name}":
+                archive.writestr(one, whole.read(one))
+    whole.close()
+    assert "pack.wheel" in refused(pack, inspect_wheel(bare))
+
+
+def test_a_record_that_lists_a_file_twice_or_is_no_table_is_refused(pack):
+    wheel = pack.build()
+    for spoil in (b"x,,\nx,,\n", b'"' + b"x" * 200_000):
+        with zipfile.ZipFile(wheel) as whole:
+            files = {one: whole.read(one) for one in whole.namelist()}
+        files[f"{pack.dist_info}/RECORD"] = files[f"{pack.dist_info}/RECORD"] + spoil
+        with zipfile.ZipFile(wheel, "w") as archive:
+            for name, content in files.items():
+                archive.writestr(name, content)
+        assert "pack.wheel" in refused(pack, inspect_wheel(wheel))
+
+
+def test_a_compression_that_installers_do_not_know_is_refused(pack):
+    wheel = pack.build()
+    with zipfile.ZipFile(wheel, "a", zipfile.ZIP_LZMA) as archive:
+        archive.writestr(f"{pack.package}/packed.txt", "x")
+    assert "pack.path" in refused(pack, inspect_wheel(wheel))
+
+
+def test_two_pack_files_are_refused(pack):
+    pack.files["other_top/__init__.py"] = ""
+    pack.files["other_top/pack.yaml"] = f"awe: pack/v1\nname: {pack.name}\n"
+    assert "pack.contents" in refused(pack, pack.inspect())
+
+
+def test_a_wheel_of_nothing_is_refused(pack):
+    pack.files = {}
+    assert {"pack.top_level", "pack.entry_points"} == refused(pack, pack.inspect())
+
+
+def test_installed_top_levels_name_their_owners():
+    owners = installed_top_levels()
+    assert owners["attrs"] == "attrs"
+    assert owners["_pytest"] == "pytest"
+
+
+@hypothesis.given(changes=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=6))
+def test_whatever_the_bytes_a_wheel_gives_a_report_or_an_error_of_ours(made, changes):
+    pack, wheel, whole = made
+    content = bytearray(whole)
+    for at, byte in changes:
+        content[int(at * (len(content) - 1))] = byte
+    wheel.write_bytes(bytes(content))
+    try:
+        report = inspect_wheel(wheel)
+    except AweError:
+        report = None
+    assert report is None or report.digest
+    assert not pack.ran
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, pack_in):
+    """One wheel, with its bytes in plain sight: every change of a byte reaches its parser."""
+    pack = pack_in(tmp_path_factory.mktemp("made"))
+    wheel = pack.build()
+    return pack, wheel, wheel.read_bytes()

@@ -253,4 +253,21 @@ DOCUMENTS: Mapping[str, Code] = {
         "the value given for {key} by {origin} does not fit",
         next="give what is expected; all settings are listed by awe config show",
     ),
+    "contract.output_size": Code(
+        5,
+        "the result of {capability} has {size} bytes, and its contract allows {limit}",
+        state="The step failed; its effects are taken back as the workflow says.",
+        next="raise limits: output_bytes in the contract, or give less back",
+    ),
+    "workflow.foreach_no_list": Code(
+        5,
+        "foreach of step {step} gave {found} and not a list",
+        state="The step did not run.",
+        next="awe workflows check FILE",
+    ),
+    "workflow.unknown": Code(
+        8,
+        "no ACTIVE workflow is named {workflow}",
+        next="awe workflows list",
+    ),
 }

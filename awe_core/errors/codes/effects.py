@@ -155,4 +155,22 @@ EFFECTS: Mapping[str, Code] = {
         next="mend the cause, then: awe runs rollback RUN",
         state="What is there now was left in place.",
     ),
+    "undo.name_taken": Code(
+        9,
+        "two distributions offer an undo strategy named {strategy}",
+        state="The runtime was not opened.",
+        next="suspend one of them: awe packs suspend NAME --reason T",
+    ),
+    "undo.outcome": Code(
+        1,
+        "undo strategy {strategy} answered {found}, which is no outcome",
+        state="The effect is treated as not taken back.",
+        next="report it to the publisher of the strategy",
+    ),
+    "undo.strategy_missing": Code(
+        5,
+        "nothing here offers undo strategy {strategy}",
+        state="The effect remains.",
+        next="activate the distribution that brings it, then: awe runs rollback RUN",
+    ),
 }

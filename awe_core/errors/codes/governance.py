@@ -116,6 +116,17 @@ GOVERNANCE: Mapping[str, Code] = {
         next="correct the contract or the function; awe packs inspect .",
         state="It was not called.",
     ),
+    "pack.not_governed": Code(
+        3,
+        "{what} stands in no pack that people approved",
+        next="awe packs propose WHEEL    (a program registers its own under a dev root only)",
+        state="It was not taken.",
+    ),
+    "wiring.bind": Code(
+        2,
+        "{package} is no package with a pack.yaml to bind",
+        next="return bind(__package__) from the package that holds pack.yaml",
+    ),
     "pack.native": Code(
         3,
         "{wheel} holds machine code, which its proposal does not grant",
@@ -251,6 +262,50 @@ GOVERNANCE: Mapping[str, Code] = {
         "the bytes of {file} are not those its name says",
         next="git restore {file}    (changed line ends?)    then: awe verify --store",
         state="It was not used.",
+    ),
+    "store.not_regular": Code(
+        3,
+        "{file} is not a regular file of the store (a link, a pipe, or unreadable)",
+        next="git restore {file}    then: awe verify --store",
+        state="The store was not used.",
+    ),
+    "store.taken": Code(
+        8,
+        "{file} exists and holds other bytes; somebody else was faster",
+        next="fetch their change, look at it, then repeat the command",
+        state="Nothing was written over it.",
+    ),
+    "store.view_differs": Code(
+        7,
+        "{file} does not show what is signed",
+        next="awe verify --store --write-views",
+        state="What is signed counts; views are for people.",
+    ),
+    # --- commands of governance ---
+    "governance.unknown": Code(8, "the store has no record {name}", next="awe packs list"),
+    "governance.ambiguous": Code(
+        8,
+        "{name} stands for more than one record",
+        next="name one as NAME@VERSION, or by the beginning of its digest",
+    ),
+    "governance.role_not_asked": Code(
+        2,
+        "nobody asks for an approval of {name} under role {role}; asked are: {asked}",
+        next="awe packs approve {name} --role R    with one of these",
+    ),
+    "governance.not_pending": Code(
+        8, "{file} does not wait for signatures", next="awe trust show    (lists what does)"
+    ),
+    "governance.person": Code(
+        2,
+        "{name} cannot be the name of a person or machine",
+        next="use letters, digits and . _ - @ + between them",
+    ),
+    "pack.proposer": Code(
+        3,
+        "{name} names {proposer} as its proposer, and {owner} signs",
+        next="let {proposer} sign, or build the record for {owner}: awe packs propose WHEEL",
+        state="Nothing was proposed.",
     ),
     # --- trust: documents and signatures ---
     "trust.envelope": Code(
@@ -514,5 +569,11 @@ GOVERNANCE: Mapping[str, Code] = {
         "{owner} does not hold role {role} in root {version}",
         next="awe trust show    (who does)",
         state="The statement does not count.",
+    ),
+    "trust.not_pinned": Code(
+        3,
+        "{file} pins no root of trust",
+        state="No pack can be ACTIVE.",
+        next="awe init    (creates a development root and pins it)",
     ),
 }

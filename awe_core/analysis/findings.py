@@ -1,0 +1,117 @@
+"""What the analysis has to say: findings, each with its level and the sentence of its code."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import attrs
+
+from awe_core.errors import AweError, WorkflowError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from awe_core.documents import Parsed, Pointer
+    from awe_core.values import JsonObject
+    from awe_core.workflow import WorkflowSpec
+
+
+class Level(StrEnum):
+    """What a finding means for the load: stop, show, tell."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    INFO = "info"
+
+
+@attrs.frozen
+class Finding:
+    """One thing found, in the words of the catalogue."""
+
+    level: Level
+    step: str | None  #: the step it is about; None: the workflow
+    error: AweError = attrs.field(eq=False, repr=False)  #: what a load that stops raises
+    accepted: str | None = None  #: the reason it was accepted with
+
+    @property
+    def code(self) -> str:
+        """``workflow.…``, ``saga.…`` or ``expression.…``."""
+        return self.error.code
+
+    @property
+    def message(self) -> str:
+        """One sentence, with the place."""
+        return self.error.summary
+
+    @property
+    def next(self) -> str | None:
+        """What to do about it."""
+        return self.error.hint
+
+    @property
+    def details(self) -> tuple[str, ...]:
+        """Further lines."""
+        return self.error.details
+
+    def as_json(self) -> JsonObject:
+        """Give the form that ``check --json`` and the approval page show."""
+        return {
+            "code": self.code,
+            "level": self.level.value,
+            "step": self.step,
+            "message": self.message,
+            "details": list(self.details),
+            "next": self.next,
+            "accepted": self.accepted,
+        }
+
+
+def refuse(findings: Iterable[Finding], *, strict: bool = False) -> None:
+    """Raise the first finding that stops a load; under *strict* also warnings not accepted.
+
+    :raises AweError: with the finding's code
+    """
+    for finding in findings:
+        stops = finding.level is Level.ERROR or (strict and finding.level is Level.WARNING)
+        if stops and finding.accepted is None:
+            raise finding.error
+
+
+@attrs.frozen
+class Report:
+    """Collects the findings of one workflow, with places."""
+
+    spec: WorkflowSpec
+    parsed: Parsed | None  #: for lines; None: the workflow was not read from a file
+    found: list[Finding] = attrs.field(factory=list)
+
+    def where(self, step: int | None, *inside: str | int) -> str:
+        """Name a place: ``file:line:column``, or workflow, step and field."""
+        at: Pointer = (*inside,) if step is None else ("steps", step, *inside)
+        if self.parsed is not None:
+            line, column = self.parsed.position_of(at)
+            return f"{self.parsed.file}:{line}:{column}"
+        field = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in inside).lstrip(".")
+        name = "" if step is None else f" step {self.spec.steps[step].id}"
+        return f"{self.spec.reference}:{name} {field}".rstrip().removesuffix(":")
+
+    def says(
+        self,
+        level: Level,
+        code: str,
+        step: int | None = None,
+        /,
+        *,
+        details: Iterable[str] = (),
+        **attributes: object,
+    ) -> None:
+        """Note the finding *code*."""
+        self.add(level, step, WorkflowError(code, details=details, **attributes))
+
+    def add(self, level: Level, step: int | None, error: AweError) -> None:
+        """Note a finding; errors cannot be accepted."""
+        spec = None if step is None else self.spec.steps[step]
+        accepted = {**self.spec.accept, **(spec.accept if spec else {})}.get(error.code)
+        reason = None if level is Level.ERROR else accepted
+        self.found.append(Finding(level, spec.id if spec else None, error, reason))

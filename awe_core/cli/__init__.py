@@ -1,0 +1,175 @@
+"""The command line: parse, make one call of the runtime, render.
+
+`awe --help` and `awe --version` import click, `awe_core.errors` and the table below; a command's own
+module is imported when the command is called.  A command gives an `Answer` or raises `AweError`;
+what is printed, and the exit code, are decided once, here and in `render`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+from click.exceptions import Exit, NoArgsIsHelpError
+
+from awe_core.cli import render
+from awe_core.cli.shared import Group, Invocation
+from awe_core.errors import AweError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["COMMANDS", "main", "run", "version"]
+
+#: Name → module, one line of help, in the order of ``awe --help``.
+COMMANDS: Mapping[str, tuple[str, str]] = {
+    "init": ("governing", "Found a deployment in this folder."),
+    "demo": ("demo", "Show the whole story in one terminal, offline."),
+    "status": ("deployment", "Say how the deployment is, on one screen."),
+    "doctor": ("deployment", "Check the machine and the home; name cause and next step."),
+    "version": ("deployment", "Say what is installed."),
+    "completion": ("deployment", "Print the completion script of a shell."),
+    "verify": ("governing", "Check the store and the installed packs, importing nothing."),
+    "run": ("running", "Run a workflow, a file or a facade."),
+    "call": ("running", "Call one capability: a run of one step."),
+    "undo": ("runs", "Take back what a run did."),
+    "approve": ("approving", "Say yes to one exact call."),
+    "deny": ("approving", "Say no to one exact call."),
+    "runs": ("runs", "See runs and steer them."),
+    "approvals": ("approving", "See what waits for a person."),
+    "workflows": ("contents", "See and check workflows."),
+    "capabilities": ("contents", "See what may be called."),
+    "packs": ("governing", "Decide which packs may run."),
+    "facades": ("governing", "Decide what is exposed on channels."),
+    "trust": ("governing", "See the root of trust; make one's own key."),
+    "audit": ("auditing", "Read, prove and export the log."),
+    "config": ("deployment", "See and check the settings."),
+    "bench": ("deployment", "Measure load and torment runs."),
+}
+
+
+def main() -> NoReturn:
+    """Be the program ``awe``."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and give its exit code."""
+    invocation = Invocation(is_json="--json" in arguments)
+    try:
+        found = _awe.main(list(arguments), "awe", standalone_mode=False, obj=invocation)
+        return render.show(found, invocation) if isinstance(found, render.Answer) else found or 0
+    except AweError as error:
+        return render.fail(error, invocation)
+    except NoArgsIsHelpError as error:
+        return render.fail(_usage(error), invocation, before=error.format_message())
+    except click.ClickException as error:
+        return render.fail(_usage(error), invocation)
+    except Exit as error:
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        render.note("interrupted", invocation)
+        return 130
+    except BrokenPipeError:  # `awe audit show | head`: nobody reads on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except Exception as error:  # noqa: BLE001 - the last resort: one line and a report file
+        return render.fail(_fault(error, invocation), invocation)
+
+
+def version() -> str:
+    """Give the installed version without reading any metadata but a folder's name."""
+    for folder in sys.path:
+        try:
+            names = os.listdir(folder or ".")  # noqa: PTH208 - pathlib alone costs 10 ms here
+        except OSError:
+            continue
+        for name in names:
+            if name.startswith("awe_core-") and name.endswith(".dist-info"):
+                return name.removesuffix(".dist-info").partition("-")[2]
+    return "not installed"
+
+
+class _Awe(Group):
+    """All commands by name; their modules are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """Give the names in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Import and give one command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"awe_core.cli.{COMMANDS[cmd_name][0]}")
+        found: click.Command = getattr(module, cmd_name)
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """List the commands from the table alone."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, says) for name, (_, says) in COMMANDS.items()])
+
+
+def _print_version(ctx: click.Context, _: click.Parameter, value: Any) -> None:  # noqa: ANN401 - click's
+    if value and not ctx.resilient_parsing:
+        click.echo(f"awe {version()}")
+        ctx.exit()
+
+
+_awe = _Awe(
+    "awe",
+    help="The runtime between an AI agent and the real world: governed, recorded, taken back.",
+    params=[
+        click.Option(
+            ["--version"],
+            is_flag=True,
+            is_eager=True,
+            expose_value=False,
+            callback=_print_version,
+            help="Print the version.",
+        )
+    ],
+)
+
+
+def _usage(error: click.ClickException) -> UsageError:
+    ctx = getattr(error, "ctx", None)
+    if isinstance(error, NoArgsIsHelpError):
+        what = "a command is missing"
+    else:
+        what = error.format_message().replace("\n", " ").rstrip(".")
+    return UsageError("cli.usage", what=what, command=ctx.command_path if ctx else "awe")
+
+
+def _fault(error: Exception, invocation: Invocation) -> AweError:
+    """Keep the traceback of a defect of ours in a file; show it with ``--debug``."""
+    text = "".join(traceback.format_exception(error))
+    if invocation.is_debug:
+        click.echo(text, err=True)
+    file = _report(invocation.report_folder, f"awe {version()}\n{text}")
+    return UsageError("cli.fault", kind=type(error).__name__, file=file)
+
+
+def _report(folder: Path | None, text: str) -> str:
+    name = f"report-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.getpid()}.txt"
+    for place in (folder, Path(tempfile.gettempdir())):
+        try:
+            if place is None or not place.is_dir():
+                continue
+            file = place / name
+            with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
+                out.write(text)
+        except OSError:
+            continue
+        return str(file)
+    return "none could be written"

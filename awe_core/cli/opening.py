@@ -1,0 +1,95 @@
+"""What commands stand on: the settings, who asks, the runtime, the store, a person's key."""
+
+from __future__ import annotations
+
+import functools
+import os
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from awe_core import signing
+from awe_core.cli.asking import terminal
+from awe_core.cli.shared import invocation
+from awe_core.config import load_config
+from awe_core.errors import TrustError
+from awe_core.events import Actor
+from awe_core.runtime import Runtime
+from awe_core.runtime.deployment import governance_of, load
+from awe_core.runtime.requests import default_actor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from awe_core.config import Config
+    from awe_core.governance import Governance
+    from awe_core.runtime.deployment import Deployment
+    from awe_core.signing import KeyFile
+
+
+def settings() -> Config:
+    """Resolve the settings of this command line."""
+    asked = invocation()
+    flags = {} if asked.home is None else {"home": str(asked.home.absolute())}
+    config = load_config(asked.config, flags=flags, environ=os.environ)
+    asked.report_folder = config.home
+    return config
+
+
+def actor() -> Actor:
+    """Who asks: the user of the operating system, or what ``--as`` asserts."""
+    here = default_actor("cli")
+    asked = invocation().actor
+    if asked is None or asked in {here.id, str(here)}:
+        return here
+    kind, _, name = asked.rpartition(":")
+    match kind:
+        case "agent":
+            return Actor.agent(name, on_behalf_of=str(here), via="cli")
+        case "service":
+            return Actor("service", name, str(here), via="cli", assurance="relayed")
+        case _:
+            return attrs.evolve(Actor.person(name, via="cli"), assurance="relayed")
+
+
+def pass_runtime(*, observer: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Open the runtime around a command and hand it over first.
+
+    :param observer: only reading: the command runs beside any owner and drives nothing
+    """
+
+    def around(command: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(command)
+        def opened(*args: Any, **options: Any) -> Any:  # noqa: ANN401 - what click hands over
+            config = settings()
+            opener = Runtime.open(config.file, home=config.home, actor=actor(), observer=observer)
+            with opener as runtime:
+                return command(runtime, *args, **options)
+
+        return opened
+
+    return around
+
+
+def deployment(now_s: int) -> Deployment:
+    """Judge trust and verify what is installed, without opening the journal."""
+    return load(settings(), now_s=now_s, mark=None)
+
+
+def governance() -> Governance:
+    """Give the store of this deployment."""
+    return governance_of(settings())
+
+
+def signer() -> KeyFile:
+    """Give the key of whoever asks, with its passphrase if it has one."""
+    file = signing.person_key_file(settings().home, actor().id)
+    try:
+        return signing.load(file, passphrase=None)
+    except TrustError as error:
+        if error.attributes.get("why") != "it has a passphrase":
+            raise
+        with terminal() as tty:
+            if tty is None:
+                raise
+            return signing.load(file, passphrase=tty.secret(f"passphrase of {file}: "))

@@ -1,0 +1,87 @@
+"""``awe run`` and ``awe call``: arguments in, a run in the foreground, how it ended."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from awe_core.cli.arguments import arguments
+from awe_core.cli.following import finish
+from awe_core.cli.opening import pass_runtime
+from awe_core.cli.render import Answer, answer
+from awe_core.cli.shared import command
+from awe_core.documents import duration_us, load_workflow
+from awe_core.errors import EngineError
+
+if TYPE_CHECKING:
+    from awe_core.runtime import Runtime
+    from awe_core.values import JsonObject
+
+_words = click.argument("words", nargs=-1, metavar="[K=V...]")
+_source = click.option("--input", "source", metavar="FILE|-", help="The arguments as an object.")
+_key = click.option("--idempotency-key", "key", metavar="K", help="Twice with one key is one run.")
+
+
+@command()
+@click.argument("workflow", metavar="WORKFLOW|FILE|FACADE")
+@_words
+@_source
+@_key
+@click.option("--detach", is_flag=True, help="Hand the run to the owner of the home and leave.")
+@click.option("--wait", metavar="30s", help="Wait so long at most; the run goes on.")
+@pass_runtime()
+def run(  # noqa: PLR0913, PLR0917 - click hands each option over
+    runtime: Runtime,
+    workflow: str,
+    words: tuple[str, ...],
+    source: str | None,
+    key: str | None,
+    detach: bool,  # noqa: FBT001
+    wait: str | None,
+) -> Answer:
+    """Run a workflow that is ACTIVE, a workflow FILE, or what a facade exposes."""
+    if detach and runtime.role == "owner":
+        raise EngineError("cli.detached")
+    is_facade = workflow in runtime.deployment.gate.snapshot.facades
+    facade = workflow if is_facade else None
+    schema = _schema(runtime, workflow, facade)
+    inputs = arguments(words, source, schema=schema, workspace=runtime.config.workspace.root)
+    handle = runtime.submit(workflow, inputs, idempotency_key=key, facade=facade)
+    if detach:
+        shown = f"run {handle.run_id} goes on; next: awe runs watch {handle.run_id}"
+        return answer({"run": handle.run_id}, shown)
+    timeout = None if wait is None else duration_us(wait) / 1e6
+    return finish(runtime, handle, timeout=timeout)
+
+
+@command()
+@click.argument("capability", metavar="CAPABILITY")
+@_words
+@_source
+@_key
+@pass_runtime()
+def call(
+    runtime: Runtime, capability: str, words: tuple[str, ...], source: str | None, key: str | None
+) -> Answer:
+    """Call one capability: a run of one step, like any other."""
+    schema = runtime.deployment.registry.resolve(capability).spec.input
+    given = arguments(words, source, schema=schema, workspace=runtime.config.workspace.root)
+    return finish(runtime, runtime.submit_call(capability, given, idempotency_key=key))
+
+
+def _schema(runtime: Runtime, workflow: str, facade: str | None) -> JsonObject:
+    """Give the schema of the inputs: of a file, a workflow, or what a facade exposes."""
+    registry = runtime.deployment.registry
+    if facade is not None:
+        exposes = runtime.deployment.gate.facade(facade).document["exposes"]
+        if "capability" in exposes:
+            return registry.resolve(exposes["capability"]).spec.input
+        workflow = exposes["workflow"]
+    elif Path(workflow).is_file():
+        return load_workflow(Path(workflow).read_bytes(), file=workflow).inputs
+    known = registry.workflows
+    named = {spec.id: spec for spec in sorted(known.values(), key=lambda spec: spec.major)}
+    found = known.get(workflow) or named.get(workflow)
+    return found.inputs if found else {"type": "object"}

@@ -1,0 +1,94 @@
+"""What people ask of a run, as facts: pause, resume, cancel, roll back, retry, resolve."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from awe_core.decider import StepState
+from awe_core.errors import UsageError
+from awe_core.events import (
+    Failure,
+    RunCancelRequested,
+    RunPaused,
+    RunResumed,
+    StepCompleted,
+    StepFailed,
+    StepRetryScheduled,
+)
+
+if TYPE_CHECKING:
+    from awe_core.engine.active import ActiveRun
+    from awe_core.events import Actor, Fact
+    from awe_core.values import JsonObject
+
+
+def asked(
+    active: ActiveRun, verb: str, actor: Actor, params: JsonObject, *, now_us: int
+) -> Fact:
+    """Give the fact that says what *actor* asked for.
+
+    :raises UsageError: ``run.request`` for a verb or parameters that do not exist
+    """
+    by, reason = str(actor), params.get("reason")
+    match verb:
+        case "pause":
+            return RunPaused(cause="operator", reason=reason, by=by)
+        case "resume":
+            return RunResumed(mode="forward", reason=reason, by=by)
+        case "cancel":
+            mode = "keep" if params.get("mode") == "keep" else "rollback"
+            return RunCancelRequested(via=actor.via, mode=mode, reason=reason, by=by)
+        case "rollback":
+            return RunResumed(
+                mode="rollback",
+                to=params.get("to"),
+                inclusive=True if params.get("inclusive") else None,
+                reason=reason,
+                by=by,
+            )
+        case "retry":
+            return RunResumed(mode="retry", from_=params.get("from"), reason=reason, by=by)
+        case "resolve":
+            return _resolved(active, by, params, now_us)
+        case _:
+            raise UsageError("run.request", verb=verb, why="no such request")
+
+
+def _resolved(active: ActiveRun, by: str, params: JsonObject, now_us: int) -> Fact:
+    """What a person says became of a step in doubt."""
+    path = str(params.get("step"))
+    try:
+        unit = active.run.unit(path)
+    except KeyError:
+        raise UsageError("run.request", verb="resolve", why=f"there is no step {path}") from None
+    if unit.state is not StepState.IN_DOUBT:
+        raise UsageError("run.request", verb="resolve", why=f"step {path} is not in doubt")
+    epoch = unit.epoch or None
+    match params.get("outcome"):
+        case "applied":
+            prepared = active.parts.invoker.registry.resolve(unit.step.spec.target if unit.step else "")
+            output = prepared.output.apply(params.get("output"), side="output")
+            return StepCompleted(
+                step=path,
+                attempt=unit.attempt,
+                epoch=epoch,
+                dur_us=0,
+                output=output,
+                resolved_by=by,
+            )
+        case "not_applied":
+            return StepRetryScheduled(
+                step=path, attempt=unit.attempt + 1, epoch=epoch, due_us=now_us, resolved_by=by
+            )
+        case "roll_back":
+            failure = Failure("run.resolved", f"{by} had the step taken back")
+            return StepFailed(
+                step=path,
+                attempt=unit.attempt,
+                epoch=epoch,
+                err=failure,
+                class_="resolved",
+                resolved_by=by,
+            )
+        case outcome:
+            raise UsageError("run.request", verb="resolve", why=f"{outcome} is no outcome")

@@ -1,0 +1,277 @@
+"""The process that owns a home: journal, engine, trust, and the door for guests."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from awe_core import __version__, canonical, signing
+from awe_core.engine import Parts, RuntimeEngine, Settings
+from awe_core.errors import AccessError, AweError, UsageError
+from awe_core.events import Actor, Decision, ManifestRef, codec
+from awe_core.governance import events_of, fold, mark_from_json, mark_to_json
+from awe_core.handshake import Ledger
+from awe_core.invoke import DaemonPool, InProcess, Invoker
+from awe_core.journal import Journal, JournalReader, Upsert, draft_of
+from awe_core.runtime import control, requests
+from awe_core.runtime.deployment import Deployment, load
+from awe_core.runtime.policies import handshake_of
+from awe_core.undo import FILE_STRATEGIES, UndoManager
+from awe_core.workspace import Workspace
+
+if TYPE_CHECKING:
+    from awe_core.config import Config
+    from awe_core.trust import Mark
+    from awe_core.values import Json, JsonObject
+
+_VERBS = (
+    "proposed",
+    "approved",
+    "rejected",
+    "withdrawn",
+    "activated",
+    "suspended",
+    "resumed",
+    "deprecated",
+    "superseded",
+    "revoked",
+)
+GOVERNANCE_KINDS = (
+    *(f"{what}.{verb}" for what in ("pack", "facade") for verb in _VERBS),
+    "trust.root_changed",
+    "trust.manifest_changed",
+)
+
+
+def now_us() -> int:
+    """The wall clock in microseconds."""
+    return time.time_ns() // 1_000
+
+
+class Owner:
+    """Everything that one process holds open for one home."""
+
+    def __init__(
+        self, journal: Journal, deployment: Deployment, workspace: Workspace, engine: RuntimeEngine
+    ) -> None:
+        """Take what `open` has made."""
+        self.role = "owner"
+        self.journal = journal
+        self.deployment = deployment
+        self.workspace = workspace
+        self.engine = engine
+        self._server: control.Server | None = None
+        self._news: asyncio.Task[None] | None = None
+
+    @classmethod
+    async def open(cls, config: Config) -> Owner:
+        """Own the home of *config*, judge trust, recover what is open, then listen.
+
+        :raises EngineError: ``engine.locked`` when another process owns it
+        """
+        mark = _known_mark(config)
+        deployment = load(config, now_s=int(time.time()), mark=mark)
+        journal = _open_journal(config, deployment)
+        try:
+            workspace = _open_workspace(config)
+            engine = _engine(config, deployment, journal, workspace)
+            owner = cls(journal, deployment, workspace, engine)
+            owner._adopt(mark)
+            deployment.finder.install()
+            await engine.recover()
+            owner._server = await control.Server.start(config.home, owner.answer)
+        except BaseException:
+            journal.close()
+            raise
+        owner._news = asyncio.get_running_loop().create_task(owner._poll())
+        return owner
+
+    async def close(self) -> None:
+        """Leave what runs to the next process, checkpoint, and let go of the home."""
+        if self._news is not None:
+            self._news.cancel()
+        if self._server is not None:
+            await self._server.close()
+        await self.engine.close()
+        self.journal.close()
+        self.workspace.close()
+        self.deployment.finder.uninstall()
+
+    # ---- what callers ask ----------------------------------------------------------------------
+    async def answer(self, method: str, params: JsonObject) -> Json:
+        """Answer one request of a guest, or of this process, by the same road."""
+        match method:
+            case "submit":
+                return await self.submit(params)
+            case "settled":
+                await self.engine.settled(str(params["run"]))
+                return None
+            case "decide":
+                await self.engine.decide(codec.from_json(Decision, params["decision"]))
+                return None
+            case "control":
+                actor = codec.from_json(Actor, params["actor"])
+                await self.engine.control(
+                    str(params["run"]), str(params["verb"]), actor=actor, params=params
+                )
+                return None
+            case "poke":
+                self.look()
+                return None
+            case _:
+                raise UsageError("run.request", verb=method, why="no such request")
+
+    async def submit(self, request: JsonObject) -> str:
+        """Open a run; a refusal is recorded."""
+        try:
+            wanted = requests.resolve(request, self.deployment, self.engine.plans)
+            return await self.engine.submit(wanted)
+        except AccessError as error:
+            await self._refused(request, error)
+            raise
+
+    async def _refused(self, request: JsonObject, error: AweError) -> None:
+        asked = next((str(request[k]) for k in ("facade", "call", "workflow") if k in request), "")
+        actor = codec.from_json(Actor, request["actor"])
+        event = {
+            "kind": "access.refused",
+            "via": actor.via,
+            "asked": asked[:512],
+            "code": error.code,
+            "n": 1,
+            "by": str(actor),
+        }
+        self.journal.append([draft_of(event)])
+        await self.journal.barrier()
+
+    # ---- trust ---------------------------------------------------------------------------------
+    def look(self) -> None:
+        """Judge the store again and swap the gate if something changed."""
+        config = self.deployment.config
+        mark = read_mark(self.journal, config.name)
+        fresh = load(config, now_s=int(time.time()), mark=mark)
+        if fresh.verdict is None and self.deployment.verdict is not None:
+            return  # the running verdict stays in force until its own expiry ends it
+        self.deployment.gate.swap(fresh.gate.snapshot)
+        self.deployment = attrs.evolve(fresh, gate=self.deployment.gate)
+        self._adopt(mark)
+
+    def _adopt(self, mark: Mark | None) -> None:
+        """Write what is new in the store into the log, and how far this home has come."""
+        verdict = self.deployment.verdict
+        if verdict is None:
+            return
+        governance = self.deployment.governance
+        past = (one.event for one in self.journal.read(kinds=GOVERNANCE_KINDS))
+        events = events_of(
+            verdict, governance.store.read(), adopted=fold(past), pin=governance.pin
+        )
+        if events or mark is None or attrs.evolve(mark, seen_at=0) != attrs.evolve(
+            verdict.mark, seen_at=0
+        ):
+            body = canonical.document(mark_to_json(verdict.mark))
+            row = Upsert("mark", (self.deployment.config.name, body))
+            self.journal.append([draft_of(event) for event in events], (row,))
+            self.journal.commit()
+
+    async def _poll(self) -> None:
+        """Look for news in the store; a failure leaves the running verdict in force."""
+        seen = self._stamp()
+        while True:
+            await asyncio.sleep(self.deployment.config.trust.poll_us / 1e6)
+            stamp = self._stamp()
+            if stamp != seen:
+                seen = stamp
+                self.look()
+
+    def _stamp(self) -> tuple[Any, ...]:
+        """What changes when somebody writes to the store."""
+        store = self.deployment.config.trust.store
+        folders = [store / name for name in ("root", "manifests", "stops", "statements")]
+        return tuple(f.stat().st_mtime_ns if f.is_dir() else 0 for f in folders)
+
+
+def _open_journal(config: Config, deployment: Deployment) -> Journal:
+    config.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return Journal.open(
+        config.home,
+        signer=signing.log_key(config.home, may_create=True),
+        origin=config.audit.origin,
+        opened={"awe": __version__, "trust": deployment.trust},
+        durability=config.engine.durability,
+        clock_us=now_us,
+    )
+
+
+def _open_workspace(config: Config) -> Workspace:
+    protected = [*config.workspace.protected, str(config.home), str(config.trust.store)]
+    protected += [str(config.handshake.people)]
+    if config.file is not None:
+        protected.append(str(config.file))
+    return Workspace.open(
+        config.workspace.root,
+        store=config.home / "undo",
+        protected=protected,
+        portable_names=config.workspace.portable_names,
+        hardlinks=config.workspace.hardlinks,
+        quota=config.undo.quota_bytes,
+    )
+
+
+def _engine(
+    config: Config, deployment: Deployment, journal: Journal, workspace: Workspace
+) -> RuntimeEngine:
+    pool = DaemonPool(config.engine.limits.threads, name="awe")
+    verdict = deployment.verdict
+    manifest = None
+    if verdict is not None and verdict.mark.digest is not None:
+        mark = verdict.mark
+        manifest = ManifestRef(mark.root_version, mark.version, mark.digest or "")
+    invoker = Invoker(
+        deployment.registry,
+        deployment.gate,
+        workspace=workspace,
+        handshake=handshake_of(config, is_dev=deployment.people.is_dev, offered=[]),
+        executors={"inproc": InProcess(pool)},
+        config=config.config,
+        deployment=config.name,
+        mac=journal.mac,
+    )
+    parts = Parts(
+        journal=journal,
+        invoker=invoker,
+        undo=UndoManager(journal, workspace, strategies=FILE_STRATEGIES),
+        ledger=Ledger(),
+        people=deployment.people,
+        pool=pool,
+        clock_us=now_us,
+        settings=Settings(
+            durability=config.engine.durability,
+            effects=config.engine.effects,
+            barriers=config.engine.barriers,
+            level=config.audit.level,
+            max_steps_in_flight=config.engine.limits.steps_in_flight_per_run,
+            shutdown_us=config.engine.shutdown_us,
+            trust=deployment.trust,
+            manifest=manifest,
+        ),
+    )
+    return RuntimeEngine(parts)
+
+
+def _known_mark(config: Config) -> Mark | None:
+    """How far this home has come, read before the journal is opened for writing."""
+    if not (config.home / "journal.db").exists():
+        return None
+    with JournalReader(config.home) as reader:
+        return read_mark(reader, config.name)
+
+
+def read_mark(journal: Journal | JournalReader, deployment: str) -> Mark | None:
+    body = journal.mark(deployment)
+    return None if body is None else mark_from_json(canonical.parse_document(body))
+
+

@@ -1,0 +1,68 @@
+"""From a wheel to what people are asked to approve: the pack record and its facades' records."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+from awe_core.packs import (
+    asked_for,
+    facade_record,
+    inspect_wheel,
+    installed_requirements,
+    record_digest,
+    record_from_wheel,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from awe_core.documents import ProposalSpec
+    from awe_core.packs import WheelReport
+    from awe_core.records import FacadeRecord, PackRecord
+    from awe_core.runtime.deployment import Deployment
+
+
+@attrs.frozen
+class Proposal:
+    """A pack and the facades it comes with, as one sitting approves them."""
+
+    report: WheelReport
+    record: PackRecord
+    facades: tuple[FacadeRecord, ...]
+
+
+def draft(
+    deployment: Deployment,
+    wheel: Path,
+    *,
+    proposed_by: str,
+    reason: str,
+    asked: ProposalSpec | None = None,
+) -> Proposal:
+    """Build the records of *wheel*; nothing of it is imported.
+
+    :param asked: what shall be granted; None: exactly what ``pack.yaml`` asks for
+    :raises AweError: the wheel's first refusal, or a facade whose target nobody offers
+    """
+    report = inspect_wheel(wheel)
+    wanted = asked or asked_for(report, proposed_by=proposed_by, reason=reason)
+    offers = [*(pack.contents for pack in deployment.packs), report.contents]
+    facades = tuple(
+        facade_record(
+            facade,
+            offers,
+            pack=report.distribution,
+            proposed_by=wanted.proposed_by,
+            authors=wanted.authors,
+        )
+        for facade in report.contents.facades
+    )
+    record = record_from_wheel(
+        report,
+        wanted,
+        facades=[record_digest(facade) for facade in facades],
+        requires=installed_requirements(report.requires_dist),
+    )
+    return Proposal(report, record, facades)
