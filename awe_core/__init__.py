@@ -15,15 +15,18 @@ if TYPE_CHECKING:
     from awe_core.capability import CapabilitySpec
     from awe_core.context import AsyncExecutionContext, ExecutionContext, FileEntry, FileResult
     from awe_core.contract import Schema
-    from awe_core.engine import RuntimeEngine
     from awe_core.errors import AweError, CapabilityError
     from awe_core.events import Actor, UndoRecord
     from awe_core.hookspecs import hookimpl, hookspec
-    from awe_core.journal import Journal
-    from awe_core.registry import CapabilityRegistry
-    from awe_core.runtime import AsyncRuntime, RunHandle, RunResult, Runtime, WorkflowEngine
+    from awe_core.runtime import AsyncRuntime, RunHandle, RunResult, Runtime
+    from awe_core.runtime.classic import (
+        CapabilityRegistry,
+        Journal,
+        RuntimeEngine,
+        WorkflowEngine,
+        WorkflowSpec,
+    )
     from awe_core.undo import UndoManager
-    from awe_core.workflow import WorkflowSpec
 
 __version__ = "0.1.0"
 
@@ -34,21 +37,21 @@ _HOMES = {
     "AuditLogger": "audit",
     "AweError": "errors",
     "CapabilityError": "errors",
-    "CapabilityRegistry": "registry",
+    "CapabilityRegistry": "runtime.classic",
     "CapabilitySpec": "capability",
     "ExecutionContext": "context",
     "FileEntry": "context",
     "FileResult": "context",
-    "Journal": "journal",
+    "Journal": "runtime.classic",
     "RunHandle": "runtime",
     "RunResult": "runtime",
     "Runtime": "runtime",
-    "RuntimeEngine": "engine",
+    "RuntimeEngine": "runtime.classic",
     "Schema": "contract",
     "UndoManager": "undo",
     "UndoRecord": "events",
-    "WorkflowEngine": "runtime",
-    "WorkflowSpec": "workflow",
+    "WorkflowEngine": "runtime.classic",
+    "WorkflowSpec": "runtime.classic",
     "bind": "binding",
     "hookimpl": "hookspecs",
     "hookspec": "hookspecs",

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from awe_core import documents
 from awe_core.analysis import Finding, Level, analyse, refuse
 from awe_core.analysis.flow import follow
-from awe_core.analysis.types import of_schema
+from awe_core.analysis.types import kinds, kinds_of_value, of_schema
 from awe_core.capability import (
     CapabilityCall,
     CapabilitySpec,
@@ -720,6 +720,16 @@ schemas = st.recursive(
         st.builds(lambda items: {"type": "array", "items": items, "maxItems": 2}, inner),
         st.builds(lambda one: {"allOf": [one], "type": "object"}, inner),
         st.builds(lambda one: {"$defs": {"x": one}, "anyOf": [one, {"type": "null"}]}, inner),
+        st.builds(
+            lambda one, others: {
+                "patternProperties": {"^[ab]$": one},
+                "additionalProperties": others,
+            },
+            inner,
+            st.one_of(inner, st.just(False)),  # noqa: FBT003 - a schema
+        ),
+        st.builds(lambda first, rest: {"prefixItems": [first], "items": rest}, inner, inner),
+        st.just({"$defs": {"t": {"type": "integer"}}, "$ref": "#/$defs/t"}),
     ),
     max_leaves=6,
 )
@@ -729,6 +739,121 @@ instances = st.recursive(
     max_leaves=5,
 )
 paths = st.lists(st.sampled_from([".a", ".b", ".c", "[0]", "[-1]", "[*]"]), max_size=4)
+
+
+expressions = st.one_of(
+    paths.map(lambda path: "inputs" + "".join(path)),
+    st.builds(
+        lambda left, form: form.format("inputs" + "".join(left)),
+        paths,
+        st.sampled_from(
+            [
+                "{0} || inputs",
+                "inputs.a || {0}",
+                "!({0})",
+                "type({0})",
+                "length({0})",
+                "keys({0})",
+                "to_array({0})",
+                "{{x: {0}}}",
+                "{{x: {0}}}.x",
+                "[{0}]",
+                "{0} | [0]",
+                "({0})[]",
+                "({0})[0:1]",
+                "({0})[?@]",
+                "({0})[?a].b",
+                "{0} && inputs",
+                "{0} == inputs",
+            ]
+        ),
+    ),
+)
+
+
+@given(schema=schemas, instance=instances, text=expressions)
+def test_the_type_of_an_expression_excludes_nothing_that_can_be(
+    schema: object, instance: object, text: str
+) -> None:
+    try:
+        valid = Schema.compile(schema, where="law").apply(instance, side="input")
+        expression = Expression.compile(f"${{{text}}}", where="law", roots=frozenset({"inputs"}))
+        result = expression.evaluate({"inputs": valid})
+    except AweError:
+        return
+
+    flow = follow(expression, {"inputs": of_schema(schema)})
+
+    assert kinds_of_value(result) & (kinds(flow.type) | {"null"})
+
+
+def test_schemas_are_read_through_their_own_references() -> None:
+    root = {
+        "$defs": {
+            "person": {
+                "type": "object",
+                "additionalProperties": False,
+                "properties": {"boss": {"$ref": "#/$defs/person"}, "name": TEXT},
+            },
+            "loop": {"$ref": "#/$defs/loop"},
+        },
+        "type": "object",
+        "properties": {
+            "head": {"$ref": "#/$defs/person"},
+            "lost": {"$ref": "#/$defs/gone"},
+            "far": {"$ref": "https://x/y"},
+            "loop": {"$ref": "#/$defs/loop"},
+        },
+    }
+
+    def impossible(text: str) -> bool:
+        expression = Expression.compile(f"${{{text}}}", where="x", roots=frozenset({"inputs"}))
+        return bool(follow(expression, {"inputs": of_schema(root)}).impossible)
+
+    assert not impossible("inputs.head.boss.boss.name")
+    assert impossible("inputs.head.boss.boss.nam")
+    assert not any(impossible(f"inputs.{name}.any.thing") for name in ("lost", "far", "loop"))
+
+
+@pytest.mark.parametrize(
+    ("schema", "text", "is_impossible"),
+    [
+        ({"const": {"a": 1}}, "inputs.b", True),
+        ({"const": {"a": 1}}, "inputs.a", False),
+        ({"const": [1]}, "inputs[0]", False),
+        ({"const": [{"a": 1}]}, "inputs[0].b", True),
+        ({"type": "array", "items": False}, "inputs[0]", True),
+        ({"type": "array", "maxItems": 2}, "inputs[2]", True),
+        ({"type": "array", "maxItems": 2}, "inputs[-2]", False),
+        ({"type": "array", "prefixItems": [TEXT]}, "inputs[0].a", False),
+        ({"patternProperties": {"^x": TEXT}, "additionalProperties": False}, "inputs.xa", False),
+        ({"patternProperties": {"^x": TEXT}, "additionalProperties": False}, "inputs.a", True),
+        ({"patternProperties": {"(": TEXT}, "additionalProperties": False}, "inputs.a", False),
+        ({"patternProperties": {"[": TEXT}, "additionalProperties": False}, "inputs.a", False),
+        ({"type": "object", "additionalProperties": TEXT}, "inputs.a.b", True),
+        (False, "inputs.a", True),
+        (True, "inputs.a", False),
+        ({"enum": [1.5, "x"]}, "inputs.a", True),
+    ],
+)
+def test_impossible_is_read_off_the_schema(
+    schema: object, text: str, *, is_impossible: bool
+) -> None:
+    expression = Expression.compile(f"${{{text}}}", where="x", roots=frozenset({"inputs"}))
+
+    flow = follow(expression, {"inputs": of_schema(schema)})
+
+    assert is_impossible is bool(flow.impossible)
+
+
+def test_the_search_for_pivots_and_races_ends() -> None:
+    mails = [StepSpec(f"m{i}", capability="mail.send@1") for i in range(300)]
+    pivots = found(workflow(*mails))
+    races = found(workflow(*(write(f"w{i}", "o") for i in range(300))))
+
+    assert len(pivots) == len(races) == 256
+    assert pivots[-1].details == ("the search stops here, after 256 of 300 steps",)
+    assert races[-1].details == ("the search stops here, after 256 pairs",)
 
 
 @given(schema=schemas, instance=instances, path=paths)

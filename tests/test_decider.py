@@ -1630,7 +1630,7 @@ def rescan(run: Run) -> None:
             assert is_free or child.state not in BEGUN | {S.READY}, "started before its needs"
             assert not (is_free and child.state is S.WAITING and not inner.is_doomed)
             users = [c for c in children if child.ordinal in c.step.uses]
-            if child.state is S.DONE and any(u.state not in ENDED for u in users):
+            if child.state is S.DONE and child.inner is None and any(u.state not in ENDED for u in users):
                 assert run.outputs.get(child.index) == f"out {child.path}"
 
 
@@ -1684,8 +1684,8 @@ class Watch:
         pairs += [(items[i.effect], i.state) for i in run.items if i.effect in items]
         for old, new in pairs:
             named = new in TRANSITIONS[old].get(type(fact), ())
-            again = S.READY if new is S.READY and isinstance(fact, RunResumed) else None
-            assert old is new or named or (old, new) in DERIVED or again, (fact, old, new)
+            derived = (old, new) in DERIVED or new is S.READY  # that is by way of WAITING
+            assert old is new or named or derived, (fact, old, new)
 
     def ends(self, run: Run, fact: Fact) -> None:
         if not isinstance(fact, RunClosed):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import sys
 import time
 
 import pytest
@@ -513,6 +515,47 @@ def test_a_schema_that_nests_too_deep_to_check_is_refused_and_does_not_overflow(
     text = CONTRACT.replace("output:\n  type: object", f"output: {deep}", 1)
 
     assert code_of(text) in {None, "document.too_deep"}
+
+
+def test_a_schema_may_name_its_dialect_and_no_other() -> None:
+    text = CONTRACT.replace("  type: object\nexamples", "  $schema: %s\nexamples", 1)
+
+    assert code_of(text % "https://json-schema.org/draft/2020-12/schema") is None
+    assert code_of(text % "http://json-schema.org/draft-07/schema#") == "document.schema"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("- fs.write: ${input.path}", "- fs.write: []", "at least 1 of a list of path patterns"),
+        ("- fs.write: ${input.path}", "- {}", "at least 1 of one kind of effect and its fields"),
+        (
+            "- fs.write: ${input.path}",
+            "- {fs.read: a, fs.list: b}",
+            "exactly one key in one kind of effect and its fields",
+        ),
+        ("confirm: policy", "aliases: [a.b, a.b]", "each entry once"),
+        ("risk: medium", "risk: low\nlimits: {output_bytes: 1.5}", None),
+    ],
+)
+def test_what_was_expected_is_said_in_words(old: str, new: str, expected: str | None) -> None:
+    error = changed(CONTRACT, old, new)
+
+    assert expected is None or f"expected {expected}" in error.details
+
+
+def test_a_caller_deep_in_the_stack_gets_an_error_of_ours() -> None:
+    deep = "{properties: {a: " * 20 + "{}" + "}}" * 20
+    text = CONTRACT.replace("output:\n  type: object", f"output: {deep}", 1)
+    limit = sys.getrecursionlimit()
+
+    def below(levels: int) -> str | None:
+        return code_of(text) if levels == 0 else below(levels - 1)
+
+    found = {below(limit - len(inspect.stack()) - spare) for spare in range(150, 400, 50)}
+
+    assert found <= {None, "document.too_deep", "document.syntax"}
+    assert "document.too_deep" in found
 
 
 # Contracts

@@ -74,13 +74,11 @@ class Outputs:
         steps = {step.id: Members({"output": self.of_step(step)}) for step in spec.steps}
         return {"inputs": of_schema(spec.inputs), "steps": Members(steps), "run": _RUN}
 
-    def input_of(self, step: StepSpec) -> JsonObject | None:
-        """Give the schema that the arguments of *step* must fit."""
+    def input_of(self, step: StepSpec) -> JsonObject:
+        """Give the schema that the arguments of *step* must fit; what it calls is there."""
         if step.capability is not None:
-            contract = self.world.capabilities.get(step.capability)
-            return contract.input if contract else None
-        called = self.world.workflows.get(step.target)
-        return called.inputs if called else None
+            return self.world.capabilities[step.capability].input
+        return self.world.workflows[step.target].inputs
 
     def _of_workflow(self, spec: WorkflowSpec) -> Type:
         try:
@@ -180,8 +178,6 @@ class Typing:
     def _arguments(self, field: Field, flows: Mapping[_Path, Type]) -> None:
         step = self.graph.spec.steps[field.step or 0]
         target = self.outputs.input_of(step)
-        if target is None:
-            return
         for name in _required(target):
             if name not in step.with_:
                 self._refuse(field, (), name, why="it is required and not given")

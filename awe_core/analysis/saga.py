@@ -23,7 +23,7 @@ from awe_core.documents import written_us
 from awe_core.workflow import OnFailure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from awe_core.analysis.calls import World
     from awe_core.analysis.findings import Report
@@ -184,7 +184,9 @@ def _check_races(report: Report, graph: Graph, world: World) -> None:
                 return
             searches += 1
             if first not in graph.ancestors(second):
-                _race(report, graph, (first, second), resource)
+                stopped = [f"the search stops here, after {SEARCHES} pairs"]
+                details = stopped if searches == SEARCHES else []
+                _race(report, graph, (first, second), resource=resource, details=details)
         _check_items(report, graph, steps, resource)
 
 
@@ -194,10 +196,17 @@ def _check_items(report: Report, graph: Graph, steps: list[int], resource: str) 
         step = graph.spec.steps[index]
         names_item = re.search(r"\$\{[^}]*\b(item|index)\b", resource)
         if step.foreach is not None and step.max_parallel > 1 and names_item is None:
-            _race(report, graph, (index, index), resource)
+            _race(report, graph, (index, index), resource=resource)
 
 
-def _race(report: Report, graph: Graph, pair: tuple[int, int], resource: str) -> None:
+def _race(
+    report: Report,
+    graph: Graph,
+    pair: tuple[int, int],
+    *,
+    resource: str,
+    details: Iterable[str] = (),
+) -> None:
     first, second = (graph.spec.steps[index].id for index in pair)
     report.says(
         Level.WARNING,
@@ -207,6 +216,7 @@ def _race(report: Report, graph: Graph, pair: tuple[int, int], resource: str) ->
         step=first,
         other=second if pair[0] != pair[1] else "another item of it",
         resource=resource,
+        details=details,
     )
 
 

@@ -76,7 +76,7 @@ class AuditLogger:
         """
         attached = [s if isinstance(s, Attached) else Attached(s) for s in sinks]
         _check(attached)
-        self._journal, self._patience_s = journal, patience_s
+        self.journal, self._patience_s = journal, patience_s
         size = journal.head().size
         self._feeds = [_Feed(a, journal, size, first_pause_s) for a in attached]
         self._required = [feed for feed in self._feeds if feed.attached.is_required]

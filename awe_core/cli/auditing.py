@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import attrs
 import click
 
 from awe_core.audit import Pins, Selection, export, parse_pins, verify_file, verify_home
 from awe_core.audit.show import Filter, matching, row
 from awe_core.cli import render
-from awe_core.cli.opening import pass_runtime, settings
+from awe_core.cli.opening import opener, settings
 from awe_core.cli.render import Answer, Table, answer, block
 from awe_core.cli.shared import group, invocation
 from awe_core.documents import duration_us
@@ -21,9 +23,8 @@ from awe_core.journal import JournalReader
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from awe_core.audit import Report
+    from awe_core.audit import Exported, Report
     from awe_core.journal import SealedRecord
-    from awe_core.runtime import Runtime
 
 _POLL_S = 0.2
 
@@ -109,12 +110,9 @@ def verify(
 @click.option("--run", metavar="RUN", help="Only one run; else all that is signed.")
 @click.option("--range", "span", metavar="A..B", help="Only the numbers A to B - 1.")
 @click.option("--bundle", is_flag=True, help="One file TARGET.awelog instead of four.")
-@pass_runtime()
-def export_(runtime: Runtime, target: Path, run: str | None, span: str | None, bundle: bool) -> Answer:  # noqa: FBT001 - click's
+def export_(target: Path, run: str | None, span: str | None, bundle: bool) -> Answer:  # noqa: FBT001 - click's
     """Write records as files TARGET.* that prove themselves to whoever pins the key."""
-    start, stop = _span(span)
-    named = None if run is None else runtime.attach(run).run_id
-    found = export(runtime.journal, target, selection=Selection(named, start, stop), bundle=bundle)
+    found = asyncio.run(_export(target, run, _span(span), bundle=bundle))
     said = "recorded" if found.is_recorded else "not recorded in the log: it was read beside its owner"
     end = f"{found.records} records, sha256:{found.sha256}, {said}"
     return answer(found, *map(str, found.files), end)
@@ -129,18 +127,25 @@ def key() -> Answer:
     return answer({"vkey": vkey, "fingerprint": fingerprint}, vkey, f"# {fingerprint}")
 
 
+async def _export(
+    target: Path, run: str | None, span: tuple[int, int | None], *, bundle: bool
+) -> Exported:
+    """Export on the loop that owns the journal, for the export is recorded."""
+    async with opener() as runtime:
+        named = None if run is None else runtime.attach(run).run_id
+        return export(runtime.journal, target, selection=Selection(named, *span), bundle=bundle)
+
+
 def _vkey(journal: JournalReader) -> str:
     """Give the newest key of the log: of record 0, or of the last hand-over."""
     kinds = {"log.opened", "log.key_rotated"}
     found = [r.event["vkey"] for r in journal.read(kinds=kinds) if "vkey" in r.event]
     if not found:
-        raise AuditError("audit.no_records", where=str(journal.home), what="a key")
+        raise AuditError("audit.no_records", what=str(journal.home), size=0)
     return str(found[-1])
 
 
 def _records(journal: JournalReader, wanted: Filter, *, follow: bool) -> Iterator[SealedRecord]:
-    import attrs  # noqa: PLC0415
-
     while True:
         for record in matching(journal, wanted):
             yield record

@@ -21,12 +21,12 @@ from awe_core.cli.shared import invocation
 from awe_core.errors import RunError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
 
     from rich.console import RenderableType
+    from rich.live import Live
 
     from awe_core.cli.render import Answer
-    from awe_core.journal import SealedRecord
     from awe_core.runtime import RunHandle, RunResult, Runtime
     from awe_core.values import JsonObject
 
@@ -35,19 +35,36 @@ EXIT_CODES = {"COMPLETED": 0, "ROLLED_BACK": 4, "FAILED": 5, "PAUSED": 6}
 _ENDS = frozenset({"run.closed", "run.paused"})
 
 
+def steer(
+    runtime: Runtime, run: str, ask: Callable[[RunHandle], None], *, wanted: str = "COMPLETED"
+) -> Answer:
+    """Ask something of a run that exists, and follow what becomes of it."""
+    handle = runtime.attach(run)
+    *_, last = handle.events(follow=False)
+    ask(handle)
+    return finish(runtime, handle, wanted=wanted, after=last.rseq)
+
+
 def finish(
-    runtime: Runtime, handle: RunHandle, *, wanted: str = "COMPLETED", timeout: float | None = None
+    runtime: Runtime,
+    handle: RunHandle,
+    *,
+    wanted: str = "COMPLETED",
+    timeout: float | None = None,
+    after: int = -1,
 ) -> Answer:
     """Follow a run until it ends or waits for somebody, and say how it ended.
 
     :param wanted: the end that was asked for, and so is no failure: of an undo, ROLLED_BACK
+    :param after: show progress behind this record of the run
     :raises RunError: ``run.still_running`` after *timeout* seconds
     """
-    after = -1
+    progress = _Progress(after)
+    is_shown = timeout is None and not invocation().is_json
     while True:
         try:
-            if timeout is None and not invocation().is_json:
-                after = _watch(handle, after)
+            if is_shown:
+                progress.follow(handle)
             result = handle.wait(timeout)
         except TimeoutError:
             raise RunError("run.still_running", run=handle.run_id, seconds=timeout) from None
@@ -101,17 +118,6 @@ def words(event: JsonObject) -> str | None:
             return None
 
 
-def _watch(handle: RunHandle, after: int) -> int:
-    """Show what happens until the run has closed or waits; gives the last seq that was shown."""
-    with _progress() as take:
-        for record in handle.events(after=after, follow=True):
-            take(record)
-            after = record.seq
-            if record.kind in _ENDS:
-                break
-    return after
-
-
 def _steered(handle: RunHandle) -> bool:
     """Ask what Ctrl-C shall mean; False: leave the run."""
     with contextlib.suppress(KeyboardInterrupt), terminal() as tty:
@@ -128,19 +134,41 @@ def _steered(handle: RunHandle) -> bool:
 
 
 @attrs.define
-class _Live:
-    """A line a step: its state, and how long it has been in it."""
+class _Progress:
+    """What has been shown of a run: on a terminal a live line a step, else a line a record."""
 
+    after: int  #: position of the last record that was shown
     lines: dict[str, tuple[str, float, bool]] = attrs.field(factory=dict)
 
-    def take(self, record: SealedRecord) -> None:
-        event = record.event
-        if (text := words(event)) is not None:
-            step, _, state = text.rpartition("  ") if event.get("step") else ("run", "", text)
-            is_over = not event["kind"].endswith((".started", ".requested", "_scheduled"))
-            self.lines[step] = (state, time.monotonic(), is_over)
+    def follow(self, handle: RunHandle) -> None:
+        """Show records until the run has closed or waits."""
+        with self._live() if sys.stderr.isatty() else contextlib.nullcontext():
+            for record in handle.events(after=self.after, follow=True):
+                self.after = record.rseq or self.after
+                self._take(record.event)
+                if record.kind in _ENDS:
+                    return
 
-    def __rich__(self) -> RenderableType:
+    def _take(self, event: JsonObject) -> None:
+        text = words(event)
+        if text is None:
+            return
+        if not sys.stderr.isatty():
+            render.note(text, invocation())
+            return
+        step, _, state = text.rpartition("  ") if event.get("step") else ("run", "", text)
+        is_over = not event["kind"].endswith((".started", ".requested", "_scheduled"))
+        self.lines[step] = (state, time.monotonic(), is_over)
+
+    def _live(self) -> Live:
+        from rich.console import Console  # noqa: PLC0415 - only where something is drawn
+        from rich.live import Live  # noqa: PLC0415
+
+        coloured = render.is_coloured(is_terminal=True, wanted=invocation().color)
+        console = Console(stderr=True, no_color=not coloured, highlight=False, markup=False)
+        return Live(console=console, get_renderable=self._drawn, refresh_per_second=8)
+
+    def _drawn(self) -> RenderableType:
         from rich.table import Table  # noqa: PLC0415 - only where something is drawn
         from rich.text import Text  # noqa: PLC0415
 
@@ -149,24 +177,3 @@ class _Live:
             elapsed = "" if is_over else f"{time.monotonic() - since:.1f} s"
             drawn.add_row(*(Text(render.plain(cell)) for cell in (step, state, elapsed)))
         return drawn
-
-
-@contextlib.contextmanager
-def _progress() -> Iterator[object]:
-    """Give the function that shows a record: live on a terminal, else a line each."""
-    if not sys.stderr.isatty():
-        yield _say
-        return
-    from rich.console import Console  # noqa: PLC0415 - only where something is drawn
-    from rich.live import Live  # noqa: PLC0415
-
-    coloured = render.is_coloured(is_terminal=True, wanted=invocation().color)
-    live = _Live()
-    console = Console(stderr=True, no_color=not coloured, highlight=False, markup=False)
-    with Live(console=console, get_renderable=live.__rich__, refresh_per_second=8):
-        yield live.take
-
-
-def _say(record: SealedRecord) -> None:
-    if (text := words(record.event)) is not None:
-        render.note(text, invocation())

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from awe_core.config import Config
     from awe_core.governance import Governance
     from awe_core.runtime.deployment import Deployment
+    from awe_core.runtime.waiting import Opener
     from awe_core.signing import KeyFile
 
 
@@ -52,6 +53,12 @@ def actor() -> Actor:
             return attrs.evolve(Actor.person(name, via="cli"), assurance="relayed")
 
 
+def opener(*, observer: bool = False) -> Opener:
+    """Open the runtime of this command line, by ``with`` or ``async with``."""
+    config = settings()
+    return Runtime.open(config.file, home=config.home, actor=actor(), observer=observer)
+
+
 def pass_runtime(*, observer: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Open the runtime around a command and hand it over first.
 
@@ -61,9 +68,7 @@ def pass_runtime(*, observer: bool = False) -> Callable[[Callable[..., Any]], Ca
     def around(command: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(command)
         def opened(*args: Any, **options: Any) -> Any:  # noqa: ANN401 - what click hands over
-            config = settings()
-            opener = Runtime.open(config.file, home=config.home, actor=actor(), observer=observer)
-            with opener as runtime:
+            with opener(observer=observer) as runtime:
                 return command(runtime, *args, **options)
 
         return opened

@@ -8,7 +8,7 @@ import click
 
 from awe_core.cli import render
 from awe_core.cli.arguments import read_object
-from awe_core.cli.following import finish, words
+from awe_core.cli.following import steer, words
 from awe_core.cli.opening import pass_runtime
 from awe_core.cli.render import Answer, Table, answer, moment
 from awe_core.cli.shared import group, invocation
@@ -16,11 +16,11 @@ from awe_core.errors import UsageError
 
 if TYPE_CHECKING:
     from awe_core.journal import SealedRecord
-    from awe_core.runtime import RunView, Runtime
+    from awe_core.runtime import RunHandle, RunView, Runtime
 
 _STATES = ("PENDING", "RUNNING", "PAUSED", "FAILED", "ROLLED_BACK", "COMPLETED")
 _run = click.argument("run", metavar="RUN")
-_reason = click.option("--reason", default="", metavar="T", help="Kept in the audit trail.")
+_reason = click.option("--reason", metavar="T", help="Kept in the audit trail.")
 
 
 @group()
@@ -81,7 +81,7 @@ def watch(runtime: Runtime, run: str) -> Answer:
 @_run
 @_reason
 @pass_runtime()
-def pause(runtime: Runtime, run: str, reason: str) -> Answer:
+def pause(runtime: Runtime, run: str, reason: str | None) -> Answer:
     """Begin no further step of RUN."""
     handle = runtime.attach(run)
     handle.pause(reason)
@@ -92,11 +92,9 @@ def pause(runtime: Runtime, run: str, reason: str) -> Answer:
 @_run
 @_reason
 @pass_runtime()
-def resume(runtime: Runtime, run: str, reason: str) -> Answer:
+def resume(runtime: Runtime, run: str, reason: str | None) -> Answer:
     """Let RUN go on."""
-    handle = runtime.attach(run)
-    handle.resume(reason)
-    return finish(runtime, handle)
+    return steer(runtime, run, lambda handle: handle.resume(reason))
 
 
 @runs.command()
@@ -105,9 +103,8 @@ def resume(runtime: Runtime, run: str, reason: str) -> Answer:
 @pass_runtime()
 def cancel(runtime: Runtime, run: str, rollback: bool) -> Answer:  # noqa: FBT001 - click's
     """End RUN before its time."""
-    handle = runtime.attach(run)
-    handle.cancel(mode="rollback" if rollback else "keep")
-    return finish(runtime, handle, wanted="ROLLED_BACK")
+    mode = "rollback" if rollback else "keep"
+    return steer(runtime, run, lambda handle: handle.cancel(mode=mode), wanted="ROLLED_BACK")
 
 
 @runs.command()
@@ -117,12 +114,13 @@ def cancel(runtime: Runtime, run: str, rollback: bool) -> Answer:  # noqa: FBT00
 @_reason
 @pass_runtime()
 def rollback(
-    runtime: Runtime, run: str, to: str | None, inclusive: bool, reason: str  # noqa: FBT001 - click's
+    runtime: Runtime, run: str, to: str | None, inclusive: bool, reason: str | None  # noqa: FBT001 - click's
 ) -> Answer:
     """Take back what RUN did, newest first."""
-    handle = runtime.attach(run)
-    handle.rollback(reason, to=to, inclusive=inclusive)
-    return finish(runtime, handle, wanted="ROLLED_BACK")
+    def ask(handle: RunHandle) -> None:
+        handle.rollback(reason, to=to, inclusive=inclusive)
+
+    return steer(runtime, run, ask, wanted="ROLLED_BACK" if to is None else "PAUSED")
 
 
 undo = rollback  # ``awe undo RUN`` is this very command
@@ -133,11 +131,9 @@ undo = rollback  # ``awe undo RUN`` is this very command
 @click.option("--from", "step", required=True, metavar="STEP", help="The first step to run anew.")
 @_reason
 @pass_runtime()
-def retry(runtime: Runtime, run: str, step: str, reason: str) -> Answer:
+def retry(runtime: Runtime, run: str, step: str, reason: str | None) -> Answer:
     """Take back STEP and what depends on it, and run them anew."""
-    handle = runtime.attach(run)
-    handle.retry(step, reason)
-    return finish(runtime, handle)
+    return steer(runtime, run, lambda handle: handle.retry(step, reason))
 
 
 @runs.command()
@@ -150,16 +146,18 @@ def retry(runtime: Runtime, run: str, step: str, reason: str) -> Answer:
 @_reason
 @pass_runtime()
 def resolve(  # noqa: PLR0913, PLR0917 - click hands each option over
-    runtime: Runtime, run: str, step: str, outcome: str | None, output: str | None, reason: str
+    runtime: Runtime, run: str, step: str, outcome: str | None, output: str | None, reason: str | None
 ) -> Answer:
     """Say what became of a STEP whose outcome a crash left unknown."""
     if outcome is None:
         what = "say --applied, --not-applied or --roll-back"
         raise UsageError("cli.usage", what=what, command="awe runs resolve")
-    handle = runtime.attach(run)
     found = None if output is None else read_object(output)
-    handle.resolve(step, outcome=outcome, output=found, reason=reason)
-    return finish(runtime, handle)
+
+    def ask(handle: RunHandle) -> None:
+        handle.resolve(step, outcome=outcome, output=found, reason=reason)
+
+    return steer(runtime, run, ask)
 
 
 def _residue(view: RunView) -> Table:

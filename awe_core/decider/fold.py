@@ -15,6 +15,7 @@ from awe_core.decider.rewind import resume
 from awe_core.decider.run import Goal, Inner, Item, Run, Unit, Unwind
 from awe_core.decider.saga import (
     advance,
+    attempted,
     back_off,
     clear,
     closing,
@@ -480,13 +481,17 @@ def _turn(
     item = run.items[known]
     _check(run, fact, item.state)
     unit = run.units[item.unit]
-    if unit.state is StepState.STARTED and unit.unwind is None:  # by an engine that recovered
-        cut_off(run, unit)
+    if unit.state is StepState.STARTED and unit.unwind is None and _is_last(run, unit, known):
+        cut_off(run, unit)  # by an engine that recovered
     owner = run.units[item.owner] if item.owner >= 0 else None
     unwind = owner.unwind if owner else None
     if owner is None or unwind is None or unwind.doubtful or unwind.queue[-1:] != [known]:
         refuse(run, fact, f"it is not the turn of {fact.effect}")
     return item, owner
+
+
+def _is_last(run: Run, unit: Unit, index: int) -> bool:
+    return not _open_items(run, unit) and attempted(run, unit)[-1:] == [index]
 
 
 # ---- checks -------------------------------------------------------------------------------------

@@ -185,7 +185,7 @@ def judge(run: Run, unit: Unit, *, may_retry: bool = True) -> None:
     if doubtful:
         clear(run, unit, Unwind(Goal.JUDGE, run.cause, doubtful=doubtful))
     elif may_retry and not stops and has_retry(run, unit) and _can_clear(run, unit):
-        queue = [] if unit.step and unit.step.is_idempotent else _attempted(run, unit)
+        queue = [] if unit.step and unit.step.is_idempotent else attempted(run, unit)
         clear(run, unit, Unwind(Goal.RETRY, "retry", queue))
     elif not stops and run.on_failure(unit) is OnFailure.CONTINUE:
         clear(run, unit, Unwind(Goal.TOLERATE, "failure", standing(run, unit)))
@@ -205,10 +205,10 @@ def has_retry(run: Run, unit: Unit) -> bool:
 def _can_clear(run: Run, unit: Unit) -> bool:
     if unit.step and unit.step.is_idempotent:
         return True
-    return all(run.items[index].strategy for index in _attempted(run, unit))
+    return all(run.items[index].strategy for index in attempted(run, unit))
 
 
-def _attempted(run: Run, unit: Unit) -> list[int]:
+def attempted(run: Run, unit: Unit) -> list[int]:
     """What stands of the last attempt, the newest last."""
     if unit.inner is not None:
         return standing(run, unit)
@@ -378,7 +378,7 @@ def _conclude(run: Run, unit: Unit, unwind: Unwind) -> None:
             judge(run, unit)
         case Goal.RERUN if not unwind.is_inspected:
             unwind.is_inspected = True
-            unwind.queue = _attempted(run, unit)
+            unwind.queue = attempted(run, unit)
             unwind_with(run, unit, unwind)
         case Goal.TOLERATE if is_clean(unwind):
             end(run, unit, StepState.TOLERATED)

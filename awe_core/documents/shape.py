@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from awe_core.values import Json, JsonObject
 
 FORMATS = FormatChecker(formats=())
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def check(kind: str, parsed: Parsed) -> JsonObject:
@@ -65,7 +66,7 @@ def check_schema(parsed: Parsed, at: Pointer, found: JsonObject) -> None:
     for pointer, key, value in _members(found):
         if key in {"$ref", "$dynamicRef"} and not str(value).startswith("#"):
             why = f"{key} may only point into the same schema, with #"
-        elif key in {"$id", "$schema", "$vocabulary"}:
+        elif key in {"$id", "$schema", "$vocabulary"} and value != _DIALECT:
             why = f"{key} has no meaning here; schemas are of draft 2020-12 and stand alone"
         else:
             continue

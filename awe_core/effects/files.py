@@ -50,9 +50,7 @@ class FileEffects:
         """Give the entries of a directory."""
         granted = _granted(self, "fs.list", path)
         most = int(granted.fields["max_entries"])
-        found = _asked(
-            self, "fs.list", path, lambda: self.workspace.list(path, max_entries=most)
-        )
+        found = _asked(self, "fs.list", path, lambda: self.workspace.list(path, max_entries=most))
         self.observed("fs.list", path, None)
         return tuple(_entry(one) for one in found)
 

@@ -89,5 +89,3 @@ class Asking:
                 nonces=(ticket.nonce,),
             )
         )
-
-

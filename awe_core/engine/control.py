@@ -22,9 +22,7 @@ if TYPE_CHECKING:
     from awe_core.values import JsonObject
 
 
-def asked(
-    active: ActiveRun, verb: str, actor: Actor, params: JsonObject, *, now_us: int
-) -> Fact:
+def asked(active: ActiveRun, verb: str, actor: Actor, params: JsonObject, *, now_us: int) -> Fact:
     """Give the fact that says what *actor* asked for.
 
     :raises UsageError: ``run.request`` for a verb or parameters that do not exist
@@ -66,7 +64,9 @@ def _resolved(active: ActiveRun, by: str, params: JsonObject, now_us: int) -> Fa
     epoch = unit.epoch or None
     match params.get("outcome"):
         case "applied":
-            prepared = active.parts.invoker.registry.resolve(unit.step.spec.target if unit.step else "")
+            prepared = active.parts.invoker.registry.resolve(
+                unit.step.spec.target if unit.step else ""
+            )
             output = prepared.output.apply(params.get("output"), side="output")
             return StepCompleted(
                 step=path,

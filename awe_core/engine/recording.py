@@ -38,10 +38,7 @@ if TYPE_CHECKING:
     from awe_core.values import Json, JsonObject
 
 
-
-def draft(
-    fact: Fact, *, run: str, rseq: int, level: str, marks: Sequence[Mark] = ()
-) -> Draft:
+def draft(fact: Fact, *, run: str, rseq: int, level: str, marks: Sequence[Mark] = ()) -> Draft:
     """Write *fact* as record *rseq* of *run*."""
     event = encode(fact, run=run, rseq=rseq)
     payloads: list[PayloadDraft] = []
@@ -56,9 +53,7 @@ def draft(
         case StepCompleted(output=output):
             commit("out", output, marked=marks)
         case EffectIntended(record=UndoRecord() as record):
-            descriptor, payload = describe(
-                attrs.asdict(record), part="undo", marks=(), level=level
-            )
+            descriptor, payload = describe(attrs.asdict(record), part="undo", marks=(), level=level)
             event["undo"] = {"strategy": record.strategy, "rec": descriptor}
             payloads.append(payload)
         case EffectApplied(record=UndoRecord() as record):

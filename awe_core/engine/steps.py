@@ -154,7 +154,9 @@ class Steps:
             case Refuse(by=by):
                 active.record(
                     HandshakeRefused(
-                        step=command.step, digest=request.digest, policy=codec.to_json(by),
+                        step=command.step,
+                        digest=request.digest,
+                        policy=codec.to_json(by),
                         reason=by.reason,
                     )
                 )

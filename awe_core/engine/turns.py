@@ -200,9 +200,7 @@ class Turns:
             active.record(failed)
             return
         active.record(
-            StepCompleted(
-                step=path, attempt=command.attempt, epoch=epoch, dur_us=0, output=output
-            )
+            StepCompleted(step=path, attempt=command.attempt, epoch=epoch, dur_us=0, output=output)
         )
 
     @staticmethod

@@ -185,7 +185,13 @@ class Invoker:
         return fold(judged, confirm=prepared.confirm, risk=risk, default=default)
 
     async def perform(
-        self, prepared: Prepared, broker: StepBroker, attempt: Attempt, *, actor: Actor, timeout_us: int
+        self,
+        prepared: Prepared,
+        broker: StepBroker,
+        attempt: Attempt,
+        *,
+        actor: Actor,
+        timeout_us: int,
     ) -> Json:
         """Run the handler and check what it returns.
 

@@ -25,6 +25,7 @@ from awe_core.packs.proposal import (
     reaches,
     record_from_wheel,
 )
+from awe_core.packs.rebuilding import rebuild_wheel
 from awe_core.packs.verified import VerifiedPack, record_digest, tree_digest
 from awe_core.packs.wheel import WheelReport, inspect_wheel
 
@@ -51,6 +52,7 @@ __all__ = [
     "normalised",
     "reaches",
     "read_contents",
+    "rebuild_wheel",
     "record_digest",
     "record_from_wheel",
     "tree_digest",

@@ -57,14 +57,13 @@ def discover(path: Iterable[str] | None = None, *, also: Iterable[str] = ()) -> 
     found: dict[str, Found] = {}
     for distribution in _distributions(path):
         where = _metadata_path(distribution)
-        name = _folder_name(where) or normalised(distribution.name or "")
+        name = _folder_name(where) or normalised(_said(distribution)[0])
         place = str(where.parent if where else distribution.locate_file(""))
         places[name][str(where or place)] = None
-        offered = entry_points(distribution.read_text("entry_points.txt") or "").get(PROJECT)
+        offered = entry_points(_text(distribution)).get(PROJECT)
         if offered or name in wanted:
-            one = Found(
-                distribution.name, distribution.version, offered or {}, place, _dist_info(where)
-            )
+            spelled, version = _said(distribution)
+            one = Found(spelled or name, version, offered or {}, place, _dist_info(where))
             places[one.name][str(where or place)] = None
             found.setdefault(one.name, one)
     return tuple(
@@ -94,6 +93,21 @@ def _distributions(path: Iterable[str] | None) -> Iterable[importlib.metadata.Di
     if path is None:
         return importlib.metadata.distributions()
     return importlib.metadata.distributions(path=list(path))
+
+
+def _said(distribution: importlib.metadata.Distribution) -> tuple[str, str]:
+    """Name and version by its metadata; empty where somebody spoilt it, which verifying finds."""
+    try:
+        return distribution.metadata["Name"] or "", distribution.metadata["Version"] or ""
+    except (KeyError, TypeError, ValueError, OSError):
+        return "", ""
+
+
+def _text(distribution: importlib.metadata.Distribution) -> str:
+    try:
+        return distribution.read_text("entry_points.txt") or ""
+    except (ValueError, OSError):
+        return ""
 
 
 def _metadata_path(distribution: importlib.metadata.Distribution) -> Path | None:

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 NAME = "control.sock"
 
 
-
 @attrs.frozen
 class Server:
     """The owner's side."""
@@ -162,7 +161,9 @@ def _peer(writer: asyncio.StreamWriter) -> int:
     """Give the user id of the process on the other side (Linux: SO_PEERCRED)."""
     connection = writer.get_extra_info("socket")
     size = struct.calcsize("3i")
-    _, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
+    _, uid, _ = struct.unpack(
+        "3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
+    )
     return int(uid)
 
 

@@ -15,7 +15,14 @@ from awe_core.errors import AweError, TrustError
 from awe_core.gate import Gate, GateSnapshot
 from awe_core.governance import Governance, StoreFolder
 from awe_core.handshake import People
-from awe_core.packs import CodeCache, PinnedFinder, discover, normalised, verify_installed
+from awe_core.packs import (
+    CodeCache,
+    PinnedFinder,
+    check_requirements,
+    discover,
+    normalised,
+    verify_installed,
+)
 from awe_core.plugins import Plugins
 from awe_core.registry import CapabilityRegistry
 
@@ -77,35 +84,33 @@ def governance_of(config: Config) -> Governance:
     :raises TrustError: ``trust.not_pinned``
     """
     if config.trust.root_sha256 is None:
-        raise TrustError("trust.not_pinned", file=config.file or "awe.yaml")
+        raise _unpinned(config)
     return Governance(StoreFolder(config.trust.store), config.trust.root_sha256, config.name)
 
 
 def load(config: Config, *, now_s: int, mark: Mark | None) -> Deployment:
     """Judge trust and verify what is installed; nothing of a pack is imported."""
-    found = discover()
-    finder = PinnedFinder(CodeCache.at(config.home))
-    verdict, failure = None, None
-    try:
-        verdict = governance_of(config).verdict(now=now_s, mark=mark)
-    except AweError as error:
-        failure = error
-    plugins = Plugins()
+    verdict, failure = _judged(config, now_s=now_s, mark=mark)
+    found = discover(also=[pack.name for pack in verdict.packs] if verdict else ())
+    finder, plugins = PinnedFinder(CodeCache.at(config.home)), Plugins()
     registry = CapabilityRegistry(finder, plugins, dev=verdict is not None and verdict.is_dev)
     packs: list[VerifiedPack] = []
     aside: dict[str, AweError] = {}
     refused: list[tuple[str, AweError]] = []
     for pack in verdict.packs if verdict else ():
         try:
-            packs.append(_taken(pack, found, registry, is_dev=verdict.is_dev))
+            if _is_needed(pack):
+                editable = verdict is not None and verdict.root.policy.editable
+                packs.append(_taken(pack, found, registry, editable=editable))
         except AweError as error:
             aside[pack.digest] = error
             refused.append((pack.name, error))
-    snapshot = (
-        GateSnapshot.closed(failure or TrustError("trust.not_pinned", file="awe.yaml"))
-        if verdict is None
-        else GateSnapshot.of(verdict, set_aside=aside)
-    )
+            finder.block(pack.record.top_level, error)
+    refused += [(one.distribution, one.error) for one in registry.load_plugins()]
+    if verdict is None:
+        snapshot = GateSnapshot.closed(failure or _unpinned(config))
+    else:
+        snapshot = GateSnapshot.of(verdict, set_aside=aside, local=registry.local)
     return Deployment(
         config=config,
         verdict=verdict,
@@ -120,20 +125,36 @@ def load(config: Config, *, now_s: int, mark: Mark | None) -> Deployment:
     )
 
 
-def _taken(
-    pack: PackVerdict,
-    found: Iterable[Found],
-    registry: CapabilityRegistry,
-    *,
-    is_dev: bool,
-) -> VerifiedPack:
-    """Verify one pack and put what it offers into the registry."""
+def _judged(
+    config: Config, *, now_s: int, mark: Mark | None
+) -> tuple[Verdict | None, AweError | None]:
+    """Judge the store; when it does not hold as a whole, nothing of it is used."""
+    try:
+        return governance_of(config).verdict(now=now_s, mark=mark), None
+    except AweError as error:
+        return None, error
+
+
+def _is_needed(pack: PackVerdict) -> bool:
+    """Whether any of its code may still run: an old record beside a newer one is left alone."""
     if pack.refusals:
         raise pack.refusals[0]
+    return pack.permits.new or pack.permits.resume
+
+
+def _taken(
+    pack: PackVerdict, found: Iterable[Found], registry: CapabilityRegistry, *, editable: bool
+) -> VerifiedPack:
+    """Verify one pack and put what it offers into the registry."""
     name = normalised(pack.name)
     here = next((one for one in found if one.name == name), None)
-    verified = verify_installed(pack.record, here, editable=is_dev)
+    verified = verify_installed(pack.record, here, editable=editable)
+    check_requirements(pack.record)
     for spec in verified.contracts():
         GrantPlan.compile(spec)  # a kind nobody here performs refuses the pack now, not at a call
     registry.add(verified)
     return verified
+
+
+def _unpinned(config: Config) -> TrustError:
+    return TrustError("trust.not_pinned", file=config.file or "awe.yaml")

@@ -14,9 +14,9 @@ from awe_core.runtime.results import ItemView, RunResult, RunView, StepView
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from awe_core.engine import View
+    from awe_core.engine import Reader, View
     from awe_core.events import Residue
-    from awe_core.journal import SealedRecord
+    from awe_core.journal import Reading, SealedRecord
     from awe_core.runtime.runtime import AsyncRuntime
     from awe_core.values import Json
 
@@ -60,23 +60,12 @@ class AsyncRunHandle:
             waiting=tuple(r.id for r in open_questions(self._runtime.journal, found)),
             actions=tuple(sorted(run.actions())),
             error=closed.err if closed else run.failure,
-            output=self._output(found),
+            output=_output(self._runtime.journal, found),
         )
 
     def result(self) -> RunResult:
         """What the run has come to so far, and what proves it."""
-        found = self._view()
-        run, closed = found.run, _closed(found)
-        return RunResult(
-            run_id=run.id,
-            state=run.state,
-            output=self._output(found),
-            error=closed.err if closed else run.failure,
-            residue=run.residue(),
-            standing=run.standing,
-            head=found.head,
-            waiting=tuple(r.id for r in open_questions(self._runtime.journal, found)),
-        )
+        return result_of(self._runtime.reader, self._runtime.journal, self.run_id)
 
     def residue(self) -> tuple[Residue, ...]:
         """What remains in the world after an incomplete rollback."""
@@ -86,15 +75,6 @@ class AsyncRunHandle:
         """What a rollback would take back, in the order it would."""
         standing = [item for item in self.status().items if item.state == "APPLIED"]
         return tuple(reversed(standing))
-
-    def _output(self, found: View) -> Json:
-        for rseq in range(len(found.facts) - 1, -1, -1):
-            fact = found.facts[rseq]
-            if isinstance(fact, RunClosed):
-                return None if fact.out is None else loaded(
-                    self._runtime.journal, self.run_id, rseq, "out"
-                )
-        return None
 
     async def wait(self, timeout: float | None = None) -> RunResult:  # noqa: ASYNC109 - the SDK's signature
         """Wait until the run has ended or waits for somebody.
@@ -191,6 +171,30 @@ class AsyncRunHandle:
                 reason=reason,
             )
         )
+
+
+def result_of(reader: Reader, journal: Reading, run_id: str) -> RunResult:
+    """Fold a run's records into what callers get of it."""
+    found = reader.view(run_id)
+    run, closed = found.run, _closed(found)
+    return RunResult(
+        run_id=run.id,
+        state=run.state,
+        output=_output(journal, found),
+        error=closed.err if closed else run.failure,
+        residue=run.residue(),
+        standing=run.standing,
+        head=found.head,
+        waiting=tuple(request.id for request in open_questions(journal, found)),
+    )
+
+
+def _output(journal: Reading, found: View) -> Json:
+    for rseq in range(len(found.facts) - 1, -1, -1):
+        fact = found.facts[rseq]
+        if isinstance(fact, RunClosed):
+            return None if fact.out is None else loaded(journal, found.run.id, rseq, "out")
+    return None
 
 
 def _closed(found: View) -> RunClosed | None:

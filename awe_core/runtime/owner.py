@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +20,12 @@ from awe_core.journal import Journal, JournalReader, Upsert, draft_of
 from awe_core.runtime import control, requests
 from awe_core.runtime.deployment import Deployment, load
 from awe_core.runtime.policies import handshake_of
+from awe_core.runtime.sinks import logger_of
 from awe_core.undo import FILE_STRATEGIES, UndoManager
 from awe_core.workspace import Workspace
 
 if TYPE_CHECKING:
+    from awe_core.audit import AuditLogger
     from awe_core.config import Config
     from awe_core.trust import Mark
     from awe_core.values import Json, JsonObject
@@ -51,6 +54,11 @@ def now_us() -> int:
     return time.time_ns() // 1_000
 
 
+def now_s() -> int:
+    """The wall clock in seconds."""
+    return int(time.time())
+
+
 class Owner:
     """Everything that one process holds open for one home."""
 
@@ -64,6 +72,7 @@ class Owner:
         self.workspace = workspace
         self.engine = engine
         self._server: control.Server | None = None
+        self._sinks: AuditLogger | None = None
         self._news: asyncio.Task[None] | None = None
 
     @classmethod
@@ -73,12 +82,13 @@ class Owner:
         :raises EngineError: ``engine.locked`` when another process owns it
         """
         mark = _known_mark(config)
-        deployment = load(config, now_s=int(time.time()), mark=mark)
+        deployment = load(config, now_s=now_s(), mark=mark)
         journal = _open_journal(config, deployment)
         try:
             workspace = _open_workspace(config)
             engine = _engine(config, deployment, journal, workspace)
             owner = cls(journal, deployment, workspace, engine)
+            owner._sinks = logger_of(config, journal, offered=[])
             owner._adopt(mark)
             deployment.finder.install()
             await engine.recover()
@@ -97,6 +107,8 @@ class Owner:
             await self._server.close()
         await self.engine.close()
         self.journal.close()
+        if self._sinks is not None:
+            self._sinks.close(self.deployment.config.engine.shutdown_us / 1e6)
         self.workspace.close()
         self.deployment.finder.uninstall()
 
@@ -152,7 +164,7 @@ class Owner:
         """Judge the store again and swap the gate if something changed."""
         config = self.deployment.config
         mark = read_mark(self.journal, config.name)
-        fresh = load(config, now_s=int(time.time()), mark=mark)
+        fresh = load(config, now_s=now_s(), mark=mark)
         if fresh.verdict is None and self.deployment.verdict is not None:
             return  # the running verdict stays in force until its own expiry ends it
         self.deployment.gate.swap(fresh.gate.snapshot)
@@ -166,11 +178,11 @@ class Owner:
             return
         governance = self.deployment.governance
         past = (one.event for one in self.journal.read(kinds=GOVERNANCE_KINDS))
-        events = events_of(
-            verdict, governance.store.read(), adopted=fold(past), pin=governance.pin
-        )
-        if events or mark is None or attrs.evolve(mark, seen_at=0) != attrs.evolve(
-            verdict.mark, seen_at=0
+        events = events_of(verdict, governance.store.read(), adopted=fold(past), pin=governance.pin)
+        if (
+            events
+            or mark is None
+            or attrs.evolve(mark, seen_at=0) != attrs.evolve(verdict.mark, seen_at=0)
         ):
             body = canonical.document(mark_to_json(verdict.mark))
             row = Upsert("mark", (self.deployment.config.name, body))
@@ -196,6 +208,8 @@ class Owner:
 
 def _open_journal(config: Config, deployment: Deployment) -> Journal:
     config.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if config.home.stat().st_uid == os.geteuid():
+        config.home.chmod(0o700)
     return Journal.open(
         config.home,
         signer=signing.log_key(config.home, may_create=True),
@@ -273,5 +287,3 @@ def _known_mark(config: Config) -> Mark | None:
 def read_mark(journal: Journal | JournalReader, deployment: str) -> Mark | None:
     body = journal.mark(deployment)
     return None if body is None else mark_from_json(canonical.parse_document(body))
-
-

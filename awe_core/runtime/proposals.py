@@ -11,6 +11,7 @@ from awe_core.packs import (
     facade_record,
     inspect_wheel,
     installed_requirements,
+    installed_top_levels,
     record_digest,
     record_from_wheel,
 )
@@ -46,7 +47,7 @@ def draft(
     :param asked: what shall be granted; None: exactly what ``pack.yaml`` asks for
     :raises AweError: the wheel's first refusal, or a facade whose target nobody offers
     """
-    report = inspect_wheel(wheel)
+    report = inspect_wheel(wheel, taken=_taken(deployment))
     wanted = asked or asked_for(report, proposed_by=proposed_by, reason=reason)
     offers = [*(pack.contents for pack in deployment.packs), report.contents]
     facades = tuple(
@@ -66,3 +67,11 @@ def draft(
         requires=installed_requirements(report.requires_dist),
     )
     return Proposal(report, record, facades)
+
+
+def _taken(deployment: Deployment) -> dict[str, str]:
+    """Top levels that belong to somebody already: installed ones, and those of other records."""
+    taken = dict(installed_top_levels())
+    for pack in deployment.verdict.packs if deployment.verdict else ():
+        taken |= dict.fromkeys(pack.record.top_level, pack.record.distribution)
+    return taken

@@ -5,14 +5,9 @@ process can use it.  It never overwrites what somebody else changed since: that 
 Which items are undone, in which order, and the retries between are the engine's matter.
 """
 
-from collections.abc import Mapping
-from types import MappingProxyType
-
-from awe_core.hookspecs import UndoStrategy
+from awe_core.undo.files import FILE_STRATEGIES
 from awe_core.undo.outcomes import Applied, Conflict, UndoOutcome
 from awe_core.undo.taking_back import BoundUndo, UndoManager
-from awe_core.undo.trees import Delete, MakeDirectory, Move
-from awe_core.undo.writes import Append, Create, Swap
 
 __all__ = [
     "FILE_STRATEGIES",
@@ -22,8 +17,3 @@ __all__ = [
     "UndoManager",
     "UndoOutcome",
 ]
-
-#: By name: ``fs.swap``, ``fs.create``, ``fs.append``, ``fs.delete``, ``fs.move``, ``fs.mkdir``.
-FILE_STRATEGIES: Mapping[str, UndoStrategy] = MappingProxyType(
-    {s.name: s for s in (Swap(), Create(), Append(), Delete(), Move(), MakeDirectory())}
-)

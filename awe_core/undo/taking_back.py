@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from awe_core.errors import UndoError, WiringError
+from awe_core.undo.files import FILE_STRATEGIES
 from awe_core.undo.outcomes import Applied, Conflict, UndoOutcome
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class UndoManager:
         journal: Journal,
         workspace: Workspace,
         *,
-        strategies: Mapping[str, UndoStrategy],
+        strategies: Mapping[str, UndoStrategy] = FILE_STRATEGIES,
     ) -> None:
         """Start with the core's strategies.
 

@@ -188,9 +188,8 @@ class Pack:
         return self.site
 
     def found(self):
-        return next(
-            (one for one in discover([str(self.site)]) if one.name == self.distribution), None
-        )
+        here = discover([str(self.site)], also=[self.distribution])
+        return next((one for one in here if one.name == self.distribution), None)
 
     def verified(self, **how):
         """Build, install and verify."""

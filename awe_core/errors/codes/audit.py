@@ -167,4 +167,10 @@ AUDIT: Mapping[str, Code] = {
         "two sinks are called {sink}",
         next="give one of them another name in awe.yaml",
     ),
+    "sink.unknown": Code(
+        9,
+        "nothing installed offers the audit sink {sink}",
+        state="The runtime was not opened; nothing acts.",
+        next="correct audit: sinks: in awe.yaml, or install and activate the plugin",
+    ),
 }

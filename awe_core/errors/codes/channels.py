@@ -105,4 +105,9 @@ CHANNELS: Mapping[str, Code] = {
         "this context belongs to no step, so it has no {name}",
         next="use it to start a workflow; handlers get a context of their own",
     ),
+    "wiring.mismatch": Code(
+        2,
+        "{one} and {other} belong to different journals or workspaces",
+        next="build both on the same journal and workspace; Runtime.open does",
+    ),
 }

@@ -1,0 +1,96 @@
+"""One screen: trust, packs, facades, runs, what waits for you, where the log ends."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import attrs
+
+if TYPE_CHECKING:
+    from awe_core.runtime import Runtime
+    from awe_core.values import JsonObject
+
+_DAY_S = 86_400
+
+
+@attrs.frozen
+class PackLine:
+    """One installed distribution."""
+
+    distribution: str
+    version: str
+    state: str  #: of its record; NOT GOVERNED without one; OFF when it is refused here
+    why: str = ""
+
+
+@attrs.frozen
+class Status:
+    """How the deployment stands now."""
+
+    deployment: str
+    role: str  #: of this process: owner, guest, observer
+    trust: str
+    phase: str
+    expires_in_days: int | None  #: of the manifest
+    failure: str | None  #: why nothing is trusted
+    packs: tuple[PackLine, ...]
+    facades: tuple[tuple[str, str], ...]  #: id, state
+    runs: tuple[tuple[str, int], ...]  #: state, count
+    waiting: tuple[str, ...]  #: open requests
+    policies: tuple[str, ...]
+    records: int
+    head: str  #: hex hash of the newest record
+    warnings: tuple[str, ...]
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether new runs can start."""
+        return self.failure is None and self.phase != "expired"
+
+    def as_json(self) -> JsonObject:
+        """Give the form that ``--json`` shows."""
+        return {**attrs.asdict(self), "ready": self.is_ready}
+
+
+def status(rt: Runtime, *, now_s: int) -> Status:
+    """Look at everything once."""
+    deployment = rt.deployment
+    verdict = deployment.verdict
+    expires = verdict.manifest.expires if verdict and verdict.manifest else None
+    counts = Counter(row[0] for row in rt.journal.rows("SELECT state FROM run"))
+    head = rt.journal.head()
+    return Status(
+        deployment=rt.config.name,
+        role=rt.role,
+        trust=deployment.trust,
+        phase="none" if verdict is None else verdict.phase,
+        expires_in_days=None if expires is None else (expires - now_s) // _DAY_S,
+        failure=None if deployment.failure is None else deployment.failure.summary,
+        packs=_packs(rt),
+        facades=tuple((f.name, f.status.value) for f in verdict.facades) if verdict else (),
+        runs=tuple(sorted(counts.items())),
+        waiting=tuple(request.id for request in rt.approvals()),
+        policies=tuple(one.policy for one in rt.config.confirm),
+        records=head.size,
+        head=head.hash.hex(),
+        warnings=tuple(w.summary for w in verdict.warnings) if verdict else (),
+    )
+
+
+def _packs(rt: Runtime) -> tuple[PackLine, ...]:
+    deployment = rt.deployment
+    refused = dict(deployment.refused)
+    known = {p.name: p for p in deployment.verdict.packs} if deployment.verdict else {}
+    lines = []
+    for found in deployment.found:
+        pack = known.pop(found.name, None)
+        if pack is None:
+            lines.append(PackLine(found.name, found.version, "NOT GOVERNED"))
+        elif found.name in refused:
+            lines.append(PackLine(found.name, found.version, "OFF", refused[found.name].summary))
+        else:
+            lines.append(PackLine(found.name, found.version, pack.status.value))
+    for name, pack in sorted(known.items()):
+        lines.append(PackLine(name, pack.record.version, "NOT INSTALLED"))
+    return tuple(lines)
