@@ -701,3 +701,106 @@ def test_an_unknown_name_says_what_is_known(team):
     with pytest.raises(UsageError) as caught:
         team.desk.find("nots", now=NOW)
     assert caught.value.details == ("known: notes@1.0.0",)
+
+
+# ------------------------------------------------------------------------------- rougher stores
+
+
+def rotated(team, roles=None, keys=None, now=NOW, signers=("ann", "ben")):
+    """Put another root in force, and a manifest under it if there was one."""
+    root = team.desk.verdict(now=now).root
+    new = attrs.evolve(
+        root, version=root.version + 1, roles=roles or root.roles, keys=keys or root.keys
+    )
+    team.desk.rotate(new, signers=[team.key(name) for name in signers], now=now)
+
+
+def test_a_machine_approves_nothing(team):
+    root = team.desk.verdict(now=NOW).root
+    keyid = team.key("ben").keyid
+    machine = attrs.evolve(root.keys[keyid], kind="machine")
+    rotated(team, keys={**root.keys, keyid: machine})
+    (subject,) = team.propose(record())
+    assert refused(team.approve, subject, "ben", "reviewer") == "pack.approval_kind"
+
+
+def test_a_root_without_the_role_cannot_decide_under_it(tmp_path):
+    team = Team(tmp_path, {"ann": ("root", "release", "proposer", "reviewer")})
+    (subject,) = team.propose(record())
+    team.approve(subject, "ann", "reviewer")
+    team.activate(subject)
+    assert refused(team.say, "suspend", subject, "ann") == "trust.unknown_role"
+
+
+def test_what_is_forged_or_no_record_is_passed_over_when_looking(team):
+    subject = team.active()
+    name = "statements/" + canonical.sha256_hex(b"forged") + ".dsse"
+    junk = canonical.document({"awe": "pack-record/v1"})
+    other = f"packs/awe-pack-x/1/record-{canonical.sha256_hex(junk)}.json"
+    team.store.add(
+        {
+            name: b"forged",
+            "statements/" + "1" * 64 + ".dsse": b"not its name",
+            other: junk,
+            "packs/awe-pack-x/1/record-" + "1" * 64 + ".json": b"not its name",
+        }
+    )
+    assert [subject.digest] == [each.subject.digest for each in team.desk.states(now=NOW)]
+    team.desk.write_views()
+    governance.check_views(team.store.read(), team.store.read_one)
+
+
+def test_a_manifest_keeps_entries_whose_records_are_elsewhere(team):
+    gone = team.active(record("gone"))
+    subject = team.approved(record())
+    (team.store.folder / governance.record_file(gone)[0]).unlink()
+    team.activate(subject)
+    verdict = team.desk.verdict(now=NOW)
+    assert ["awe-pack-gone"] == [each.name for each in verdict.absent]
+    assert [subject.digest] == [each.digest for each in verdict.packs]
+
+
+def test_a_rotation_builds_on_no_manifest_that_its_own_root_did_not_sign(team):
+    team.active()
+    rotated(team)
+    name = "manifests/00001-0000001.dsse"
+    signed = json.loads((team.store.folder / name).read_bytes())
+    team.store.replace({name: canonical.document(signed | {"signatures": []})})
+    assert refused(team.desk.renew, signers=[team.key("ann")], now=NOW) == "trust.threshold"
+    ahead = "manifests/00007-0000001.dsse"
+    team.store.add({ahead: canonical.document(signed)})
+    assert refused(team.desk.renew, signers=[team.key("ann")], now=NOW) == "trust.root_mismatch"
+
+
+def test_a_store_beyond_its_limits_is_refused(team):
+    folder = team.store.folder / "statements"
+    folder.mkdir()
+    for n in range(13):
+        with (folder / f"{n}.dsse").open("wb") as out:
+            out.truncate(5 * 1024 * 1024)
+    assert refused(team.store.read) == "store.too_large"
+
+
+def test_an_approval_given_anew_changes_no_state(team):
+    home = Home(team)
+    subject = team.active()
+    home.adopt()
+    team.approve(subject, "ben", "reviewer", NOW + DAY)
+    assert home.adopt(NOW + DAY) == [("pack.approved", "ACTIVE", "ACTIVE")]
+    home.lines.append(canonical.line({"kind": "run.opened", "to": {}}))
+    assert home.adopt(NOW + DAY) == []
+
+
+def test_a_facade_has_revisions_of_its_own(team):
+    team.active()
+    team.desk.propose_facade(facade(), signer=team.key("ann"), reason="x", now=NOW)
+    assert team.desk.next_revision("put_note", "1") == 2
+    second = facade(revision=2)
+    team.desk.propose_facade(second, signer=team.key("ann"), reason="x", now=NOW)
+    assert team.desk.next_revision("put_note", "2") == 3
+
+
+def test_an_unwanted_reject_by_the_proposer_ends_nothing(team):
+    (subject,) = team.propose(record())
+    assert refused(team.say, "reject", subject, "ann", role="security") == "signer.not_in_role"
+    assert team.state(subject) is State.PROPOSED

@@ -374,6 +374,8 @@ def test_payload_types_keep_a_statement_from_being_read_as_a_manifest():
         (lambda e: e | {"payload": "QQ"}, "trust.base64"),
         (lambda e: e | {"payload": "QR=="}, "trust.base64"),
         (lambda e: e | {"payload": "+-//"}, "trust.base64"),
+        (lambda e: e | {"payload": "__+-"}, "trust.base64"),
+        (lambda e: e | {"payload": "é==="}, "trust.base64"),
         (lambda e: e | {"signatures": []}, "trust.threshold"),
     ],
     ids=itertools.count(),
@@ -394,6 +396,22 @@ def test_what_is_no_json_object_is_no_envelope(data):
     store, _, _ = an_active_pack()
     store.files[trust.manifest_file(1, 1)] = data
     assert code_of(store.judge) == "trust.envelope"
+
+
+def test_a_key_that_stands_twice_refuses_the_envelope():
+    store, _, _ = an_active_pack()
+    name = trust.manifest_file(1, 1)
+    store.files[name] = store.files[name].replace(b'{"payload":', b'{"payload":"","payload":', 1)
+    assert code_of(store.judge) == "trust.envelope"
+
+
+def test_an_envelope_may_hold_64_signatures():
+    store, _, _ = an_active_pack()
+    name = trust.manifest_file(1, 1)
+    envelope = json.loads(store.files[name])
+    envelope["signatures"] *= 64
+    store.files[name] = json.dumps(envelope).encode()
+    assert only(store.judge()).permits.new
 
 
 def test_url_safe_base64_and_other_white_space_are_the_same_envelope():
@@ -536,7 +554,8 @@ WEAK = [
     *(point[:31] + bytes([point[31] | 0x80]) for point in SMALL_ORDER),
     bytes.fromhex("ed" + "ff" * 30 + "7f"),
     bytes.fromhex("ee" + "ff" * 30 + "7f"),
-    bytes(31),
+    b"\x05" * 31,
+    b"\x05" * 33,
 ]
 
 
@@ -668,6 +687,15 @@ def test_another_deployments_root_is_not_ours():
 # -------------------------------------------------------------------- manifests: order, time, names
 
 
+def test_a_root_just_within_the_clocks_skew_is_taken():
+    store = Store()
+    store.root(issued=timestamp(NOW + 300))
+    assert store.judge().root.version == 2
+    store.root_version = 1
+    store.root(issued=timestamp(NOW + 301))
+    assert code_of(store.judge) == "trust.from_future"
+
+
 def test_what_is_older_than_the_mark_is_a_rollback():
     store, subject, statements = an_active_pack()
     before = dict(store.files)
@@ -696,6 +724,13 @@ def test_the_same_number_with_other_bytes_is_equivocation():
     store.version, store.previous = 0, None
     store.manifest()
     assert code_of(store.judge, mark=mark) == "trust.equivocation"
+
+
+def test_a_manifest_of_the_root_before_says_so_whoever_releases_now():
+    store, _, _ = an_active_pack()
+    store.roles = ROLES | {"release": (("olga",), 1)}
+    store.root()
+    assert code_of(store.judge) == "trust.root_mismatch"
 
 
 def test_every_manifest_since_the_mark_must_be_there_and_follow():
@@ -932,7 +967,8 @@ def test_an_approval_says_what_it_is_about_or_does_not_count(change):
         ({"deployment": "other"}, "trust.deployment"),
         ({"root_version": 2}, "trust.root_mismatch"),
         ({"expires": timestamp(NOW - 2 * DAY)}, "pack.approval_expired"),
-        ({"at": timestamp(NOW)}, "pack.approval_expired"),
+        ({"at": timestamp(NOW - DAY + 301)}, "pack.approval_expired"),
+        ({"expires": timestamp(NOW - DAY)}, "pack.approval_expired"),
         ({"expires": timestamp(NOW + 356 * DAY)}, "trust.lifetime"),
         ({"expires": None}, "store.malformed"),
         ({"reason": "looks \u202e fine"}, "store.malformed"),
@@ -966,6 +1002,25 @@ def test_a_statement_is_one_persons(signers, counts):
         ]
     )
     assert ([] if counts else ["trust.statement", "pack.approvals_missing"]) == codes(pack)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"expires": timestamp(NOW + 355 * DAY)},
+        {"expires": timestamp(NOW - DAY + 1)},
+        {"at": timestamp(NOW - DAY + 300)},
+    ],
+    ids=itertools.count(),
+)
+def test_an_approval_just_within_its_times_counts(change):
+    pack = judged(
+        lambda store, it: [
+            *store.approved(it)[:2],
+            store.say("approve", "sec", "security", it, **change),
+        ]
+    )
+    assert codes(pack) == []
 
 
 def test_what_does_not_count_harms_nothing_when_enough_others_do():
@@ -1372,10 +1427,17 @@ def test_a_root_that_will_expire_soon_is_said():
     store = Store()
     store.root(expires=timestamp(NOW + 5 * DAY))
     assert ["trust.expires_soon"] == [each.code for each in store.judge().warnings]
+    last = store.judge(now=NOW + 5 * DAY - 1)
+    gone = store.judge(now=NOW + 5 * DAY)
+    assert ["trust.expires_soon"] == [each.code for each in last.warnings]
+    assert ["trust.root_expired"] == [each.code for each in gone.warnings]
+    assert ("valid", "grace") == (last.phase, gone.phase)
 
 
 def test_a_running_process_moves_its_verdict_with_the_time():
     store, _, _ = an_active_pack()
+    verdict = store.judge()
+    store.files["stops/" + "1" * 64 + ".dsse"] = b"x"
     verdict = store.judge()
     for days in (0, 5, 20, 26, 27, 400):
         moved = trust.at_time(verdict, NOW + days * DAY)

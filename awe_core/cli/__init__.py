@@ -66,7 +66,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command line and give its exit code."""
     invocation = Invocation(is_json="--json" in arguments)
     try:
-        found = _awe.main(list(arguments), "awe", standalone_mode=False, obj=invocation)
+        found = root.main(list(arguments), "awe", standalone_mode=False, obj=invocation)
         return render.show(found, invocation) if isinstance(found, render.Answer) else found or 0
     except AweError as error:
         return render.fail(error, invocation)
@@ -126,7 +126,7 @@ def _print_version(ctx: click.Context, _: click.Parameter, value: Any) -> None: 
         ctx.exit()
 
 
-_awe = _Awe(
+root = _Awe(
     "awe",
     help="The runtime between an AI agent and the real world: governed, recorded, taken back.",
     params=[

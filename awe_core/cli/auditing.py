@@ -82,14 +82,30 @@ def tail(ctx: click.Context, **filters: object) -> Answer:
 
 
 @audit.command()
-@click.argument("files", nargs=-1, type=click.Path(exists=True, path_type=Path), metavar="[FILE...]")
-@click.option("--key", "pins", type=click.Path(exists=True, path_type=Path), metavar="PINS",
-              help="Keys you have compared with the operator; of this home: its own key.")
-@click.option("--anchor", "anchors", multiple=True, metavar="NOTE",
-              type=click.Path(exists=True, path_type=Path), help="A checkpoint kept elsewhere.")
+@click.argument(
+    "files", nargs=-1, type=click.Path(exists=True, path_type=Path), metavar="[FILE...]"
+)
+@click.option(
+    "--key",
+    "pins",
+    type=click.Path(exists=True, path_type=Path),
+    metavar="PINS",
+    help="Keys you have compared with the operator; of this home: its own key.",
+)
+@click.option(
+    "--anchor",
+    "anchors",
+    multiple=True,
+    metavar="NOTE",
+    type=click.Path(exists=True, path_type=Path),
+    help="A checkpoint kept elsewhere.",
+)
 @click.option("--payloads", is_flag=True, help="Of this home: the values behind the records too.")
 def verify(
-    files: tuple[Path, ...], pins: Path | None, anchors: tuple[Path, ...], payloads: bool  # noqa: FBT001 - click's
+    files: tuple[Path, ...],
+    pins: Path | None,
+    anchors: tuple[Path, ...],
+    payloads: bool,  # noqa: FBT001 - click's
 ) -> Answer:
     """Verify exported FILEs, or the log of this home; say also what was not checked."""
     kept = [note.read_bytes() for note in anchors]
@@ -113,7 +129,9 @@ def verify(
 def export_(target: Path, run: str | None, span: str | None, bundle: bool) -> Answer:  # noqa: FBT001 - click's
     """Write records as files TARGET.* that prove themselves to whoever pins the key."""
     found = asyncio.run(_export(target, run, _span(span), bundle=bundle))
-    said = "recorded" if found.is_recorded else "not recorded in the log: it was read beside its owner"
+    said = (
+        "recorded" if found.is_recorded else "not recorded in the log: it was read beside its owner"
+    )
     end = f"{found.records} records, sha256:{found.sha256}, {said}"
     return answer(found, *map(str, found.files), end)
 

@@ -68,7 +68,9 @@ def graph(workflow: str) -> Answer:
     """Print the steps of a workflow as a Mermaid diagram."""
     file = Path(workflow)
     is_file = file.is_file()
-    spec = load_workflow(file.read_bytes(), file=workflow) if is_file else _workflow(workflow, _here())
+    spec = (
+        load_workflow(file.read_bytes(), file=workflow) if is_file else _workflow(workflow, _here())
+    )
     edges = [(need.step, step.id) for step in spec.steps for need in step.needs]
     nodes = [f'  {step.id}["{step.id}: {step.target}"]' for step in spec.steps]
     arrows = [f"  {before} --> {after}" for before, after in edges]
@@ -111,7 +113,9 @@ def show_capability(capability: str) -> Answer:
         ("contract", found.contract),
         ("may run", _may_run(found, here)),
     ]
-    return answer(spec, Table((), facts), "input", *block(spec.input), "output", *block(spec.output))
+    return answer(
+        spec, Table((), facts), "input", *block(spec.input), "output", *block(spec.output)
+    )
 
 
 def _here() -> Deployment:

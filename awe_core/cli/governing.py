@@ -55,7 +55,9 @@ def _now() -> int:
 @command()
 @click.option("--prod", is_flag=True, help="An unsigned root to fill in, instead of a working one.")
 @click.option("--name", metavar="NAME", help="Of the deployment; else the folder's.")
-@click.option("--person", "people", multiple=True, metavar="NAME", help="Whose key to make; else yours.")
+@click.option(
+    "--person", "people", multiple=True, metavar="NAME", help="Whose key to make; else yours."
+)
 def init(prod: bool, name: str | None, people: tuple[str, ...]) -> Answer:  # noqa: FBT001 - click's
     """Found a deployment in this folder: awe.yaml, a home, a root of trust."""
     file = Path("awe.yaml").absolute()
@@ -134,7 +136,9 @@ def list_() -> Answer:
 def show(name: str) -> Answer:
     """Show a record: who said what about it, what it lacks, what is in it."""
     _, found = _find(name)
-    rows = [(s.owner, s.statement.decision, s.statement.role, s.statement.reason) for s in found.signed]
+    rows = [
+        (s.owner, s.statement.decision, s.statement.role, s.statement.reason) for s in found.signed
+    ]
     lacks = [f"lacks: {error.summary}" for error in found.lacking]
     return answer(
         {**_said(found), "record": found.subject.record.to_json()},
@@ -157,8 +161,12 @@ def inspect(wheel: Path) -> Answer:
 
 @packs.command()
 @click.argument("wheel", type=click.Path(exists=True, path_type=Path))
-@click.option("--proposal", type=click.Path(exists=True, path_type=Path), metavar="FILE",
-              help="A proposal.yaml: what to grant; else what pack.yaml asks for.")
+@click.option(
+    "--proposal",
+    type=click.Path(exists=True, path_type=Path),
+    metavar="FILE",
+    help="A proposal.yaml: what to grant; else what pack.yaml asks for.",
+)
 @_reason
 def propose(wheel: Path, proposal: Path | None, reason: str) -> Answer:
     """Put a wheel and the facades it brings before people."""
@@ -208,7 +216,7 @@ def approve(name: str, role: str, reason: str, digest: str | None) -> Answer:
     store, found = _find(name)
     _confirm(found, digest, f"approve {found.subject.title} as {role}")
     return _state(
-        store.approve(found.subject.digest, role=role, signer=signer(), reason=reason, now=_now())
+        store.approve(found.subject, role=role, signer=signer(), reason=reason, now=_now())
     )
 
 
@@ -220,7 +228,7 @@ def reject(name: str, role: str, reason: str) -> Answer:
     """End a proposal."""
     store, found = _find(name)
     return _state(
-        store.reject(found.subject.digest, role=role, signer=signer(), reason=reason, now=_now())
+        store.reject(found.subject, role=role, signer=signer(), reason=reason, now=_now())
     )
 
 
@@ -232,7 +240,7 @@ def _plain_verb(verb: str, says: str, *, is_confirmed: bool = False) -> None:
         if is_confirmed:
             _confirm(found, digest, f"{verb} {found.subject.title}")
         say = getattr(store, verb)
-        return _state(say(found.subject.digest, signer=signer(), reason=reason, now=_now()))
+        return _state(say(found.subject, signer=signer(), reason=reason, now=_now()))
 
     decide.__doc__ = says
     _on_both(verb)(_subject(_reason(_digest(decide) if is_confirmed else decide)))
@@ -246,27 +254,34 @@ _plain_verb("resume", "Lift what stopped a record; activate then releases it.", 
 
 @_on_both()
 @_subject
-@click.option("--now", "at_once", is_flag=True, help="Supersede what it replaces, without a sunset.")
+@click.option(
+    "--now", "at_once", is_flag=True, help="Supersede what it replaces, without a sunset."
+)
 @_digest
 def activate(name: str, at_once: bool, digest: str | None) -> Answer:  # noqa: FBT001 - click's
     """Release an approved record: sign the next manifest."""
     store, found = _find(name)
     _confirm(found, digest, f"activate {found.subject.title}")
     key = signer()
-    title = found.subject.digest
-    return _released(found, store.activate(title, signers=[key], now=_now(), at_once=at_once))
+    subject = found.subject
+    return _released(found, store.activate(subject, signers=[key], now=_now(), at_once=at_once))
 
 
 @_on_both()
 @_subject
-@click.option("--sunset", required=True, metavar="DATE", type=click.DateTime(["%Y-%m-%d"]),
-              help="The last day on which new runs may begin, in UTC.")
+@click.option(
+    "--sunset",
+    required=True,
+    metavar="DATE",
+    type=click.DateTime(["%Y-%m-%d"]),
+    help="The last day on which new runs may begin, in UTC.",
+)
 def deprecate(name: str, sunset: datetime) -> Answer:
     """Let a record take new runs until its sunset only."""
     store, found = _find(name)
     until = int(sunset.replace(tzinfo=UTC).timestamp())
     key = signer()
-    released = store.deprecate(found.subject.digest, sunset=until, signers=[key], now=_now())
+    released = store.deprecate(found.subject, sunset=until, signers=[key], now=_now())
     return _released(found, released)
 
 
@@ -278,9 +293,7 @@ def _proposed(
     asked = None if proposal is None else load_proposal(proposal.read_bytes(), file=str(proposal))
     made = draft(here, wheel, proposed_by=actor().id, reason=reason, asked=asked)
     store = here.governance
-    subjects = store.propose(
-        made.record, made.facades, signer=signer(), reason=reason, now=_now()
-    )
+    subjects = store.propose(made.record, made.facades, signer=signer(), reason=reason, now=_now())
     shown = [{"title": each.title, "digest": each.digest} for each in subjects]
     return shown, *(f"{each['title']} PROPOSED, digest {each['digest']}" for each in shown)
 
@@ -336,11 +349,20 @@ def show_trust() -> Answer:
     """Show the root in force: people, roles, days to expiry."""
     verdict = governance().verdict(now=_now())
     root, manifest = verdict.root, verdict.manifest
-    roles = [(name, role.threshold, ", ".join(sorted(root.owners(name)))) for name, role in root.roles.items()]
+    roles = [
+        (name, role.threshold, ", ".join(sorted(root.owners(name))))
+        for name, role in root.roles.items()
+    ]
     return answer(
-        {"root": root.to_json(), "manifest": manifest and manifest.to_json(), "phase": verdict.phase},
+        {
+            "root": root.to_json(),
+            "manifest": manifest and manifest.to_json(),
+            "phase": verdict.phase,
+        },
         f"{root.deployment}: {root.environment} root {root.version}, {_days(root.expires)}",
-        f"manifest {manifest.version}, {verdict.phase}, {_days(manifest.expires)}" if manifest else "no manifest",
+        f"manifest {manifest.version}, {verdict.phase}, {_days(manifest.expires)}"
+        if manifest
+        else "no manifest",
         Table(("role", "needed", "people"), roles),
         *(f"warning: {warning.summary}" for warning in verdict.warnings),
     )
@@ -368,12 +390,18 @@ def verify(deep: bool, views: bool, write_views: bool) -> Answer:  # noqa: FBT00
     here = deployment(_now())
     found = [("trust", here.failure)] if here.failure else list(here.refused)
     if here.verdict is not None:
-        found += [(facade.name, error) for facade in here.verdict.facades for error in facade.refusals]
+        found += [
+            (facade.name, error) for facade in here.verdict.facades for error in facade.refusals
+        ]
         found += _checked(here, deep=deep, views=views, write_views=write_views)
     rows = [(pack.record.name, pack.record.version, "as approved") for pack in here.packs]
     rows += [(name, error.code, error.summary) for name, error in found]
     data = [{"name": name, "error": error.as_json()} for name, error in found]
-    return answer(data, Table(("what", "", ""), rows, empty="nothing is in force"), exit_code=7 if found else 0)
+    return answer(
+        data,
+        Table(("what", "", ""), rows, empty="nothing is in force"),
+        exit_code=7 if found else 0,
+    )
 
 
 def _checked(
@@ -406,5 +434,3 @@ def _roles_asked(store: Governance, title: str) -> list[str]:
 
 def _days(expires: int) -> str:
     return f"expires in {(expires - _now()) // 86_400} days"
-
-

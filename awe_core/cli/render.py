@@ -35,7 +35,9 @@ class Table:
     """Rows for people; without columns, names and values."""
 
     columns: tuple[str, ...]
-    rows: tuple[tuple[object, ...], ...] = attrs.field(converter=lambda rows: tuple(map(tuple, rows)))
+    rows: tuple[tuple[object, ...], ...] = attrs.field(
+        converter=lambda rows: tuple(map(tuple, rows))
+    )
     empty: str = "none"  #: said when there is no row
 
 
@@ -197,4 +199,6 @@ def _as_json(value: Any) -> Json:  # noqa: ANN401 - json's hook for what it does
         return dict(value)
     if isinstance(value, (set, frozenset)):
         return sorted(value)
-    return list(value) if isinstance(value, Iterable) and not isinstance(value, bytes) else str(value)
+    return (
+        list(value) if isinstance(value, Iterable) and not isinstance(value, bytes) else str(value)
+    )

@@ -51,7 +51,9 @@ def show(runtime: Runtime, run: str, residue: bool, doubt: bool) -> Answer:  # n
         return answer(view.residue, _residue(view))
     if doubt:
         doubtful = [step for step in view.steps if step.state == "IN_DOUBT"]
-        rows = [(s.path, s.capability, f"awe runs resolve {view.run_id} {s.path}") for s in doubtful]
+        rows = [
+            (s.path, s.capability, f"awe runs resolve {view.run_id} {s.path}") for s in doubtful
+        ]
         return answer(doubtful, Table(("step", "capability", "next"), rows))
     steps = [(s.path, s.state, s.capability, s.attempt) for s in view.steps]
     items = [(i.step, i.type, i.target, i.state) for i in view.items]
@@ -114,9 +116,14 @@ def cancel(runtime: Runtime, run: str, rollback: bool) -> Answer:  # noqa: FBT00
 @_reason
 @pass_runtime()
 def rollback(
-    runtime: Runtime, run: str, to: str | None, inclusive: bool, reason: str | None  # noqa: FBT001 - click's
+    runtime: Runtime,
+    run: str,
+    to: str | None,
+    inclusive: bool,
+    reason: str | None,  # noqa: FBT001 - click's
 ) -> Answer:
     """Take back what RUN did, newest first."""
+
     def ask(handle: RunHandle) -> None:
         handle.rollback(reason, to=to, inclusive=inclusive)
 
@@ -146,7 +153,12 @@ def retry(runtime: Runtime, run: str, step: str, reason: str | None) -> Answer:
 @_reason
 @pass_runtime()
 def resolve(  # noqa: PLR0913, PLR0917 - click hands each option over
-    runtime: Runtime, run: str, step: str, outcome: str | None, output: str | None, reason: str | None
+    runtime: Runtime,
+    run: str,
+    step: str,
+    outcome: str | None,
+    output: str | None,
+    reason: str | None,
 ) -> Answer:
     """Say what became of a STEP whose outcome a crash left unknown."""
     if outcome is None:

@@ -8,15 +8,15 @@ the world are performed one at a time in arrival order; reads run beside them.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import attrs
 
-from awe_core import canonical
+from awe_core.capability import UndoNone, UndoNotNeeded
+from awe_core.effects.changes import Change, Done
 from awe_core.effects.files import FileEffects
 from awe_core.effects.observed import Observed
-from awe_core.errors import AweError, EffectRefusedError
-from awe_core.capability import UndoNone, UndoNotNeeded
+from awe_core.errors import AweError, EffectError, EffectRefusedError
 from awe_core.events import (
     EffectApplied,
     EffectFailed,
@@ -32,10 +32,11 @@ if TYPE_CHECKING:
 
     from awe_core.capability import Undo
     from awe_core.effects.grants import Grant
-    from awe_core.effects.port import Port
+    from awe_core.effects.port import Port, Prior
     from awe_core.values import JsonObject
     from awe_core.workspace import Staged, Workspace
 
+_UNTOUCHED = frozenset({"fs.exists", "fs.missing", "fs.changed"})  #: the act changed nothing
 _REFUSALS_RECORDED = 100  #: of one step; the rest is counted in one record
 _TARGET_BYTES = 512
 _DIAGNOSTICS = 65_536  #: bytes of log lines one step may write
@@ -150,59 +151,53 @@ class StepBroker(FileEffects, Observed):
             )
         )
 
-    async def change(
-        self, kind: str, target: str, *, claims: tuple[str, ...], stage: Callable[[], Staged]
-    ) -> Staged:
-        """Perform one effect that changes the world; returns what was done."""
+    async def change(self, change: Change) -> Done:
+        """Perform one effect that changes the world."""
         async with self._changing:
-            for resource in claims:
+            for resource in change.claims:
                 await self.port.claim(self.step.path, resource)
-            self.check(kind, target)
+            self.check(change.kind, change.target)
             effect, key = self.next_effect()
-            staged = self._staged(kind, target, stage)
-            repeated = self._repeated(effect, key, staged)
-            if repeated:
-                return staged
+            prior = self.port.prior(key)
+            if prior is not None and prior.applied is not None and not prior.is_taken_back:
+                return self._repeated(key, change, prior)
+            staged = self._staged(change)
             if self.is_synced:
                 await self.port.in_pool(staged.sync_stage)
-            await self._intend(kind, target, effect, key, claims, staged)
+            await self._intend(change, effect, key, staged)
             await self._act(effect, staged)
-            return staged
+            return Done(staged.kind == "create", staged.post.get("sha256"), staged.post.get("size"))
 
-    def _staged(self, kind: str, target: str, stage: Callable[[], Staged]) -> Staged:
+    def _staged(self, change: Change) -> Staged:
         try:
-            return stage()
+            return change.stage()
         except EffectRefusedError as error:
-            raise self.refuse(kind, target, error) from None
+            raise self.refuse(change.kind, change.target, error) from None
 
-    def _repeated(self, effect: str, key: str, staged: Staged) -> bool:
-        """Answer an effect that an earlier attempt already performed (same key, same request)."""
-        prior = self.port.prior(key)
-        if prior is None or prior.is_taken_back or prior.applied is None:
-            return False
-        if prior.intended.request != _request_digest(staged):
-            staged.discard()
+    def _repeated(self, key: str, change: Change, prior: Prior) -> Done:
+        """Answer from the log what an earlier attempt did under the same key (40, section 3)."""
+        if prior.intended.request != change.digest:
             raise EffectRefusedError(
                 "effect.key_reused", key=key, target=prior.intended.target, step=self.step.path
             )
-        staged.discard()
+        post = prior.applied.post if prior.applied is not None else None
+        found = self.workspace.digest(change.target)
+        if post is not None and post != f"sha256:{found.sha256}":
+            raise EffectError("fs.changed", path=change.target)
         self.port.record(
             EffectApplied(
                 step=self.step.path,
                 attempt=self.step.attempt,
                 epoch=self.step.epoch or None,
-                effect=effect,
-                type=prior.intended.type,
-                target=prior.intended.target,
-                post=prior.applied.post,
+                effect=prior.intended.effect,
+                post=post,
                 repeated=True,
             )
         )
-        return True
+        is_created = (prior.intended.undo or {}).get("strategy") == "fs.create"
+        return Done(is_created, found.sha256, found.size)
 
-    async def _intend(  # noqa: PLR0913 - one record's fields
-        self, kind: str, target: str, effect: str, key: str, claims: tuple[str, ...], staged: Staged
-    ) -> None:
+    async def _intend(self, change: Change, effect: str, key: str, staged: Staged) -> None:
         record = _undo_record(self.undo, staged)
         self.port.record(
             EffectIntended(
@@ -210,11 +205,11 @@ class StepBroker(FileEffects, Observed):
                 attempt=self.step.attempt,
                 epoch=self.step.epoch or None,
                 effect=effect,
-                type=kind,
-                target=target,
-                request=_request_digest(staged),
+                type=change.kind,
+                target=change.target,
+                request=change.digest,
                 key=key,
-                claims=claims,
+                claims=change.claims,
                 pre=_digest_of(staged.pre),
                 undo=_undo_field(record),
                 record=record,
@@ -230,9 +225,10 @@ class StepBroker(FileEffects, Observed):
             staged.discard()
             raise
         if self._closed is not None:
-            self._not_applied(effect, "effect.late", self._closed)
+            why = self._closed
+            self._not_applied(effect, "effect.late", why)
             staged.discard()
-            raise EffectRefusedError("effect.late", kind=kind, target=target, why=self._closed)
+            raise EffectRefusedError("effect.late", kind=change.kind, target=change.target, why=why)
 
     async def _act(self, effect: str, staged: Staged) -> None:
         """Act, flush, record.  Whoever interrupts waits until the record is made."""
@@ -240,7 +236,8 @@ class StepBroker(FileEffects, Observed):
         try:
             post = staged.act()
         except AweError as error:
-            self._not_applied(effect, error.code, error.summary)
+            applied = "no" if error.code in _UNTOUCHED else "unknown"
+            self._not_applied(effect, error.code, error.summary, applied=applied)
             raise
         interrupted = None
         if self.is_synced:
@@ -259,7 +256,9 @@ class StepBroker(FileEffects, Observed):
         if interrupted is not None:
             raise interrupted
 
-    def _not_applied(self, effect: str, code: str, message: str) -> None:
+    def _not_applied(
+        self, effect: str, code: str, message: str, *, applied: Literal["no", "unknown"] = "no"
+    ) -> None:
         self.port.record(
             EffectFailed(
                 step=self.step.path,
@@ -267,6 +266,7 @@ class StepBroker(FileEffects, Observed):
                 epoch=self.step.epoch or None,
                 effect=effect,
                 err=Failure(code, message),
+                applied=applied,
             )
         )
 
@@ -306,11 +306,6 @@ def _undo_field(record: UndoRecord | Irreversible | None) -> JsonObject:
 def _completed(undo: Undo, intended: UndoRecord, now: UndoRecord) -> UndoRecord | None:
     """The undo record again, where the act added what only it could know."""
     return now if now != intended and not isinstance(undo, (UndoNone, UndoNotNeeded)) else None
-
-
-def _request_digest(staged: Staged) -> str:
-    """What was asked, so that the same key with another request is noticed."""
-    return canonical.digest_value({"kind": staged.kind, "path": staged.path, "post": staged.post})
 
 
 def _digest_of(state: JsonObject) -> str | None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from awe_core import canonical
 from awe_core.context import FileEntry, FileResult
+from awe_core.effects.changes import Change, Done
 from awe_core.errors import AweError, EffectRefusedError
 from awe_core.workspace.paths import parse
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from awe_core.effects.grants import Grant, Narrowed
     from awe_core.effects.port import Port
+    from awe_core.values import JsonObject
     from awe_core.workspace import Entry, Staged, Workspace
 
 
@@ -30,9 +32,7 @@ class _Broker(Protocol):
     def check(self, kind: str, target: str) -> None: ...
     def refuse(self, kind: str, target: str, error: AweError) -> AweError: ...
     def observed(self, kind: str, target: str, post: str | None) -> None: ...
-    async def change(
-        self, kind: str, target: str, *, claims: tuple[str, ...], stage: Callable[[], Staged]
-    ) -> Staged: ...
+    async def change(self, change: Change) -> Done: ...
 
 
 class FileEffects:
@@ -79,12 +79,14 @@ class FileEffects:
         _check_size(self, granted, path, len(data))
         if parents:
             await _make_parents(self, path)
-        run = self.port.run_id
+        workspace, run = self.workspace, self.port.run_id
         done = await self.change(
-            "fs.write",
-            path,
-            claims=(f"fs/{path}",),
-            stage=lambda: self.workspace.stage_write(path, data, mode=mode, run=run, expect=expect),
+            _change(
+                "fs.write",
+                path,
+                request={"mode": mode, "sha256": canonical.sha256_hex(data), "expect": expect},
+                stage=lambda: workspace.stage_write(path, data, mode=mode, run=run, expect=expect),
+            )
         )
         return _result(path, done)
 
@@ -93,12 +95,14 @@ class FileEffects:
         granted = _granted(self, "fs.write", path)
         _check_mode(self, granted, path, "append")
         _check_size(self, granted, path, len(data))
-        run = self.port.run_id
+        workspace, run = self.workspace, self.port.run_id
         done = await self.change(
-            "fs.write",
-            path,
-            claims=(f"fs/{path}",),
-            stage=lambda: self.workspace.stage_append(path, data, run=run),
+            _change(
+                "fs.write",
+                path,
+                request={"mode": "append", "sha256": canonical.sha256_hex(data)},
+                stage=lambda: workspace.stage_append(path, data, run=run),
+            )
         )
         return _result(path, done)
 
@@ -115,12 +119,15 @@ class FileEffects:
         """Rename without replacing; both ends must be granted."""
         _granted(self, "fs.write", source)
         _granted(self, "fs.write", target)
-        run = self.port.run_id
+        workspace, run = self.workspace, self.port.run_id
         await self.change(
-            "fs.write",
-            target,
-            claims=(f"fs/{source}", f"fs/{target}"),
-            stage=lambda: self.workspace.stage_move(source, target, run=run),
+            _change(
+                "fs.write",
+                target,
+                source,
+                request={"mode": "move", "source": source},
+                stage=lambda: workspace.stage_move(source, target, run=run),
+            )
         )
 
     async def delete(self: _Broker, path: str, *, recursive: bool) -> None:
@@ -132,13 +139,16 @@ class FileEffects:
             )
             raise self.refuse("fs.delete", path, error)
         run, most = self.port.run_id, int(granted.fields["max_files"])
+        workspace = self.workspace
         await self.change(
-            "fs.delete",
-            path,
-            claims=(f"fs/{path}",),
-            stage=lambda: self.workspace.stage_delete(
-                path, recursive=recursive, max_files=most, run=run
-            ),
+            _change(
+                "fs.delete",
+                path,
+                request={"recursive": recursive},
+                stage=lambda: workspace.stage_delete(
+                    path, recursive=recursive, max_files=most, run=run
+                ),
+            )
         )
 
 
@@ -187,10 +197,12 @@ async def _make_parents(broker: _Broker, path: str) -> None:
 async def _mkdir(broker: _Broker, path: str) -> None:
     run = broker.port.run_id
     await broker.change(
-        "fs.write",
-        path,
-        claims=(f"fs/{path}",),
-        stage=lambda: broker.workspace.stage_mkdir(path, run=run),
+        _change(
+            "fs.write",
+            path,
+            request={"mode": "mkdir"},
+            stage=lambda: broker.workspace.stage_mkdir(path, run=run),
+        )
     )
 
 
@@ -198,6 +210,13 @@ def _entry(found: Entry) -> FileEntry:
     return FileEntry(found.path, found.type, found.size, found.mode, found.mtime_us)
 
 
-def _result(path: str, done: Staged) -> FileResult:
-    post = done.post
-    return FileResult(path, str(post["sha256"]), int(post["size"]), done.kind == "create")
+def _change(
+    kind: str, path: str, *others: str, request: JsonObject, stage: Callable[[], Staged]
+) -> Change:
+    """Ask for a change at *path*; it claims every path it touches."""
+    claims = tuple(f"fs/{one}" for one in (path, *others))
+    return Change(kind=kind, target=path, claims=claims, request=request, stage=stage)
+
+
+def _result(path: str, done: Done) -> FileResult:
+    return FileResult(path, done.sha256 or "", done.size or 0, done.is_created)

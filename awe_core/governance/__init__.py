@@ -16,9 +16,10 @@ and keys are arguments.  Every document is judged in memory before it is written
 """
 
 from awe_core.governance.adoption import Adopted, events_of, fold, mark_from_json, mark_to_json
+from awe_core.governance.desk import Released
 from awe_core.governance.difference import Difference, differences
 from awe_core.governance.documents import Subject, facade_record, record_file, subject_of
-from awe_core.governance.governing import SUNSET_S, Governance, Released
+from awe_core.governance.governing import SUNSET_S, Governance
 from awe_core.governance.profiles import (
     ROLES,
     STDLIB,

@@ -1,4 +1,4 @@
-"""`Governance`: one deployment's store, and everything people can decide in it.
+"""`Governance`: the verbs by which people decide about the records of one deployment.
 
 Each verb checks the table of `lifecycle`, signs one statement (or the next manifest), judges the
 result in memory and only then writes it.  Time and keys are handed in; nothing is read from the
@@ -12,37 +12,29 @@ from typing import TYPE_CHECKING
 import attrs
 
 from awe_core import canonical
-from awe_core.errors import PackError, TrustError, UsageError
+from awe_core.errors import PackError, UsageError
+from awe_core.governance.desk import Desk
 from awe_core.governance.documents import (
     Subject,
     entitled,
-    manifest_payload,
     record_file,
     sign_also,
     sign_payload,
     statement,
     subject_of,
 )
-from awe_core.governance.releases import (
-    Change,
-    check_release,
-    latest,
-    next_manifest,
-    standing_stops,
-)
+from awe_core.governance.releases import Change, standing_stops
 from awe_core.governance.store import PENDING
-from awe_core.governance.survey import SubjectState, find, survey
-from awe_core.governance.views import views
 from awe_core.lifecycle import TRANSITIONS, State, transition
-from awe_core.trust import DECIDERS, judge, manifest_file, needs, parse_envelope, root_file, walk
+from awe_core.trust import DECIDERS, needs, parse_envelope, root_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from awe_core.governance.store import StoreFolder
-    from awe_core.governance.survey import Kind
+    from awe_core.governance.desk import Look, Released
+    from awe_core.governance.survey import SubjectState
     from awe_core.records import Digest, FacadeRecord, PackRecord, Root, Seconds
-    from awe_core.trust import Chain, Mark, Signer, StoreBytes, Verdict
+    from awe_core.trust import Signer
 
 SUNSET_S = 7 * 86_400  #: how long a replaced record takes new runs, unless told otherwise
 _APPROVABLE = frozenset(
@@ -54,50 +46,8 @@ _APPROVABLE = frozenset(
 
 
 @attrs.frozen
-class Released:
-    """What became of a document that takes signatures."""
-
-    file: str  #: relative to the store
-    is_pending: bool  #: it still lacks signatures; `Governance.sign` adds them
-
-
-@attrs.frozen
-class Governance:
-    """One store under one pinned root."""
-
-    store: StoreFolder
-    pin: Digest
-    deployment: str
-
-    # ------------------------------------------------------------------------------------ looking
-
-    def verdict(self, *, now: Seconds, mark: Mark | None = None) -> Verdict:
-        """Judge the store as it is.
-
-        :raises TrustError: root or manifest do not hold
-        """
-        return self._judge(self.store.read(), now, mark)
-
-    def states(self, *, now: Seconds) -> tuple[SubjectState, ...]:
-        """Tell where every record stands; packs first, then facades."""
-        return self._look(now).states
-
-    def find(self, name: str, *, now: Seconds, kind: Kind | None = None) -> SubjectState:
-        """Resolve NAME@VERSION (or NAME, or the beginning of a digest).
-
-        :raises UsageError: ``governance.unknown``, ``governance.ambiguous``
-        """
-        return find(self._look(now).states, name, kind=kind)
-
-    def next_revision(self, name: str, version: str) -> int:
-        """Tell the revision that the same version gets when it is proposed anew."""
-        taken = [
-            each.subject.record.revision
-            for each in self._look(0).states
-            if (each.subject.record.name, each.subject.record.version) == (name, version)
-            or (each.subject.record.kind == "facade" and each.subject.record.name == name)
-        ]
-        return max(taken, default=0) + 1
+class Governance(Desk):
+    """What people can decide about the records of one deployment."""
 
     # ------------------------------------------------------------------------- people's decisions
 
@@ -116,7 +66,7 @@ class Governance:
         :param attachments: report and evidence, by file name, kept beside the record
         :returns: the pack, then the facades
         """
-        look = self._look(now)
+        look = self.look(now)
         files: dict[str, bytes] = {}
         records: tuple[PackRecord | FacadeRecord, ...] = (record, *facades)
         subjects = tuple(subject_of(each) for each in records)
@@ -124,7 +74,7 @@ class Governance:
             files |= self._proposal(look, subject, signer=signer, reason=reason)
         folder = record_file(subjects[0])[0].rpartition("/")[0]
         self.store.add({f"{folder}/{name}": data for name, data in (attachments or {}).items()})
-        self._write(files)
+        self.write(files)
         return subjects
 
     def propose_facade(
@@ -132,14 +82,14 @@ class Governance:
     ) -> Subject:
         """Put a facade of the deployment's own before people."""
         subject = subject_of(record)
-        self._write(self._proposal(self._look(now), subject, signer=signer, reason=reason))
+        self.write(self._proposal(self.look(now), subject, signer=signer, reason=reason))
         return subject
 
     def approve(
         self, subject: Subject, *, role: str, signer: Signer, reason: str, now: Seconds
     ) -> SubjectState:
         """Approve a record under one role."""
-        look = self._look(now)
+        look = self.look(now)
         known = look.of(subject)
         title = known.subject.title
         if known.state not in _APPROVABLE:
@@ -165,7 +115,7 @@ class Governance:
         self, subject: Subject, *, role: str, signer: Signer, reason: str, now: Seconds
     ) -> SubjectState:
         """End a proposal."""
-        look = self._look(now)
+        look = self.look(now)
         known = look.of(subject)
         transition(known.state, State.REJECTED, subject=known.subject.title)
         self._asked(look, known, role)
@@ -175,7 +125,7 @@ class Governance:
         self, subject: Subject, *, signer: Signer, reason: str, now: Seconds
     ) -> SubjectState:
         """Take one's own proposal back."""
-        look = self._look(now)
+        look = self.look(now)
         known = look.of(subject)
         transition(known.state, State.WITHDRAWN, subject=known.subject.title)
         self._must_propose(look, known.subject, signer)
@@ -199,7 +149,7 @@ class Governance:
         self, subject: Subject, *, signer: Signer, reason: str, now: Seconds
     ) -> SubjectState:
         """Lift what stopped a record; it is ACTIVE again when `activate` has released that."""
-        look = self._look(now)
+        look = self.look(now)
         known = look.of(subject)
         transition(known.state, State.ACTIVE, subject=known.subject.title)
         if known.state is State.SUPERSEDED:
@@ -236,7 +186,7 @@ class Governance:
 
         :param documents: deployment files to pin, path → digest; None: as they were
         """
-        look = self._look(now)
+        look = self.look(now)
         known = look.of(subject)
         _must_be_approved(known)
         transition(known.state, State.ACTIVE, subject=known.subject.title)
@@ -252,7 +202,7 @@ class Governance:
             is_other = other.subject.digest != known.subject.digest
             if same_group and is_other and other.state is State.ACTIVE:
                 changes[other.subject.digest] = replaced
-        return self._release(look, changes, [known.subject], signers, documents)
+        return self.release(look, changes, [known.subject], signers, documents)
 
     def trust_local(
         self,
@@ -276,12 +226,12 @@ class Governance:
         self, subject: Subject, *, sunset: Seconds, signers: Sequence[Signer], now: Seconds
     ) -> Released:
         """Let a record take new runs until *sunset* only."""
-        look = self._look(now)
+        look = self.look(now)
         known = look.of(subject)
         if known.state is not State.DEPRECATED:  # another sunset is no step
             transition(known.state, State.DEPRECATED, subject=known.subject.title)
         changes = {known.subject.digest: Change(State.DEPRECATED, sunset)}
-        return self._release(look, changes, [known.subject], signers, None)
+        return self.release(look, changes, [known.subject], signers, None)
 
     def renew(
         self,
@@ -291,7 +241,7 @@ class Governance:
         documents: Mapping[str, Digest] | None = None,
     ) -> Released:
         """Sign the next manifest with unchanged contents; standing stops are written into it."""
-        return self._release(self._look(now), {}, [], signers, documents)
+        return self.release(self.look(now), {}, [], signers, documents)
 
     def rotate(self, root: Root, *, signers: Sequence[Signer], now: Seconds) -> Released:
         """Sign the next root.
@@ -300,7 +250,7 @@ class Governance:
         """
         payload = canonical.document(root.to_json())
         data = sign_payload("trust-root", payload, signers)
-        return self._publish(root_file(root.version), data, now=now)
+        return self.publish(root_file(root.version), data, now=now)
 
     def sign(self, file: str, *, signer: Signer, now: Seconds) -> Released:
         """Add a signature to a document that waits for more.
@@ -314,31 +264,12 @@ class Governance:
             raise UsageError("governance.not_pending", file=file)
         kind = "trust-root" if name.startswith("root/") else "manifest"
         envelope = parse_envelope(data, kind, at=name)
-        return self._publish(name, sign_also(envelope, signer, kind=kind), now=now)
-
-    def write_views(self) -> None:
-        """Write the YAML that people read in pull requests anew."""
-        self.store.replace(views(self.store.read()))
+        return self.publish(name, sign_also(envelope, signer, kind=kind), now=now)
 
     # ------------------------------------------------------------------------------------- inside
 
-    def _judge(self, store: StoreBytes, now: Seconds, mark: Mark | None = None) -> Verdict:
-        return judge(store, pin=self.pin, deployment=self.deployment, mark=mark, now=now)
-
-    def _look(self, now: Seconds) -> _Look:
-        store = self.store.read()
-        chain = walk(store, pin=self.pin, deployment=self.deployment)
-        verdict: Verdict | None = None
-        failure: TrustError | None = None
-        try:
-            verdict = self._judge(store, now)
-        except TrustError as error:
-            failure = error
-        states = survey(store, chain, verdict, now=now)
-        return _Look(store, chain, verdict, failure, states, now)
-
     def _proposal(
-        self, look: _Look, subject: Subject, *, signer: Signer, reason: str
+        self, look: Look, subject: Subject, *, signer: Signer, reason: str
     ) -> dict[str, bytes]:
         before = next(
             (each.state for each in look.states if each.subject.digest == subject.digest),
@@ -357,7 +288,7 @@ class Governance:
         )
         return dict([record_file(subject), (file, data)])
 
-    def _must_propose(self, look: _Look, subject: Subject, signer: Signer) -> None:
+    def _must_propose(self, look: Look, subject: Subject, signer: Signer) -> None:
         owner = entitled(look.root, signer, role="proposer").owner
         if owner != subject.record.proposed_by:
             raise PackError(
@@ -367,7 +298,7 @@ class Governance:
                 owner=owner,
             )
 
-    def _asked(self, look: _Look, known: SubjectState, role: str) -> None:
+    def _asked(self, look: Look, known: SubjectState, role: str) -> None:
         needed = needs(look.root.policy, known.subject.record)
         if role not in needed:
             raise UsageError(
@@ -387,7 +318,7 @@ class Governance:
         reason: str,
         now: Seconds,
     ) -> SubjectState:
-        look = self._look(now)
+        look = self.look(now)
         known = look.of(subject)
         transition(known.state, after, subject=known.subject.title)
         allowed = sorted(DECIDERS[decision])
@@ -397,7 +328,7 @@ class Governance:
 
     def _say(  # noqa: PLR0913 - one decision
         self,
-        look: _Look,
+        look: Look,
         known: SubjectState,
         decision: str,
         *,
@@ -419,81 +350,8 @@ class Governance:
     def _write_and_find(
         self, files: Mapping[str, bytes], subject: Subject, now: Seconds
     ) -> SubjectState:
-        self._write(files)
-        return self._look(now).of(subject)
-
-    def _write(self, files: Mapping[str, bytes]) -> None:
-        self.store.add(files)
-        self.write_views()
-
-    def _release(
-        self,
-        look: _Look,
-        changes: Mapping[Digest, Change],
-        wanted: Sequence[Subject],
-        signers: Sequence[Signer],
-        documents: Mapping[str, Digest] | None,
-    ) -> Released:
-        if look.failure is not None and look.failure.code != "trust.root_mismatch":
-            raise look.failure
-        for signer in signers:
-            entitled(look.root, signer, role="release")
-        manifest = next_manifest(
-            latest(look.store, look.chain),
-            look.states,
-            changes,
-            chain=look.chain,
-            now=look.now,
-            documents=documents,
-        )
-        file = manifest_file(*manifest.number)
-        data = sign_payload("manifest", manifest_payload(manifest), signers)
-        return self._publish(file, data, now=look.now, before=look.verdict, wanted=wanted)
-
-    def _publish(
-        self,
-        file: str,
-        data: bytes,
-        *,
-        now: Seconds,
-        before: Verdict | None = None,
-        wanted: Sequence[Subject] = (),
-    ) -> Released:
-        """Write a document where it counts if it holds, and to ``pending/`` if signatures lack."""
-        before = before or self._look(now).verdict
-        store = {**self.store.read(), file: data}
-        try:
-            after = self._judge(store, now)
-        except TrustError as error:
-            if error.code == "trust.threshold" and error.attributes["file"] == file:
-                self.store.replace({f"{PENDING}/{file}": data})
-                return Released(f"{PENDING}/{file}", is_pending=True)
-            if not (file.startswith("root/") and error.code == "trust.root_mismatch"):
-                raise  # a new root makes every older manifest unusable; the next one follows
-        else:
-            check_release(before, after, wanted)
-        self._write({file: data})
-        self.store.remove_pending(file)
-        return Released(file, is_pending=False)
-
-
-@attrs.frozen
-class _Look:
-    """The store at one moment, read once."""
-
-    store: StoreBytes
-    chain: Chain
-    verdict: Verdict | None
-    failure: TrustError | None
-    states: tuple[SubjectState, ...]
-    now: Seconds
-
-    @property
-    def root(self) -> Root:
-        return self.chain.current
-
-    def of(self, subject: Subject) -> SubjectState:
-        return find(self.states, subject.digest)
+        self.write(files)
+        return self.look(now).of(subject)
 
 
 def _holds(root: Root, role: str, signer: Signer) -> bool:

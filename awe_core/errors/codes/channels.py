@@ -110,4 +110,10 @@ CHANNELS: Mapping[str, Code] = {
         "{one} and {other} belong to different journals or workspaces",
         next="build both on the same journal and workspace; Runtime.open does",
     ),
+    "cli.demo": Code(
+        7,
+        "the demo's claim does not hold: {claim}",
+        state="The demo stopped there.",
+        next="run it again with --keep DIR and look; then: awe doctor",
+    ),
 }
