@@ -6,11 +6,12 @@ is decided twice (30-engine, section 1).  ``step`` is a path, ``item`` an effect
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import attrs
 
-from awe_core.events import ClosedState, Failure, Residue
+if TYPE_CHECKING:
+    from awe_core.events import ClosedState, Failure, Residue
 
 
 @attrs.frozen

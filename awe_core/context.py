@@ -163,7 +163,7 @@ class AsyncFiles:
         """Read a file."""
         return await self._broker.read(path)
 
-    async def write_text(  # noqa: PLR0913 - the options of one write
+    async def write_text(
         self,
         path: str,
         text: str,
@@ -176,7 +176,7 @@ class AsyncFiles:
         data = text.encode()
         return await self._broker.write(path, data, mode=mode, expect=expect, parents=parents)
 
-    async def write_bytes(  # noqa: PLR0913 - the options of one write
+    async def write_bytes(
         self,
         path: str,
         data: bytes,

@@ -34,9 +34,17 @@ Seen = Literal["not_applied", "applied", "partial", "unknown"]
 class ConfirmationPolicy(Protocol):
     """Judges one exact call; an exception, a time-out or another return type denies."""
 
-    name: str
-    version: str
-    is_pure: bool  #: no I/O: runs inline on the engine's loop
+    @property
+    def name(self) -> str:
+        """What ``confirm:`` names it by."""
+
+    @property
+    def version(self) -> str:
+        """Recorded with every answer."""
+
+    @property
+    def is_pure(self) -> bool:
+        """Whether it does no I/O, so that it runs inline on the engine's loop."""
 
     def judge(self, request: ConfirmationRequest, facts: Facts) -> Answer | Awaitable[Answer]:
         """Answer `Approve`, `Deny`, `Ask`, or None for "no opinion"."""
@@ -71,8 +79,13 @@ class SealedLine(Protocol):
 class AuditSink(Protocol):
     """Receives every record at least once, in order; (log, seq) identifies it."""
 
-    name: str
-    acknowledges: bool  #: what `write` returns survives power loss over there
+    @property
+    def name(self) -> str:
+        """What ``audit: sinks:`` names it by."""
+
+    @property
+    def acknowledges(self) -> bool:
+        """Whether what `write` returns survives power loss over there."""
 
     def open(self, log: str) -> int:
         """Return the size already durable there; the core resends from it."""
@@ -99,8 +112,13 @@ class World(Protocol):
 class UndoStrategy(Protocol):
     """Takes one kind of effect back from a durable record; twice with one key is once."""
 
-    name: str
-    timeout_us: int
+    @property
+    def name(self) -> str:
+        """What undo records name it by."""
+
+    @property
+    def timeout_us(self) -> int:
+        """How long one undo may take."""
 
     def inspect(self, record: UndoRecord, world: World) -> Seen:
         """Say whether the effect is in the world; never guess."""
@@ -112,13 +130,18 @@ class UndoStrategy(Protocol):
 class Executor(Protocol):
     """Where a handler runs, and what that place enforces."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What pack records name it by."""
 
     def probe(self) -> Mapping[str, str]:
         """Try it: each right's promise is ENFORCED, DETECTED or NONE."""
 
     async def call(
-        self, handler: Callable[..., Any], context: object, arguments: JsonObject
+        self,
+        handler: Callable[..., Any],
+        context: Any,  # noqa: ANN401 - one of the two contexts, which stand above
+        arguments: JsonObject,
     ) -> Json:
         """Run one handler to its end and return its output."""
 

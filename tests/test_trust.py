@@ -745,6 +745,9 @@ def test_every_manifest_since_the_mark_must_be_there_and_follow():
     del store.files[trust.manifest_file(1, 2)]
     assert code_of(store.judge, mark=mark) == "store.gap"
     assert store.judge().mark.version == 3
+    store.files = dict(gap)
+    del store.files[trust.manifest_file(1, 1)]
+    assert code_of(store.judge, mark=mark) == "store.gap"
     store.files = gap
     fork = Store()
     fork.files = first
@@ -1301,6 +1304,26 @@ def test_revoked_and_not_denied_is_not_justified():
     assert codes(only(store.judge())) == ["trust.status"]
 
 
+def test_a_lost_file_stops_only_what_was_suspended():
+    store, subject, statements = an_active_pack()
+    extra = store.say("approve", "bob", "reviewer", subject)
+    store.manifest([(subject, "ACTIVE", [*statements, extra])])
+    store.manifest([(subject, "ACTIVE", statements)])
+    del store.files[trust.statement_file(extra, is_stop=False)]
+    assert only(store.judge()).permits.new
+
+
+def test_what_a_revoked_distribution_claimed_is_free():
+    store = Store()
+    one, two = store.record("one"), store.record("two", top_level=["awe_pack_one"])
+    statements = store.approved(one)
+    store.manifest([(one, "ACTIVE", statements)])
+    store.say("revoke", "sec", "security", one)
+    store.manifest([(one, "ACTIVE", statements), (two, "ACTIVE", store.approved(two))])
+    assert [State.REVOKED, State.ACTIVE] == [pack.status for pack in store.judge().packs]
+    assert store.judge().packs[1].permits.new
+
+
 def test_an_operator_does_not_revoke():
     store, subject, _ = an_active_pack()
     store.say("revoke", "olga", "operator", subject)
@@ -1427,6 +1450,14 @@ def test_a_root_that_will_expire_soon_is_said():
     store = Store()
     store.root(expires=timestamp(NOW + 5 * DAY))
     assert ["trust.expires_soon"] == [each.code for each in store.judge().warnings]
+    store.root_version = 1
+    store.root(expires=timestamp(NOW + 10 * DAY))
+    assert ["trust.expires_soon"] == [each.code for each in store.judge().warnings]
+    store.root_version = 1
+    store.root(expires=timestamp(NOW + 10 * DAY + 1))
+    assert [] == [each.code for each in store.judge().warnings]
+    store.root_version = 1
+    store.root(expires=timestamp(NOW + 5 * DAY))
     last = store.judge(now=NOW + 5 * DAY - 1)
     gone = store.judge(now=NOW + 5 * DAY)
     assert ["trust.expires_soon"] == [each.code for each in last.warnings]
@@ -1504,7 +1535,7 @@ def test_a_signed_document_with_any_member_replaced_gives_a_verdict_or_an_awe_er
 
 
 PEOPLE = st.sampled_from(["alice", "bob", "carol", "dave", "sec", "olga", "eve"])
-STATUSES = st.sampled_from(["ACTIVE", "SUSPENDED", "DEPRECATED", "SUPERSEDED", "REVOKED"])
+STATUSES = st.just("ACTIVE") | st.sampled_from(["SUSPENDED", "DEPRECATED", "SUPERSEDED", "REVOKED"])
 
 
 class Deployments(RuleBasedStateMachine):
@@ -1530,9 +1561,15 @@ class Deployments(RuleBasedStateMachine):
         self.said.setdefault(subject.digest, {})
         return subject
 
-    @rule(subject=records)
-    def propose(self, subject):
+    @rule(
+        subject=records,
+        reviewer=st.sampled_from(["alice", "bob"]),
+        security=st.sampled_from(["sec", "alice"]),
+    )
+    def prepare(self, subject, reviewer, security):
         self.say("propose", "dave", "proposer", subject)
+        self.say("approve", reviewer, "reviewer", subject)
+        self.say("approve", security, "security", subject)
 
     @rule(
         subject=records,
@@ -1563,8 +1600,8 @@ class Deployments(RuleBasedStateMachine):
             self.revoked.add(subject.digest)
 
     @rule(
-        chosen=st.lists(st.tuples(records, STATUSES, st.booleans()), max_size=3),
-        deny=st.booleans(),
+        chosen=st.lists(st.tuples(records, STATUSES, st.booleans()), max_size=2),
+        deny=st.sampled_from([True, True, False]),
     )
     def release(self, chosen, deny):
         entries = {
@@ -1573,6 +1610,13 @@ class Deployments(RuleBasedStateMachine):
         }
         self.store.denied = sorted(self.denied | self.revoked) if deny else []
         self.store.manifest(list(entries.values()))
+
+    @rule(target=records, name=st.sampled_from(["one", "two"]))
+    def bring_into_force(self, name):
+        subject = self.write(name, "3")
+        self.prepare(subject, "bob", "sec")
+        self.release([(subject, "ACTIVE", True)], deny=True)
+        return subject
 
     @rule()
     def rotate(self):

@@ -92,7 +92,7 @@ class _Story:
         shown = found.get("error") or {}
         if code != expect:
             wrong = f"awe {words[0]} ended with {code}, not {expect}: {shown.get('message')}"
-            raise AuditError("cli.demo", claim=wrong)
+            raise AuditError("cli.demo", claim=wrong, details=shown.get("details", ()))
         if shown:
             note(f"  refused[{shown['code']}]: {shown['message']}", invocation())
         return found.get("data") or shown

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
     from awe_core.cli.shared import Invocation
     from awe_core.errors import AweError
-    from awe_core.values import Json
+    from awe_core.values import Json, JsonObject
 
 _SHOWN_AS_CODE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-_WIDEST = 60  #: characters of a cell where no terminal says how much there is
+_WIDEST = 60  #: characters of a cell but the last, where no terminal says how much there is
 
 
 @attrs.frozen
@@ -35,10 +35,7 @@ class Table:
     """Rows for people; without columns, names and values."""
 
     columns: tuple[str, ...]
-    rows: tuple[tuple[object, ...], ...] = attrs.field(
-        converter=lambda rows: tuple(map(tuple, rows))
-    )
-    empty: str = "none"  #: said when there is no row
+    rows: tuple[tuple[object, ...], ...]
 
 
 @attrs.frozen
@@ -56,21 +53,21 @@ def answer(data: Json, *parts: str | Table, exit_code: int = 0) -> Answer:
     return Answer(data, parts, exit_code)
 
 
-def show(found: Answer, invocation: Invocation) -> int:
-    """Print an answer and give its exit code."""
-    if not found.is_shown:
-        return found.exit_code
-    if invocation.is_json:
-        click.echo(document(found.data, is_ok=found.exit_code == 0))
-        return found.exit_code
-    for part in found.parts:
-        if isinstance(part, str):
-            click.echo(plain(part))
-        elif sys.stdout.isatty() and part.rows:
-            _draw(part, invocation)
-        else:
-            click.echo("\n".join(table_lines(part)))
-    return found.exit_code
+def listing(items: Iterable[object], columns: str, *, exit_code: int = 0) -> Answer:
+    """Answer with a table: *columns* of each item's JSON."""
+    data = jsonable(list(items))
+    return Answer(data, tuple(_tabled(data, columns.split())) or ("none",), exit_code)
+
+
+def details(found: object, *more: str, exit_code: int = 0) -> Answer:
+    """Answer with all there is of one thing: names and values, and a table for each list."""
+    data = jsonable(found)
+    flat = {k: v for k, v in data.items() if not _is_rows(v) and v not in (None, "", [], {})}
+    parts: list[str | Table] = [Table((), tuple((k, _cell(k, v)) for k, v in flat.items()))]
+    for key, rows in data.items():
+        if _is_rows(rows):
+            parts += [f"{key}:", *_tabled(rows, list(rows[0]))]
+    return Answer(data, (*parts, *more), exit_code)
 
 
 def stream(
@@ -78,18 +75,32 @@ def stream(
 ) -> Answer:
     """Print items as they come, a line each; with ``--json`` a document each."""
     for item in items:
-        if invocation.is_json:
-            click.echo(document(item, is_ok=True))
-        elif (text := line(item)) is not None:
+        text = document(item, is_ok=True) if invocation.is_json else line(item)
+        if text is not None:
             click.echo(plain(text))
     return Answer(None, is_shown=False)
+
+
+def show(found: Answer, invocation: Invocation) -> int:
+    """Print an answer and give its exit code."""
+    if invocation.is_json and found.is_shown:
+        click.echo(document(found.data, is_ok=found.exit_code == 0))
+        return found.exit_code
+    for part in found.parts:
+        if isinstance(part, str):
+            click.echo(plain(part))
+        elif sys.stdout.isatty():
+            _draw(part, invocation)
+        else:
+            click.echo("".join(f"{line}\n" for line in table_lines(part)), nl=False)
+    return found.exit_code
 
 
 def fail(error: AweError, invocation: Invocation, *, before: str = "") -> int:
     """Print an error and give its exit code."""
     if invocation.is_json:
         text = {"awe": "cli/v1", "ok": False, "error": error.as_json()}
-        click.echo(json.dumps(text, default=_as_json))
+        click.echo(json.dumps(text, default=_encoded))
         return error.exit_code
     if before:
         click.echo(before, err=True)
@@ -109,10 +120,9 @@ def note(text: str, invocation: Invocation) -> None:
 
 def error_lines(error: AweError) -> list[str]:
     """Write an error: what, then expected and found, the state, the next command."""
-    lines = [f"error[{error.code}]: {plain(error.summary)}"]
-    lines += [f"  {plain(detail)}" for detail in error.details]
-    lines += [f"  {plain(error.state)}"] if error.state else []
-    return lines + ([f"  next: {plain(error.hint)}"] if error.hint else [])
+    after = [*error.details, *filter(None, [error.state])]
+    after += [f"next: {error.hint}"] if error.hint else []
+    return [f"error[{error.code}]: {plain(error.summary)}", *(f"  {plain(one)}" for one in after)]
 
 
 def plain(text: object) -> str:
@@ -125,53 +135,70 @@ def plain(text: object) -> str:
 
 def document(data: Json, *, is_ok: bool) -> str:
     """Write the one document that ``--json`` prints, in ASCII."""
-    return json.dumps({"awe": "cli/v1", "ok": is_ok, "data": data}, default=_as_json)
+    return json.dumps({"awe": "cli/v1", "ok": is_ok, "data": data}, default=_encoded)
 
 
-def table_lines(table: Table, *, widest: int = _WIDEST) -> Iterator[str]:
-    """Write a table as aligned text."""
-    cells = [[_cut(plain(cell), widest) for cell in row] for row in table.rows]
-    if not cells:
-        yield table.empty
-        return
-    lines = [list(table.columns), *cells] if table.columns else cells
-    widths = [max(len(line[n]) for line in lines) for n in range(len(lines[0]) - 1)]
-    whole = [[plain(cell) for cell in row] for row in table.rows]  # the last one is not cut
-    for line, last in zip(lines, [*lines[:1][: bool(table.columns)], *whole], strict=True):
-        padded = [cell.ljust(width) for cell, width in zip(line, widths, strict=False)]
-        yield "  ".join([*padded, last[-1]]).rstrip()
+def jsonable(value: object) -> Json:
+    """Give *value* as the JSON that programs get."""
+    return json.loads(json.dumps(value, default=_encoded))
 
 
-def is_coloured(is_terminal: bool, wanted: str) -> bool:  # noqa: FBT001 - what a stream says of itself
+def table_lines(table: Table) -> Iterator[str]:
+    """Write a table as aligned text; only the last column is never cut."""
+    rows = [[plain(cell) for cell in row] for row in (table.columns, *table.rows) if row]
+    cut = [[c if len(c) <= _WIDEST else f"{c[: _WIDEST - 3]}..." for c in row[:-1]] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cut, strict=True)]
+    for row, cells in zip(rows, cut, strict=True):
+        padded = [cell.ljust(width) for cell, width in zip(cells, widths, strict=True)]
+        yield "  ".join([*padded, row[-1]]).rstrip()
+
+
+def is_coloured(is_terminal: bool, wanted: str) -> bool:  # noqa: FBT001 - what a stream says
     """Decide about colour: ``--color``, NO_COLOR, FORCE_COLOR, TERM=dumb, in this order."""
     if wanted != "auto":
         return wanted == "always"
-    if os.environ.get("NO_COLOR"):
-        return False
-    if os.environ.get("FORCE_COLOR"):
-        return True
+    if os.environ.get("NO_COLOR") or os.environ.get("FORCE_COLOR"):
+        return not os.environ.get("NO_COLOR")
     return is_terminal and os.environ.get("TERM") != "dumb"
 
 
-def moment(at_us: int | None) -> str:
+def moment(at_us: int) -> str:
     """Write a time of the journal in UTC, to the second."""
-    if at_us is None:
-        return ""
     return datetime.fromtimestamp(at_us / 1_000_000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
 
 
-def compact(value: Json) -> str:
+def compact(value: object) -> str:
     """Write a value as JSON in one line."""
-    return json.dumps(value, default=_as_json, ensure_ascii=False)
+    return json.dumps(value, default=_encoded, ensure_ascii=False)
 
 
-def block(value: Json) -> tuple[str, ...]:
+def block(value: object) -> tuple[str, ...]:
     """Write a value as indented JSON, a part a line."""
-    return tuple(json.dumps(value, default=_as_json, ensure_ascii=False, indent=2).split("\n"))
+    return tuple(json.dumps(value, default=_encoded, ensure_ascii=False, indent=2).split("\n"))
 
 
-def _cut(text: str, widest: int) -> str:
-    return text if len(text) <= widest else f"{text[: widest - 3]}..."
+def _tabled(rows: list[JsonObject], columns: list[str]) -> Iterator[Table]:
+    if rows:
+        cells = tuple(tuple(_cell(name, row.get(name)) for name in columns) for row in rows)
+        yield Table(tuple(name.removesuffix("_us") for name in columns), cells)
+
+
+def _cell(name: str, value: Json) -> str:
+    match value:
+        case None:
+            return ""
+        case str():
+            return value
+        case int() if name.endswith("_us") and not isinstance(value, bool):
+            return moment(value)
+        case list() if all(isinstance(one, str) for one in value):
+            return ", ".join(value)
+        case _:
+            return compact(value)
+
+
+def _is_rows(value: Json) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(one, dict) for one in value)
 
 
 def _draw(table: Table, invocation: Invocation) -> None:
@@ -180,16 +207,16 @@ def _draw(table: Table, invocation: Invocation) -> None:
     from rich.table import Table as Drawn  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    coloured = is_coloured(is_terminal=True, wanted=invocation.color)
     drawn = Drawn(box=box.SIMPLE_HEAD, show_header=bool(table.columns), pad_edge=False)
     for name in table.columns or [""] * len(table.rows[0]):
-        drawn.add_column(Text(name), overflow="ellipsis", no_wrap=bool(table.columns))
+        drawn.add_column(Text(name), overflow="ellipsis" if name else "fold", no_wrap=bool(name))
     for row in table.rows:
         drawn.add_row(*(Text(plain(cell)) for cell in row))
+    coloured = is_coloured(is_terminal=True, wanted=invocation.color)
     Console(no_color=not coloured, highlight=False, markup=False, emoji=False).print(drawn)
 
 
-def _as_json(value: Any) -> Json:  # noqa: ANN401 - json's hook for what it does not know
+def _encoded(value: Any) -> Json:  # noqa: ANN401 - json's hook for what it does not know
     if hasattr(value, "as_json"):
         return value.as_json()
     if attrs.has(type(value)):
@@ -197,8 +224,5 @@ def _as_json(value: Any) -> Json:  # noqa: ANN401 - json's hook for what it does
         return {name: getattr(value, name) for name in fields if not name.startswith("_")}
     if isinstance(value, Mapping):
         return dict(value)
-    if isinstance(value, (set, frozenset)):
-        return sorted(value)
-    return (
-        list(value) if isinstance(value, Iterable) and not isinstance(value, bytes) else str(value)
-    )
+    is_many = isinstance(value, Iterable) and not isinstance(value, (bytes, os.PathLike))
+    return list(value) if is_many else str(value)

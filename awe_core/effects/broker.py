@@ -236,8 +236,10 @@ class StepBroker(FileEffects, Observed):
         try:
             post = staged.act()
         except AweError as error:
-            applied = "no" if error.code in _UNTOUCHED else "unknown"
-            self._not_applied(effect, error.code, error.summary, applied=applied)
+            if error.code in _UNTOUCHED:
+                self._not_applied(effect, error.code, error.summary)
+            else:
+                self._not_applied(effect, error.code, error.summary, applied="unknown")
             raise
         interrupted = None
         if self.is_synced:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
 from awe_core import canonical
 from awe_core.context import FileEntry, FileResult
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from awe_core.effects.grants import Grant, Narrowed
     from awe_core.effects.port import Port
     from awe_core.values import JsonObject
-    from awe_core.workspace import Entry, Staged, Workspace
+    from awe_core.workspace import Entry, Staged, Workspace, WriteMode
 
 
 _T = TypeVar("_T")
@@ -85,7 +85,9 @@ class FileEffects:
                 "fs.write",
                 path,
                 request={"mode": mode, "sha256": canonical.sha256_hex(data), "expect": expect},
-                stage=lambda: workspace.stage_write(path, data, mode=mode, run=run, expect=expect),
+                stage=lambda: workspace.stage_write(
+                    path, data, mode=cast("WriteMode", mode), run=run, expect=expect
+                ),
             )
         )
         return _result(path, done)

@@ -69,7 +69,7 @@ class _Target:
 
 
 def _filled(part: str | Expression, scope: Mapping[str, Json]) -> str | LiteralText:
-    """Give declared text as it is, and an argument as a literal; what is no string grants nothing."""
+    """Give declared text as it is, an argument as a literal; what is no string grants nothing."""
     if isinstance(part, str):
         return part
     found = part.evaluate(scope)

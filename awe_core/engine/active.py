@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from awe_core.engine.parts import Parts
     from awe_core.events import Actor, Fact, RunOpened
     from awe_core.invoke import Prepared
-    from awe_core.journal import Journal
+    from awe_core.journal import Reading
     from awe_core.redaction import Mark
     from awe_core.values import Json
 
@@ -322,7 +322,7 @@ class ActiveRun:
         )
 
 
-def loaded(journal: Journal, run: str, rseq: int, part: str) -> Json:
+def loaded(journal: Reading, run: str, rseq: int, part: str) -> Json:
     """Give the value of a payload, or None when it is gone."""
     found = journal.payload(run, rseq, part)
     return None if found is None else json.loads(found)

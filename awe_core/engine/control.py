@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from awe_core.decider import StepState
 from awe_core.errors import UsageError
@@ -34,7 +34,9 @@ def asked(active: ActiveRun, verb: str, actor: Actor, params: JsonObject, *, now
         case "resume":
             return RunResumed(mode="forward", reason=reason, by=by)
         case "cancel":
-            mode = "keep" if params.get("mode") == "keep" else "rollback"
+            mode: Literal["keep", "rollback"] = (
+                "keep" if params.get("mode") == "keep" else "rollback"
+            )
             return RunCancelRequested(via=actor.via, mode=mode, reason=reason, by=by)
         case "rollback":
             return RunResumed(

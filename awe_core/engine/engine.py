@@ -1,4 +1,4 @@
-"""`RuntimeEngine`: the door to runs of this process: submit, decide, control, wait, recover, close."""
+"""`RuntimeEngine`: the door to the runs of this process: submit, decide, control, recover."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from awe_core import canonical
 from awe_core.decider import open_run, recover
 from awe_core.engine.active import ActiveRun
 from awe_core.engine.asking import Asking
+from awe_core.engine.control import asked
 from awe_core.engine.plans import Plans, called
 from awe_core.engine.recovery import Reader, started_at
 from awe_core.engine.turns import Turns
 from awe_core.errors import AweError, EngineError, RunError
-from awe_core.engine.control import asked
 from awe_core.events import PackRef, RunOpened, WorkflowRef
 from awe_core.journal import Upsert
 
@@ -187,8 +187,7 @@ class RuntimeEngine:
         if active is not None and active.failed is None:
             return active
         found = self.reader.view(run)
-        active = self._restored(found.run, found.facts, opened_us=found.opened_us)
-        return active
+        return self._restored(found.run, found.facts, opened_us=found.opened_us)
 
     def _restored(self, run: Run, facts: Iterable[Fact], *, opened_us: int) -> ActiveRun:
         active = ActiveRun(self.parts, run, self.reader.actor(run.opened), opened_us=opened_us)

@@ -1,4 +1,4 @@
-"""Compiled workflows, each made once: a pack's, a document of its own, or the one step of a call."""
+"""Compiled workflows, each made once: a pack's, a document's, or the one step of a call."""
 
 from __future__ import annotations
 

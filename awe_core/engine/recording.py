@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from awe_core.values import Json, JsonObject
 
 
-def draft(fact: Fact, *, run: str, rseq: int, level: str, marks: Sequence[Mark] = ()) -> Draft:
+def draft(fact: Fact, *, run: str, rseq: int, level: str, marks: Sequence[Mark] = ()) -> Draft:  # noqa: C901 - one table
     """Write *fact* as record *rseq* of *run*."""
     event = encode(fact, run=run, rseq=rseq)
     payloads: list[PayloadDraft] = []
@@ -98,7 +98,9 @@ def _scrubbed(value: Json) -> Json:
             return value
 
 
-def restore(record: SealedRecord, payload: Callable[[str, int, str], Json]) -> Fact:
+def restore(  # noqa: C901, PLR0911 - one table
+    record: SealedRecord, payload: Callable[[str, int, str], Json]
+) -> Fact:
     """Read the fact of a record, with the values that a replay needs."""
     fact = decode(record.event)
     rseq = record.rseq or 0

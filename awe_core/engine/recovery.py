@@ -1,7 +1,7 @@
 """Reads a run again from its records: for an engine that goes on with it, and for views.
 
-Replay is `decode`, then the decider's `replay`, nothing else; values are loaded only where something
-unfinished reads them.
+Replay is `decode`, then the decider's `replay`, nothing else; values are loaded only where
+something unfinished reads them.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Reader:
         return View(folded, facts, records[0].ts, last.ts, head)
 
     def _plan(self, run: str, opened: RunOpened) -> Plan:
-        """Compile what the run was opened with: its own document, one call, or a pack's workflow."""
+        """Compile what the run was opened with: its document, one call, or a pack's workflow."""
         ref = opened.workflow
         if opened.spec is not None:
             document = loaded(self._journal, run, 0, "spec")

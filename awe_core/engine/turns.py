@@ -31,7 +31,6 @@ from awe_core.commands import (
 from awe_core.decider import Kind, decide, wants
 from awe_core.engine.steps import Steps, truthy
 from awe_core.engine.undoing import Undoing
-from awe_core.invoke import fault_of
 from awe_core.errors import AweError, EngineError, WorkflowError
 from awe_core.events import (
     Failure,
@@ -47,6 +46,7 @@ from awe_core.events import (
     StepStarted,
     UndoFailed,
 )
+from awe_core.invoke import fault_of
 
 if TYPE_CHECKING:
     from awe_core.commands import Command
@@ -70,7 +70,7 @@ class Turns:
         self._undoing = Undoing(parts, self.turn)
 
     def turn(self, active: ActiveRun) -> None:
-        """Do what the decider says now; schedule the next turn if there is more or something due."""
+        """Do what the decider says now; schedule the next turn if more is to be done or due."""
         if active.failed is not None:
             return
         try:

@@ -93,7 +93,7 @@ class Undoing:
         text = error.summary if isinstance(error, AweError) else type(error).__name__
         if isinstance(error, TimeoutError):
             text = "the undo took longer than its strategy allows"
-        base = None if code in _FINAL else command.base_us
+        base = None if code in _FINAL else command.retry_base_us
         return UndoFailed(
             step=command.step,
             effect=command.item,

@@ -141,7 +141,13 @@ class CapabilityError(AweError):
     """
 
     def __init__(
-        self, code: str, message: str, /, *, class_: str = "error", retry_after_us: int | None = None
+        self,
+        code: str,
+        message: str,
+        /,
+        *,
+        class_: str = "error",
+        retry_after_us: int | None = None,
     ) -> None:
         """Take the handler's own words; the catalogue holds only ours."""
         super().__init__("step.capability_failed", own_code=code, message=message)

@@ -8,7 +8,7 @@ an older or newer log are ignored on reading; the line that holds them stays as 
 from __future__ import annotations
 
 import operator
-from functools import lru_cache
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
@@ -40,7 +40,8 @@ def unrecorded(default: Any = None) -> Any:  # noqa: ANN401 - attrs.field is typ
 def to_json(value: object) -> JsonObject:
     """Write an attrs *value* as a JSON object."""
     written: JsonObject = {}
-    for key, get, encode in _encoder(type(value)):
+    kind: type[Any] = type(value)
+    for key, get, encode in _encoder(kind):  # type: ignore[arg-type]  # a class is hashable
         found = get(value)
         if found is not None:
             written[key] = found if encode is None else encode(found)
@@ -53,7 +54,7 @@ def from_json(kind: type[_T], found: JsonObject) -> _T:
     :raises KeyError: when a required field is missing, which only a forged log can show
     """
     arguments: dict[str, Json] = {}
-    for name, key, decode, is_required in _decoder(kind):
+    for name, key, decode, is_required in _decoder(kind):  # type: ignore[arg-type]  # a class is hashable
         if key in found:
             arguments[name] = found[key] if decode is None else decode(found[key])
         elif is_required:
@@ -65,7 +66,7 @@ def _recorded(kind: type[Any]) -> tuple[attrs.Attribute[Any], ...]:
     return tuple(a for a in attrs.fields(kind) if "unrecorded" not in a.metadata)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _encoder(kind: type[Any]) -> _Encoder:
     return tuple(
         (a.name.rstrip("_"), operator.attrgetter(a.name), _field_encoder(a))
@@ -79,7 +80,7 @@ def _field_encoder(a: attrs.Attribute[Any]) -> Callable[[Any], Any] | None:
     return list if a.metadata.get("many") else None
 
 
-@lru_cache(maxsize=None)
+@cache
 def _decoder(kind: type[Any]) -> tuple[tuple[str, str, Callable[[Any], Any] | None, bool], ...]:
     return tuple(
         (a.name, a.name.rstrip("_"), _field_decoder(a), a.default is attrs.NOTHING)

@@ -1,9 +1,10 @@
 """What happened to a run, a step, an effect or its undo, in the past tense.
 
 Each class is one record kind of the log; its fields are that kind's fields.  Fields declared with
-`codec.unrecorded` carry a value that the log holds as a payload; the `Value` that commits to it is
-made when the fact is recorded, so a fact that was not read from the log has None there.  ``step`` is the step's path as the
-engine names it (``nested.read``, ``each[3]``); ``effect`` is ``run/step/attempt/n``.
+`codec.unrecorded` carry a value that the log holds as a payload; the `Value` that commits to it
+is made when the fact is recorded, so a fact that was not read from the log has None there.
+``step`` is the step's path as the engine names it (``nested.read``, ``each[3]``); ``effect`` is
+``run/step/attempt/n``.
 """
 
 from __future__ import annotations

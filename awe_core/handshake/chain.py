@@ -1,8 +1,8 @@
 """The configured chain of policies, and how each of them is judged.
 
-All policies named in ``confirm:`` judge every call, so that the record shows every answer.  One that
-raises, answers another type or takes longer than a second denies; after three in a row it denies
-for 30 seconds without being asked (50-handshake, section 4).
+All policies named in ``confirm:`` judge every call, so that the record shows every answer.  One
+that raises, answers another type or takes longer than a second denies; after three in a row it
+denies for 30 seconds without being asked (50-handshake, section 4).
 """
 
 from __future__ import annotations

@@ -26,14 +26,15 @@ Cell = Literal["approve", "ask", "ask2"]
 
 ROWS: tuple[Row, ...] = ("reads", "changes", "leaves", "irreversible")
 
+_COLUMNS: Mapping[Row, tuple[Cell, Cell, Cell, Cell]] = {
+    "reads": ("approve", "approve", "ask", "ask2"),
+    "changes": ("approve", "approve", "ask", "ask2"),
+    "leaves": ("approve", "ask", "ask", "ask2"),
+    "irreversible": ("ask", "ask", "ask", "ask2"),
+}
 _TABLE: Mapping[tuple[Row, Risk], Cell] = {
     (row, risk): cell
-    for row, cells in {
-        "reads": ("approve", "approve", "ask", "ask2"),
-        "changes": ("approve", "approve", "ask", "ask2"),
-        "leaves": ("approve", "ask", "ask", "ask2"),
-        "irreversible": ("ask", "ask", "ask", "ask2"),
-    }.items()
+    for row, cells in _COLUMNS.items()
     for risk, cell in zip(Risk, cells, strict=True)
 }
 

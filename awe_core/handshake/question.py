@@ -1,4 +1,4 @@
-"""Builds the question of one call: engine-written, from the effects plan, the same for all channels."""
+"""Builds the question of one call: engine-written, from the effects plan, for all channels."""
 
 from __future__ import annotations
 

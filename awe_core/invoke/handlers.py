@@ -36,7 +36,7 @@ PROMISES: Mapping[str, str] = {
 
 
 class InProcess:
-    """The executor of the core: no isolation, no overhead, for code the root's signers vouch for."""
+    """The executor of the core: no isolation, for code that the root's signers vouch for."""
 
     name = "inproc"
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import attrs
 
 from awe_core import canonical
-from awe_core.capability import CapabilitySpec, Confirm
 from awe_core.context import AsyncExecutionContext
 from awe_core.contract import Mark
 from awe_core.effects import CORE_KINDS, Grant, GrantPlan
@@ -27,11 +26,14 @@ from awe_core.handshake import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from awe_core.capability import CapabilitySpec, Confirm
+
     from awe_core.context import Attempt
     from awe_core.effects import StepBroker
     from awe_core.events import Actor, ConfirmationRequest, Requirement
     from awe_core.gate import Gate, Purpose
-    from awe_core.handshake import AskPeople, Grant as GrantedByPolicy, Judged, Refuse
+    from awe_core.handshake import AskPeople, Judged, Refuse
+    from awe_core.handshake import Grant as GrantedByPolicy
     from awe_core.hookspecs import Executor
     from awe_core.registry import Capability, CapabilityRegistry
     from awe_core.values import Json, JsonObject
@@ -258,7 +260,7 @@ def _preimage(workspace: Workspace, path: str) -> JsonObject:
 
 
 def masked(value: Json, marks: Sequence[tuple[str, Mark]], mac: Callable[[bytes], str]) -> Json:
-    """Replace what is marked as sensitive by ``{redacted, mac, len}``: comparable, not guessable."""
+    """Replace what is marked sensitive by ``{redacted, mac, len}``: comparable, not guessable."""
     hidden = {pointer for pointer, mark in marks if mark in {Mark.SENSITIVE, Mark.HIDDEN}}
     return _masked(value, "", hidden, mac)
 

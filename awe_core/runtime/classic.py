@@ -10,7 +10,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from awe_core import __version__, engine as engines, journal as journals, signing, workflow
+from awe_core import __version__, signing, workflow
+from awe_core import engine as engines
+from awe_core import journal as journals
 from awe_core.config import load_config
 from awe_core.documents import load_workflow
 from awe_core.errors import WiringError
@@ -166,4 +168,3 @@ class WorkflowSpec(workflow.WorkflowSpec):
 def _home(path: Path | str) -> Path:
     found = Path(path)
     return found.parent if found.suffix == ".db" else found
-

@@ -1,8 +1,8 @@
 """The control socket: how other processes reach the one that owns a home.
 
-``<home>/control.sock`` is a Unix socket of mode 0600; the peer's user id is checked.  A guest asks by
-method and parameters and gets a result or an error in the words of `AweError`.  Socket paths end at
-108 bytes, so both sides go through the home's directory descriptor.
+``<home>/control.sock`` is a Unix socket of mode 0600; the peer's user id is checked.  A guest asks
+by method and parameters and gets a result or an error in the words of `AweError`.  Socket paths
+end at 108 bytes, so both sides go through the home's directory descriptor.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ def _depth(body: bytes) -> int:
 def _unique(pairs: list[tuple[str, Json]]) -> JsonObject:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise ValueError("a key stands twice")  # noqa: TRY003, EM101 - becomes the frame's reason
+        raise ValueError("a key stands twice")  # noqa: TRY003 - becomes the frame's reason
     return found
 
 

@@ -285,5 +285,6 @@ def _known_mark(config: Config) -> Mark | None:
 
 
 def read_mark(journal: Journal | JournalReader, deployment: str) -> Mark | None:
+    """How far this home has come; None: it has seen nothing yet."""
     body = journal.mark(deployment)
     return None if body is None else mark_from_json(canonical.parse_document(body))

@@ -10,9 +10,9 @@ import getpass
 import os
 from typing import TYPE_CHECKING
 
+from awe_core.documents import load_workflow
 from awe_core.engine import Submission
 from awe_core.errors import AccessError, UsageError
-from awe_core.documents import load_workflow
 from awe_core.events import Actor, codec
 
 if TYPE_CHECKING:

@@ -96,7 +96,7 @@ class AsyncRuntime:
         workflow: str | Path | WorkflowSpec,
         inputs: Mapping[str, Json] | None = None,
         *,
-        timeout: float | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - the SDK's signature
     ) -> RunResult:
         """Run a workflow until it has ended or waits for somebody."""
         handle = await self.submit(workflow, inputs)

@@ -102,7 +102,7 @@ class Runtime(_Waiting):
     """One deployment, for programs without an event loop; see `AsyncRuntime`."""
 
     @classmethod
-    def open(  # noqa: PLR0913 - how a deployment is found and entered
+    def open(
         cls,
         config: Path | str | None = None,
         *,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from awe_core.errors import UndoError, WiringError
+from awe_core.errors import UndoError
 from awe_core.undo.files import FILE_STRATEGIES
 from awe_core.undo.outcomes import Applied, Conflict, UndoOutcome
 
@@ -50,14 +50,7 @@ class UndoManager:
         *,
         strategies: Mapping[str, UndoStrategy] = FILE_STRATEGIES,
     ) -> None:
-        """Start with the core's strategies.
-
-        :raises WiringError: ``wiring.missing`` without a journal or a workspace
-        """
-        if journal is None or workspace is None:
-            raise WiringError(
-                "wiring.missing", part="UndoManager", needs="a journal and a workspace"
-            )
+        """Start with the core's strategies."""
         self.journal = journal
         self.workspace = workspace
         self._strategies = dict(strategies)

@@ -1,7 +1,8 @@
 """The catalogue: what each code says, what is the case then, and what to do next.
 
-One module an area.  ``says``, ``state`` and ``next`` are format strings over the attributes of the
-error that carries the code.  Codes are stable for ever; every one has a page under ``docs/errors/``.
+One module an area.  ``says``, ``state`` and ``next`` are format strings over the attributes of
+the error that carries the code.  Codes are stable for ever; each has a page under
+``docs/errors/``.
 """
 
 from collections.abc import Mapping

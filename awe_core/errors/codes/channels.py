@@ -75,7 +75,7 @@ CHANNELS: Mapping[str, Code] = {
         3,
         "{by} asked for {asked}, which nothing offers here",
         state="Nothing was done.",
-        next="awe facades list    (the operator reads why with: awe audit show --kind access.refused)",
+        next="awe facades list    (the operator reads why: awe audit show --kind access.refused)",
     ),
     "facade.fixed": Code(
         2,
@@ -94,11 +94,6 @@ CHANNELS: Mapping[str, Code] = {
         "this runtime was opened before the process forked",
         state="Nothing was done.",
         next="open the runtime in the child",
-    ),
-    "wiring.missing": Code(
-        2,
-        "{part} needs {needs}",
-        next="pass them; Runtime.open wires all parts",
     ),
     "wiring.no_step": Code(
         2,

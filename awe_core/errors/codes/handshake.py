@@ -62,7 +62,8 @@ HANDSHAKE: Mapping[str, Code] = {
         9,
         "policy {policy} cannot take part: {why}",
         state="Every call is denied until this is mended.",
-        next="correct confirm: in awe.yaml, or install and activate the plugin; then: awe doctor policies",
+        next="correct confirm: in awe.yaml, or install and activate the plugin;"
+        " then: awe doctor policies",
     ),
     "handshake.policy_failed": Code(
         3,
