@@ -1180,6 +1180,12 @@ def test_a_forged_stop_stops_nothing_and_is_named():
     )
 
 
+def test_rubbish_named_like_an_approval_hides_nothing():
+    store, _, statements = an_active_pack()
+    store.files[trust.statement_file(statements[1], is_stop=True)] = b"x"
+    assert only(store.judge()).permits.new
+
+
 def test_a_stop_outlives_the_key_that_signed_it():
     store, subject, statements = an_active_pack()
     store.say("suspend", "olga", "operator", subject)

@@ -1,8 +1,8 @@
 """The command line: parse, make one call of the runtime, render.
 
-`awe --help` and `awe --version` import click, `awe_core.errors` and the table below; a command's own
-module is imported when the command is called.  A command gives an `Answer` or raises `AweError`;
-what is printed, and the exit code, are decided once, here and in `render`.
+`awe --help` and `awe --version` import click, `awe_core.errors` and the table below; a command's
+own module is imported when the command is called.  A command gives an `Answer` or raises
+`AweError`; what is printed, and the exit code, are decided once, here and in `render`.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ import tempfile
 import time
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
-from click.exceptions import Exit, NoArgsIsHelpError
+from click.exceptions import NoArgsIsHelpError
 
+from awe_core import __version__
 from awe_core.cli import render
 from awe_core.cli.shared import Group, Invocation
 from awe_core.errors import AweError, UsageError
@@ -26,7 +27,7 @@ from awe_core.errors import AweError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["COMMANDS", "main", "run", "version"]
+__all__ = ["COMMANDS", "main", "root", "run"]
 
 #: Name → module, one line of help, in the order of ``awe --help``.
 COMMANDS: Mapping[str, tuple[str, str]] = {
@@ -48,10 +49,9 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "capabilities": ("contents", "See what may be called."),
     "packs": ("governing", "Decide which packs may run."),
     "facades": ("governing", "Decide what is exposed on channels."),
-    "trust": ("governing", "See the root of trust; make one's own key."),
+    "trust": ("governing", "See the root of trust; make your own key."),
     "audit": ("auditing", "Read, prove and export the log."),
     "config": ("deployment", "See and check the settings."),
-    "bench": ("deployment", "Measure load and torment runs."),
 }
 
 
@@ -65,38 +65,24 @@ def main() -> NoReturn:
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and give its exit code."""
     invocation = Invocation(is_json="--json" in arguments)
+    code, error, before = 0, None, ""
     try:
         found = root.main(list(arguments), "awe", standalone_mode=False, obj=invocation)
-        return render.show(found, invocation) if isinstance(found, render.Answer) else found or 0
-    except AweError as error:
-        return render.fail(error, invocation)
-    except NoArgsIsHelpError as error:
-        return render.fail(_usage(error), invocation, before=error.format_message())
-    except click.ClickException as error:
-        return render.fail(_usage(error), invocation)
-    except Exit as error:
-        return error.exit_code
+        code = render.show(found, invocation) if isinstance(found, render.Answer) else found or 0
+    except AweError as known:
+        error = known
+    except click.ClickException as known:
+        is_bare = isinstance(known, NoArgsIsHelpError)
+        before, error = known.format_message() if is_bare else "", _usage(known)
     except (KeyboardInterrupt, click.Abort):
         render.note("interrupted", invocation)
-        return 130
+        code = 130
     except BrokenPipeError:  # `awe audit show | head`: nobody reads on
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
-    except Exception as error:  # noqa: BLE001 - the last resort: one line and a report file
-        return render.fail(_fault(error, invocation), invocation)
-
-
-def version() -> str:
-    """Give the installed version without reading any metadata but a folder's name."""
-    for folder in sys.path:
-        try:
-            names = os.listdir(folder or ".")  # noqa: PTH208 - pathlib alone costs 10 ms here
-        except OSError:
-            continue
-        for name in names:
-            if name.startswith("awe_core-") and name.endswith(".dist-info"):
-                return name.removesuffix(".dist-info").partition("-")[2]
-    return "not installed"
+        code = 141
+    except Exception as fault:  # noqa: BLE001 - the last resort: one line and a report file
+        error = _fault(fault, invocation)
+    return code if error is None else render.fail(error, invocation, before=before)
 
 
 class _Awe(Group):
@@ -120,35 +106,16 @@ class _Awe(Group):
             formatter.write_dl([(name, says) for name, (_, says) in COMMANDS.items()])
 
 
-def _print_version(ctx: click.Context, _: click.Parameter, value: Any) -> None:  # noqa: ANN401 - click's
-    if value and not ctx.resilient_parsing:
-        click.echo(f"awe {version()}")
-        ctx.exit()
-
-
-root = _Awe(
-    "awe",
-    help="The runtime between an AI agent and the real world: governed, recorded, taken back.",
-    params=[
-        click.Option(
-            ["--version"],
-            is_flag=True,
-            is_eager=True,
-            expose_value=False,
-            callback=_print_version,
-            help="Print the version.",
-        )
-    ],
+root = click.version_option(__version__, message="awe %(version)s")(
+    _Awe(help="The runtime between an AI agent and the real world: governed, recorded, taken back.")
 )
 
 
 def _usage(error: click.ClickException) -> UsageError:
     ctx = getattr(error, "ctx", None)
-    if isinstance(error, NoArgsIsHelpError):
-        what = "a command is missing"
-    else:
-        what = error.format_message().replace("\n", " ").rstrip(".")
-    return UsageError("cli.usage", what=what, command=ctx.command_path if ctx else "awe")
+    is_bare = isinstance(error, NoArgsIsHelpError)
+    what = "a command is missing" if is_bare else error.format_message().replace("\n", " ")
+    return UsageError("cli.usage", what=what.rstrip("."), command=ctx.command_path if ctx else "awe")
 
 
 def _fault(error: Exception, invocation: Invocation) -> AweError:
@@ -156,20 +123,18 @@ def _fault(error: Exception, invocation: Invocation) -> AweError:
     text = "".join(traceback.format_exception(error))
     if invocation.is_debug:
         click.echo(text, err=True)
-    file = _report(invocation.report_folder, f"awe {version()}\n{text}")
-    return UsageError("cli.fault", kind=type(error).__name__, file=file)
+    file = _report(invocation.report_folder, f"awe {__version__}\n{text}")
+    return AweError("cli.fault", kind=type(error).__name__, file=file)
 
 
 def _report(folder: Path | None, text: str) -> str:
     name = f"report-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.getpid()}.txt"
-    for place in (folder, Path(tempfile.gettempdir())):
+    for place in filter(None, (folder, Path(tempfile.gettempdir()))):
         try:
-            if place is None or not place.is_dir():
-                continue
-            file = place / name
-            with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
-                out.write(text)
+            file = os.open(place / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except OSError:
             continue
-        return str(file)
-    return "none could be written"
+        with os.fdopen(file, "w", encoding="utf-8", errors="backslashreplace") as out:
+            out.write(text)
+        return str(place / name)
+    return "that could not be written"

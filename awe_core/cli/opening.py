@@ -1,9 +1,10 @@
-"""What commands stand on: the settings, who asks, the runtime, the store, a person's key."""
+"""What commands stand on: the settings, who asks, the runtime, what may run here, a person's key."""
 
 from __future__ import annotations
 
 import functools
 import os
+import time
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -39,18 +40,12 @@ def settings() -> Config:
 
 def actor() -> Actor:
     """Who asks: the user of the operating system, or what ``--as`` asserts."""
-    here = default_actor("cli")
-    asked = invocation().actor
+    here, asked = default_actor("cli"), invocation().actor
     if asked is None or asked in {here.id, str(here)}:
         return here
     kind, _, name = asked.rpartition(":")
-    match kind:
-        case "agent":
-            return Actor.agent(name, on_behalf_of=str(here), via="cli")
-        case "service":
-            return Actor("service", name, str(here), via="cli", assurance="relayed")
-        case _:
-            return attrs.evolve(Actor.person(name, via="cli"), assurance="relayed")
+    asserted = Actor.agent(name) if kind == "agent" else Actor.person(name)
+    return attrs.evolve(asserted, via="cli", on_behalf_of=str(here), assurance="relayed")
 
 
 def opener(*, observer: bool = False) -> Opener:
@@ -76,9 +71,14 @@ def pass_runtime(*, observer: bool = False) -> Callable[[Callable[..., Any]], Ca
     return around
 
 
-def deployment(now_s: int) -> Deployment:
+def now_s() -> int:
+    """The wall clock in seconds."""
+    return int(time.time())
+
+
+def deployment() -> Deployment:
     """Judge trust and verify what is installed, without opening the journal."""
-    return load(settings(), now_s=now_s, mark=None)
+    return load(settings(), now_s=now_s(), mark=None)
 
 
 def governance() -> Governance:

@@ -63,7 +63,8 @@ def details(found: object, *more: str, exit_code: int = 0) -> Answer:
     """Answer with all there is of one thing: names and values, and a table for each list."""
     data = jsonable(found)
     flat = {k: v for k, v in data.items() if not _is_rows(v) and v not in (None, "", [], {})}
-    parts: list[str | Table] = [Table((), tuple((k, _cell(k, v)) for k, v in flat.items()))]
+    named = tuple((key, _cell(key, value)) for key, value in flat.items())
+    parts: list[str | Table] = [Table((), named)] if named else []
     for key, rows in data.items():
         if _is_rows(rows):
             parts += [f"{key}:", *_tabled(rows, list(rows[0]))]
@@ -224,5 +225,7 @@ def _encoded(value: Any) -> Json:  # noqa: ANN401 - json's hook for what it does
         return {name: getattr(value, name) for name in fields if not name.startswith("_")}
     if isinstance(value, Mapping):
         return dict(value)
+    if isinstance(value, (set, frozenset)):
+        return sorted(value)
     is_many = isinstance(value, Iterable) and not isinstance(value, (bytes, os.PathLike))
     return list(value) if is_many else str(value)

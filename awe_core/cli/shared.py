@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any
 
 import attrs
 import click
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-COLOURS = ("auto", "always", "never")
 
 
 @attrs.define
@@ -35,22 +31,21 @@ def invocation() -> Invocation:
 
 def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:  # noqa: ANN401 - click's
     """Keep what was given, at whichever level of the command it stands."""
-    if value not in (None, False) and isinstance(ctx.obj, Invocation):
+    if value not in {None, False} and isinstance(ctx.obj, Invocation):
         setattr(ctx.obj, param.name or "", value)
-        if param.name == "home":
-            ctx.obj.report_folder = value
 
 
 def _option(*names: str, **settings: Any) -> click.Option:  # noqa: ANN401 - click's settings
     return click.Option(names, expose_value=False, is_eager=True, callback=_keep, **settings)
 
 
+_PATH = click.Path(path_type=Path)
 SHARED = (
     _option("--json", "is_json", is_flag=True, help="Print one JSON document and nothing else."),
-    _option("--home", type=click.Path(path_type=Path), help="The deployment's own folder."),
-    _option("--config", type=click.Path(path_type=Path), help="The awe.yaml to use."),
+    _option("--home", type=_PATH, help="The deployment's own folder."),
+    _option("--config", type=_PATH, help="The awe.yaml to use."),
     _option("--as", "actor", metavar="NAME", help="Who asks; recorded as asserted."),
-    _option("--color", type=click.Choice(COLOURS), help="Colours: as the terminal is, or not."),
+    _option("--color", type=click.Choice(["auto", "always", "never"]), help="When to use colours."),
     _option("--debug", "is_debug", is_flag=True, help="Show the traceback of a fault."),
 )
 
@@ -67,7 +62,7 @@ class Command(click.Command):
 class Group(click.Group):
     """A group with the shared options; what stands in it has them too."""
 
-    command_class: ClassVar[type[click.Command]] = Command
+    command_class = Command
 
     def __init__(self, *args: Any, **settings: Any) -> None:  # noqa: ANN401 - click's settings
         """Take click's arguments."""
@@ -75,11 +70,6 @@ class Group(click.Group):
         self.params.extend(SHARED)
 
 
-def command(name: str | None = None) -> Callable[[Callable[..., Any]], Command]:
-    """Make a top-level command; its docstring is its help."""
-    return click.command(name, cls=Command)
-
-
-def group(name: str | None = None) -> Callable[[Callable[..., Any]], Group]:
-    """Make a group; its docstring is its help."""
-    return click.group(name, cls=Group)
+#: Make a top-level command or group; its docstring is its help.
+command = functools.partial(click.command, cls=Command)
+group = functools.partial(click.group, cls=Group)
