@@ -152,6 +152,9 @@ class Driver:
 
     def turn(self) -> Driver:
         """Carry out commands until there are none."""
+        for value in self.run.unloaded():
+            fact = self.facts[value.rseq]
+            self.run.supply(value, getattr(fact, value.kind, None))
         while True:
             decision = decide(self.run, self.now, self.room - self.run.calls)
             assert decision == decide(self.run, self.now, self.room - self.run.calls)
@@ -1609,6 +1612,7 @@ def rescan(run: Run) -> None:
     units = run.units[1:]
     assert +run.counts == Counter(u.state for u in units)
     assert +run.item_counts == Counter(item.state for item in run.items)
+    unloaded = {(value.path, value.kind) for value in run.unloaded()}
     open_ = [u for u in run.units if u.inner and u.state is S.STARTED]
     assert run.containers == len(open_) - 1
     for container in open_:
@@ -1631,7 +1635,8 @@ def rescan(run: Run) -> None:
             assert not (is_free and child.state is S.WAITING and not inner.is_doomed)
             users = [c for c in children if child.ordinal in c.step.uses]
             if child.state is S.DONE and child.inner is None and any(u.state not in ENDED for u in users):
-                assert run.outputs.get(child.index) == f"out {child.path}"
+                known = run.outputs.get(child.index) == f"out {child.path}"
+                assert known or (child.path, "output") in unloaded
 
 
 class Watch:
@@ -1883,7 +1888,8 @@ class Chance:
         elif d.run.counts[S.IN_DOUBT]:
             self.resolve()
         else:
-            assert decide(d.run, d.now, 1).wake_at_us is not None, "it waits for nobody"
+            stuck = (d.states(), d.run.phase, [fact.kind for fact in d.facts[-12:]])
+            assert decide(d.run, d.now, 1).wake_at_us is not None, stuck
             d.wait()
 
 

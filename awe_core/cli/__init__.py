@@ -115,7 +115,9 @@ def _usage(error: click.ClickException) -> UsageError:
     ctx = getattr(error, "ctx", None)
     is_bare = isinstance(error, NoArgsIsHelpError)
     what = "a command is missing" if is_bare else error.format_message().replace("\n", " ")
-    return UsageError("cli.usage", what=what.rstrip("."), command=ctx.command_path if ctx else "awe")
+    return UsageError(
+        "cli.usage", what=what.rstrip("."), command=ctx.command_path if ctx else "awe"
+    )
 
 
 def _fault(error: Exception, invocation: Invocation) -> AweError:

@@ -2,52 +2,49 @@
 
 from __future__ import annotations
 
-import json
 import time
 from typing import TYPE_CHECKING
 
 import click
 
 from awe_core.capability import Risk
-from awe_core.cli.asking import confirmed, is_yes, terminal
+from awe_core.cli.asking import confirm, terminal
 from awe_core.cli.opening import actor, pass_runtime
-from awe_core.cli.render import Answer, Table, answer, block, compact, moment
+from awe_core.cli.render import Answer, answer, block, compact, listing, moment
 from awe_core.cli.shared import command, group
-from awe_core.errors import HandshakeRefusedError, UsageError
 from awe_core.events import Decision, codec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from awe_core.events import ConfirmationRequest
     from awe_core.events.confirmation import Verdict
     from awe_core.runtime import Runtime
 
+_id = click.argument("request", metavar="ID")
+
 
 @command()
-@click.argument("request", metavar="ID")
+@_id
 @click.option("--digest", metavar="D", help="The call you say yes to; needed without a terminal.")
 @click.option("--reason", metavar="T", help="Kept in the audit trail.")
 @pass_runtime()
 def approve(runtime: Runtime, request: str, digest: str | None, reason: str | None) -> Answer:
     """Say yes to the one exact call that request ID shows."""
     asked = runtime.approval(request)
-    if not confirmed(lines(asked), digest=asked.digest, given=digest, is_grave=_is_grave(asked)):
-        raise UsageError("cli.declined", what=f"request {asked.id}")
-    runtime.decide(decision(asked, "approve", reason))
-    return answer({"request": asked.id, "run": asked.run}, f"request {asked.id} approved")
+    grave = Risk(asked.risk) >= Risk.HIGH
+    confirm(f"request {asked.id}", lines(asked), digest=asked.digest, given=digest, is_grave=grave)
+    return _decided(runtime, asked, "approve", reason)
 
 
 @command()
-@click.argument("request", metavar="ID")
-@click.option("--send-back", is_flag=True, help="The agent may read the reason and try otherwise.")
+@_id
+@click.option("--send-back", "verdict", flag_value="send_back", help="The agent may read why.")
 @click.option("--reason", required=True, metavar="T", help="Kept in the audit trail.")
 @pass_runtime()
-def deny(runtime: Runtime, request: str, send_back: bool, reason: str) -> Answer:  # noqa: FBT001 - click's
+def deny(runtime: Runtime, request: str, verdict: Verdict | None, reason: str) -> Answer:
     """Say no to the call that request ID shows."""
-    asked = runtime.approval(request)
-    runtime.decide(decision(asked, "send_back" if send_back else "deny", reason))
-    return answer({"request": asked.id, "run": asked.run}, f"request {asked.id} denied")
+    return _decided(runtime, runtime.approval(request), verdict or "deny", reason)
 
 
 @group()
@@ -60,14 +57,12 @@ def approvals() -> None:
 @pass_runtime(observer=True)
 def list_(runtime: Runtime, mine: bool) -> Answer:  # noqa: FBT001 - click's
     """List open requests, the oldest first."""
-    found = runtime.approvals(mine=mine)
-    rows = [(r.id, r.capability, r.risk, r.requester, r.run, moment(r.expires_us)) for r in found]
-    table = Table(("request", "capability", "risk", "requester", "run", "expires"), rows)
-    return answer([codec.to_json(each) for each in found], table)
+    found = [codec.to_json(request) for request in runtime.approvals(mine=mine)]
+    return listing(found, "id capability risk requester run expires_us")
 
 
 @approvals.command()
-@click.argument("request", metavar="ID")
+@_id
 @pass_runtime(observer=True)
 def show(runtime: Runtime, request: str) -> Answer:
     """Show request ID whole: effects, arguments, undo, digest, who may answer."""
@@ -79,35 +74,55 @@ def lines(asked: ConfirmationRequest) -> Iterator[str]:
     """Show a request; what the agent says of it stands last and framed."""
     yield f"{asked.capability} in step {asked.step} of run {asked.run}, risk {asked.risk}"
     for part in asked.summary:
-        first = ", ".join(part.get("first", ()))
-        yield f"  does       {part['phrase']} ({part['count']}): {first}"
-    undo = asked.undo.get("kind", "none")
-    yield f"  undo       {'cannot be undone: ' if undo == 'none' else ''}{compact(asked.undo)}"
-    for_whom = f" on behalf of {asked.on_behalf_of}" if asked.on_behalf_of else ""
-    yield f"  requester  {asked.requester}{for_whom}"
-    yield f"  expires    {moment(asked.expires_us)}"
+        yield f"  does       {part['phrase']} ({part['count']}): {', '.join(part['first'])}"
+    yield f"  undo       {asked.undo.get('why', '')} {compact(asked.undo)}".replace("  {", "{")
+    behalf = f" on behalf of {asked.on_behalf_of}" if asked.on_behalf_of else ""
+    yield f"  requester  {asked.requester}{behalf}, answer until {moment(asked.expires_us)}"
     for need in asked.requirements:
         who = " or ".join(need.roles) or "anybody enrolled"
         yield f"  needs      {need.quorum} of {who}, assurance {need.min_assurance}"
     yield from (f"  answered   {vote.by}: {vote.verdict}" for vote in asked.votes)
-    yield "  arguments"
-    yield from (f"    {line}" for line in block(asked.arguments))
-    yield f"  effects    {compact(asked.effects)}"
-    if asked.preview is not None:
-        yield "  preview"
-        yield from (f"    {line}" for line in _preview(asked.preview))
-    yield f"  digest     {asked.digest}"
-    if asked.said is not None:
-        yield "  the agent says, and nobody has checked:"
-        yield from (f"  | {line}" for line in asked.said.splitlines())
-
-
-def _preview(preview: dict[str, object]) -> Iterable[str]:
+    for title, value in (("arguments", asked.arguments), ("effects", asked.effects)):
+        yield from (f"  {title:10} {line}" for line in block(value))
+    preview = asked.preview or {}
     diff = preview.get("diff")
-    return diff.splitlines() if isinstance(diff, str) else block(preview)
+    shown = diff.split("\n") if isinstance(diff, str) else block(preview) if preview else ()
+    yield from (f"  preview    {line}" for line in shown)
+    yield f"  digest     {asked.digest}"
+    yield from (f"  it says, unchecked | {line}" for line in (asked.said or "").splitlines())
 
 
-def decision(asked: ConfirmationRequest, verdict: Verdict, reason: str | None) -> Decision:
+def asked_at_the_console(runtime: Runtime, waiting: tuple[str, ...]) -> bool:
+    """Answer open requests of a foreground run, if the policy ``console`` is configured.
+
+    EOF and Ctrl-C deny.  Gives False when there is nothing to ask, or nobody.
+    """
+    is_configured = any(policy.policy == "console" for policy in runtime.config.confirm)
+    with terminal() as tty:
+        if tty is None or not is_configured:
+            return False
+        for asked in map(runtime.approval, waiting):
+            grave = Risk(asked.risk) >= Risk.HIGH
+            try:
+                is_approved = tty.confirms(lines(asked), asked.digest, is_grave=grave)
+            except KeyboardInterrupt:
+                is_approved = False
+            runtime.decide(_decision(asked, "approve" if is_approved else "deny", "at the console"))
+    return bool(waiting)
+
+
+def _decided(
+    runtime: Runtime, asked: ConfirmationRequest, verdict: Verdict, reason: str | None
+) -> Answer:
+    """Record an answer; where no other process drives the run, stay until it has gone on."""
+    runtime.decide(_decision(asked, verdict, reason))
+    handle = runtime.attach(asked.run)
+    state = (handle.wait() if runtime.role == "owner" else handle.result()).state
+    data = {"request": asked.id, "verdict": verdict, "run": asked.run, "state": state}
+    return answer(data, f"request {asked.id}: {verdict}; run {asked.run} {state}")
+
+
+def _decision(asked: ConfirmationRequest, verdict: Verdict, reason: str | None) -> Decision:
     """Answer exactly what was shown, as whoever sits here."""
     by = actor()
     return Decision(
@@ -117,32 +132,7 @@ def decision(asked: ConfirmationRequest, verdict: Verdict, reason: str | None) -
         verdict=verdict,
         by=str(by),
         via="cli",
-        assurance=by.assurance,  # type: ignore[arg-type]  # a channel sets only words of the scale
+        assurance=by.assurance,
         at_us=time.time_ns() // 1000,
         reason=reason,
     )
-
-
-def asked_at_the_console(runtime: Runtime, waiting: Iterable[str]) -> bool:
-    """Answer open requests of a foreground run, if the policy ``console`` is configured.
-
-    EOF and Ctrl-C deny.  Gives False when there is nobody to ask.
-    """
-    if not any(policy.policy == "console" for policy in runtime.config.confirm):
-        return False
-    with terminal() as tty:
-        if tty is None:
-            return False
-        for request in waiting:
-            asked = runtime.approval(request)
-            tty.say(lines(asked))
-            try:
-                is_approved = is_yes(tty, asked.digest, is_grave=_is_grave(asked))
-            except KeyboardInterrupt:
-                is_approved = False
-            runtime.decide(decision(asked, "approve" if is_approved else "deny", "at the console"))
-        return bool(tuple(waiting))
-
-
-def _is_grave(asked: ConfirmationRequest) -> bool:
-    return Risk(asked.risk) >= Risk.HIGH

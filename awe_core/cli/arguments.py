@@ -76,7 +76,7 @@ def strict_json(text: str | bytes) -> Json:
     try:
         return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_number)
     except RecursionError:
-        raise ValueError("it is nested too deep") from None  # noqa: EM101, TRY003 - becomes a reason
+        raise ValueError("it is nested too deep") from None  # noqa: TRY003 - becomes a reason
 
 
 def _read(word: str, schema: JsonObject, workspace: Path) -> tuple[str, Json, bool]:
@@ -108,7 +108,7 @@ def _json(key: str, text: str) -> Json:
 def _unique(pairs: list[tuple[str, Json]]) -> JsonObject:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise ValueError("a key stands twice")  # noqa: EM101, TRY003 - becomes a reason
+        raise ValueError("a key stands twice")  # noqa: TRY003 - becomes a reason
     return found
 
 

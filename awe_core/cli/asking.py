@@ -1,4 +1,4 @@
-"""Asking the person at the terminal: never a pipe, and no is what everything but a yes means."""
+"""Asking the person at the terminal: never a pipe, and everything but a yes means no."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Terminal:
 
     stream: TextIO
 
-    def say(self, lines: Iterable[str]) -> None:
-        """Show lines."""
-        self.stream.write("".join(f"{plain(line)}\n" for line in lines))
+    def say(self, text: str, *, end: str = "\n") -> None:
+        """Show a line."""
+        self.stream.write(plain(text) + end)
         self.stream.flush()
 
     def answer(self, question: str) -> str:
@@ -35,22 +35,29 @@ class Terminal:
             import termios  # noqa: PLC0415 - not on every platform
 
             termios.tcflush(self.stream.fileno(), termios.TCIFLUSH)
-        self.stream.write(plain(question))
-        self.stream.flush()
+        self.say(question, end=" ")
         return self.stream.readline().strip()
 
     def secret(self, question: str) -> str:
         """Ask without echo."""
         return getpass.getpass(question, self.stream)
 
+    def confirms(self, lines: Iterable[str], digest: str, *, is_grave: bool) -> bool:
+        """Show *lines* and ask for a yes; a grave one takes six characters of the digest."""
+        for line in lines:
+            self.say(line)
+        if is_grave:
+            typed = self.answer("to approve, type the first six characters of the digest:")
+            return typed == digest.removeprefix("sha256:")[:6]
+        return self.answer("approve? [y/N]").lower() in {"y", "yes"}
+
 
 @contextlib.contextmanager
 def terminal() -> Iterator[Terminal | None]:
     """Open the controlling terminal; None where there is none, or with ``--json``."""
-    if invocation().is_json:
-        yield None
-        return
     try:
+        if invocation().is_json:
+            raise OSError
         descriptor = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY)
     except OSError:
         yield None
@@ -59,27 +66,21 @@ def terminal() -> Iterator[Terminal | None]:
         yield Terminal(stream)
 
 
-def confirmed(lines: Iterable[str], *, digest: str, given: str | None, is_grave: bool) -> bool:
+def confirm(
+    what: str, lines: Iterable[str], *, digest: str, given: str | None, is_grave: bool = False
+) -> None:
     """Have a person say yes to what *lines* show and *digest* names.
 
     :param given: ``--digest``: the yes of somebody who has seen it elsewhere
-    :param is_grave: six characters of the digest have to be typed, a ``y`` is not enough
-    :raises UsageError: ``cli.digest_differs``; ``cli.digest_needed`` without a terminal
+    :raises UsageError: ``cli.declined``, ``cli.digest_differs``; ``cli.digest_needed`` without a
+        terminal
     """
     if given is not None:
         if given.removeprefix("sha256:") != digest.removeprefix("sha256:"):
             raise UsageError("cli.digest_differs", given=given, digest=digest)
-        return True
+        return
     with terminal() as tty:
         if tty is None:
             raise UsageError("cli.digest_needed", digest=digest)
-        tty.say(lines)
-        return is_yes(tty, digest, is_grave=is_grave)
-
-
-def is_yes(tty: Terminal, digest: str, *, is_grave: bool) -> bool:
-    """Ask the question itself."""
-    wanted = digest.removeprefix("sha256:")[:6]
-    if is_grave:
-        return tty.answer("type the first six characters of the digest to approve: ") == wanted
-    return tty.answer("approve? [y/N] ").lower() in {"y", "yes"}
+        if not tty.confirms(lines, digest, is_grave=is_grave):
+            raise UsageError("cli.declined", what=what)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import click
@@ -14,7 +14,7 @@ from awe_core.audit import Pins, Selection, export, parse_pins, verify_file, ver
 from awe_core.audit.show import Filter, matching, row
 from awe_core.cli import render
 from awe_core.cli.opening import opener, settings
-from awe_core.cli.render import Answer, Table, answer, block
+from awe_core.cli.render import Answer, answer, details, error_lines
 from awe_core.cli.shared import group, invocation
 from awe_core.documents import duration_us
 from awe_core.errors import AuditError, UsageError
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from awe_core.journal import SealedRecord
 
 _POLL_S = 0.2
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_range = click.option("--range", "span", metavar="A..B", help="Only the numbers A to B - 1.")
 
 
 @group()
@@ -34,13 +36,13 @@ def audit() -> None:
     """Read, prove and export the log."""
 
 
-def _filters(command: Callable[..., Answer]) -> Callable[..., Answer]:
+def _filtered(command: Callable[..., Answer]) -> Callable[..., Answer]:
     for option in (
-        click.option("--run", metavar="RUN", help="Only records of one run."),
-        click.option("--kind", "kinds", multiple=True, metavar="KIND", help="noun.verb or noun.*"),
-        click.option("--by", metavar="ACTOR", help="Only what this actor did, as in person:ana."),
+        _range,
         click.option("--since", metavar="1h", help="Only records younger than that."),
-        click.option("--range", "span", metavar="A..B", help="Only the numbers A to B - 1."),
+        click.option("--by", metavar="ACTOR", help="Only what this actor did, as in person:ana."),
+        click.option("--kind", "kinds", multiple=True, metavar="KIND", help="noun.verb or noun.*"),
+        click.option("--run", metavar="RUN", help="Only records of one run."),
     ):
         command = option(command)
     return command
@@ -48,92 +50,63 @@ def _filters(command: Callable[..., Answer]) -> Callable[..., Answer]:
 
 @audit.command()
 @click.argument("seq", type=int, required=False)
-@_filters
+@_filtered
 @click.option("--follow", is_flag=True, help="Wait for more.")
-def show(  # noqa: PLR0913, PLR0917 - click hands each option over
-    seq: int | None,
-    run: str | None,
-    kinds: tuple[str, ...],
-    by: str | None,
-    since: str | None,
-    span: str | None,
-    follow: bool,  # noqa: FBT001
-) -> Answer:
+def show(seq: int | None, follow: bool, **filters: Any) -> Answer:  # noqa: FBT001, ANN401 - click's
     """Show records, a line each; or record SEQ whole."""
     with JournalReader(settings().home) as journal:
-        if seq is not None:
-            found = journal.record(seq)
-            if found is None:
-                raise UsageError("cli.unknown", what=f"record {seq}")
-            return answer(found.event, *block(found.event))
-        since_us = None if since is None else time.time_ns() // 1000 - duration_us(since)
-        start, stop = _span(span)
-        wanted = Filter(run, frozenset(kinds), by, since_us, start, stop)
-        return render.stream(_records(journal, wanted, follow=follow), _line, invocation())
+        if seq is None:
+            records = _records(journal, _filter(**filters), follow=follow)
+            return render.stream(records, _line, invocation())
+        found = journal.record(seq)
+        if found is None:
+            raise AuditError("audit.no_records", what=f"record {seq}", size=journal.head().size)
+        return details(found.event)
 
 
 @audit.command()
-@_filters
-@click.pass_context
-def tail(ctx: click.Context, **filters: object) -> Answer:
+@_filtered
+def tail(**filters: Any) -> Answer:  # noqa: ANN401 - click's
     """Show records as they come: show --follow."""
-    found: Answer = ctx.invoke(show, seq=None, follow=True, **filters)
-    return found
+    with JournalReader(settings().home) as journal:
+        records = _records(journal, _filter(**filters), follow=True)
+        return render.stream(records, _line, invocation())
 
 
 @audit.command()
-@click.argument(
-    "files", nargs=-1, type=click.Path(exists=True, path_type=Path), metavar="[FILE...]"
-)
-@click.option(
-    "--key",
-    "pins",
-    type=click.Path(exists=True, path_type=Path),
-    metavar="PINS",
-    help="Keys you have compared with the operator; of this home: its own key.",
-)
-@click.option(
-    "--anchor",
-    "anchors",
-    multiple=True,
-    metavar="NOTE",
-    type=click.Path(exists=True, path_type=Path),
-    help="A checkpoint kept elsewhere.",
-)
+@click.argument("files", nargs=-1, type=_FILE, metavar="[FILE...]")
+@click.option("--key", type=_FILE, metavar="PINS", help="Keys you have compared with the operator.")
+@click.option("--anchor", multiple=True, type=_FILE, metavar="NOTE", help="Kept elsewhere.")
 @click.option("--payloads", is_flag=True, help="Of this home: the values behind the records too.")
 def verify(
     files: tuple[Path, ...],
-    pins: Path | None,
-    anchors: tuple[Path, ...],
+    key: Path | None,
+    anchor: tuple[Path, ...],
     payloads: bool,  # noqa: FBT001 - click's
 ) -> Answer:
-    """Verify exported FILEs, or the log of this home; say also what was not checked."""
-    kept = [note.read_bytes() for note in anchors]
-    given = parse_pins(pins.read_text()) if pins else None
+    """Verify exported FILEs, or the log of this home by its own key; say what was not checked."""
+    anchors = [note.read_bytes() for note in anchor]
+    pins = None if key is None else parse_pins(key.read_text())
     if files:
-        reports = [verify_file(file, pins=given or Pins(), anchors=kept) for file in files]
+        reports = [verify_file(file, pins=pins or Pins(), anchors=anchors) for file in files]
     else:
         with JournalReader(settings().home) as journal:
-            trusted = given or parse_pins(_vkey(journal))
-            reports = [verify_home(journal, pins=trusted, anchors=kept, payloads=payloads)]
-    lines = [line for report in reports for line in _report(report)]
+            trusted = pins or parse_pins(_vkey(journal))
+            reports = [verify_home(journal, pins=trusted, anchors=anchors, payloads=payloads)]
     code = max((report.exit_code for report in reports), key=(0, 9, 7).index)
-    return answer(reports, *lines, exit_code=code)
+    return answer(reports, *(line for one in reports for line in _report(one)), exit_code=code)
 
 
 @audit.command("export")
 @click.argument("target", type=click.Path(path_type=Path))
 @click.option("--run", metavar="RUN", help="Only one run; else all that is signed.")
-@click.option("--range", "span", metavar="A..B", help="Only the numbers A to B - 1.")
-@click.option("--bundle", is_flag=True, help="One file TARGET.awelog instead of four.")
+@_range
+@click.option("--bundle", is_flag=True, help="One file TARGET.awelog instead of several.")
 def export_(target: Path, run: str | None, span: str | None, bundle: bool) -> Answer:  # noqa: FBT001 - click's
     """Write records as files TARGET.* that prove themselves to whoever pins the key."""
     found = asyncio.run(_export(target, run, _span(span), bundle=bundle))
-    said = (
-        "recorded" if found.is_recorded else "not recorded in the log: it was read beside its owner"
-    )
-    end = f"{found.records} records, sha256:{found.sha256}, {said}"
-    return answer(found, *map(str, found.files), end)
+    more = () if found.is_recorded else ("not recorded in the log, which another process owns",)
+    return details(found, *more)
 
 
 @audit.command()
@@ -141,8 +114,7 @@ def key() -> Answer:
     """Print the key of this log, for others to pin."""
     with JournalReader(settings().home) as journal:
         vkey = _vkey(journal)
-    fingerprint = parse_pins(vkey).keys[0].fingerprint
-    return answer({"vkey": vkey, "fingerprint": fingerprint}, vkey, f"# {fingerprint}")
+    return details({"vkey": vkey, "fingerprint": parse_pins(vkey).keys[0].fingerprint})
 
 
 async def _export(
@@ -163,6 +135,13 @@ def _vkey(journal: JournalReader) -> str:
     return str(found[-1])
 
 
+def _filter(
+    *, run: str | None, kinds: tuple[str, ...], by: str | None, since: str | None, span: str | None
+) -> Filter:
+    since_us = None if since is None else time.time_ns() // 1000 - duration_us(since)
+    return Filter(run, frozenset(kinds), by, since_us, *_span(span))
+
+
 def _records(journal: JournalReader, wanted: Filter, *, follow: bool) -> Iterator[SealedRecord]:
     while True:
         for record in matching(journal, wanted):
@@ -175,23 +154,20 @@ def _records(journal: JournalReader, wanted: Filter, *, follow: bool) -> Iterato
 
 def _line(record: SealedRecord) -> str:
     shown = row(record)
-    where = " ".join(part for part in (shown.run, shown.step, shown.by) if part)
-    return f"{shown.seq}  {shown.time}  {shown.kind}  {where}  {shown.text}"
+    return "  ".join([str(shown.seq), *filter(None, attrs.astuple(shown)[1:])])
 
 
 def _report(report: Report) -> Iterator[str]:
+    keys = ", ".join(report.keys) or f"none is pinned; the log claims {report.claimed_key}"
     yield f"{report.where}: {report.verdict}"
-    yield f"  {report.records} records of log {report.log}, {report.signed} signed, {report.tail} not yet"
-    yield f"  keys: {', '.join(report.keys) or f'none pinned; it claims {report.claimed_key}'}"
+    yield f"  {report.records} records, {report.signed} signed, {report.tail} not yet; keys: {keys}"
     for finding in report.findings:
-        yield from (f"  {line}" for line in render.error_lines(finding.as_error()))
+        yield from (f"  {line}" for line in error_lines(finding.as_error()))
     yield from (f"  not checked: {what}" for what in report.not_checked)
 
 
 def _span(text: str | None) -> tuple[int, int | None]:
-    if text is None:
-        return 0, None
-    first, dots, last = text.partition("..")
+    first, dots, last = (text or "0..").partition("..")
     if not dots or not first.isdecimal() or not (last.isdecimal() or not last):
         raise UsageError("cli.argument", word=text, why="it is not A..B")
     return int(first), int(last) if last else None

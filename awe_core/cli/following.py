@@ -12,7 +12,6 @@ import time
 from typing import TYPE_CHECKING
 
 import attrs
-import click
 
 from awe_core.cli import approving, render
 from awe_core.cli.asking import terminal
@@ -42,7 +41,7 @@ def steer(
     handle = runtime.attach(run)
     *_, last = handle.events(follow=False)
     ask(handle)
-    return finish(runtime, handle, wanted=wanted, after=last.rseq)
+    return finish(runtime, handle, wanted=wanted, after=last.rseq or 0)
 
 
 def finish(
@@ -60,20 +59,20 @@ def finish(
     :raises RunError: ``run.still_running`` after *timeout* seconds
     """
     progress = _Progress(after)
-    is_shown = timeout is None and not invocation().is_json
     while True:
         try:
-            if is_shown:
+            if timeout is None and not invocation().is_json:
                 progress.follow(handle)
             result = handle.wait(timeout)
         except TimeoutError:
             raise RunError("run.still_running", run=handle.run_id, seconds=timeout) from None
         except KeyboardInterrupt:
             if not _steered(handle):
-                raise click.Abort from None
-            continue
-        if result.state != "PAUSED" or not approving.asked_at_the_console(runtime, result.waiting):
-            return outcome(result, wanted=wanted)
+                raise
+        else:
+            is_waiting = result.state == "PAUSED"
+            if not (is_waiting and approving.asked_at_the_console(runtime, result.waiting)):
+                return outcome(result, wanted=wanted)
 
 
 def outcome(result: RunResult, *, wanted: str = "COMPLETED") -> Answer:
@@ -81,12 +80,10 @@ def outcome(result: RunResult, *, wanted: str = "COMPLETED") -> Answer:
     lines = [f"run {result.run_id} {result.state}"]
     if result.error is not None:
         lines += [f"  {result.error.code}: {result.error.msg}"]
-    lines += [f"  remains: {one.what} ({one.step}): {one.why}" for one in result.residue]
-    lines += [f"  waits for an answer: awe approve {one}" for one in result.waiting]
-    if result.state == "PAUSED" and not result.waiting:
+    lines += [f"  remains: {one.what} (step {one.step}): {one.why}" for one in result.residue]
+    lines += [f"  next: awe approve {one}" for one in result.waiting]
+    if not result.is_completed and not result.waiting:
         lines += [f"  next: awe runs show {result.run_id}"]
-    if result.residue:
-        lines += [f"  next: awe runs show {result.run_id} --residue"]
     shown = render.block(result.output) if result.is_completed else ()
     code = 0 if result.state == wanted else EXIT_CODES.get(result.state, 6)
     return answer(result, *lines, *shown, exit_code=code)
@@ -94,26 +91,26 @@ def outcome(result: RunResult, *, wanted: str = "COMPLETED") -> Answer:
 
 def words(event: JsonObject) -> str | None:
     """Put a record into a line of progress; None: people need not see it."""
-    step = event.get("step", "")
-    match event["kind"]:
-        case "step.started":
-            return f"{step}  started" + (f", attempt {n}" if (n := event["attempt"]) > 1 else "")
-        case "step.completed":
+    kind, step = event["kind"], event.get("step", "")
+    noun, _, happened = kind.partition(".")
+    happened = happened.replace("_", " ")
+    match noun:
+        case "step" if kind == "step.completed":
             return f"{step}  completed in {event['dur_us'] / 1000:.1f} ms"
-        case "step.failed":
+        case "step" if kind == "step.failed":
             return f"{step}  failed: {event['err']['code']}: {event['err']['msg']}"
-        case "step.retry_scheduled":
-            return f"{step}  is tried again at {render.moment(event['due_us'])}"
-        case "step.skipped" | "step.in_doubt" as kind:
-            return f"{step}  {kind.partition('.')[2].replace('_', ' ')}"
-        case "handshake.requested":
+        case "step" if event.get("attempt", 1) > 1:
+            return f"{step}  {happened}, attempt {event['attempt']}"
+        case "step":
+            return f"{step}  {happened}"
+        case "handshake" if kind == "handshake.requested":
             return f"{step}  waits for a person: awe approve {event['req']}"
-        case "handshake.granted" | "handshake.refused" | "handshake.expired" as kind:
-            return f"{step}  {kind.partition('.')[2]}" if event.get("req") else None
-        case "undo.applied" | "undo.conflict" | "undo.failed" as kind:
-            return f"{step}  undo {kind.partition('.')[2]}: {event['effect']}"
-        case "run.paused" | "run.resumed" | "run.cancel_requested" as kind:
-            return kind.partition(".")[2].replace("_", " ")
+        case "handshake" if event.get("req"):
+            return f"{step}  {happened}"
+        case "undo" if kind != "undo.started" and step:
+            return f"{step}  undo {happened}: {event['effect']}"
+        case "run" if kind not in {"run.opened", "run.closed"}:
+            return happened
         case _:
             return None
 
@@ -121,14 +118,12 @@ def words(event: JsonObject) -> str | None:
 def _steered(handle: RunHandle) -> bool:
     """Ask what Ctrl-C shall mean; False: leave the run."""
     with contextlib.suppress(KeyboardInterrupt), terminal() as tty:
-        if tty is not None:
-            match tty.answer("\nleave the run, cancel it, or roll it back? [L/c/r] ").lower():
-                case "c":
-                    handle.cancel(mode="keep")
-                    return True
-                case "r":
-                    handle.cancel(mode="rollback")
-                    return True
+        said = (
+            "" if tty is None else tty.answer("leave the run, cancel it, or roll it back? [L/c/r]")
+        )
+        if said.lower() in {"c", "r"}:
+            handle.cancel(mode="keep" if said.lower() == "c" else "rollback")
+            return True
     render.note(f"run {handle.run_id} was left; next: awe runs watch {handle.run_id}", invocation())
     return False
 
@@ -142,9 +137,9 @@ class _Progress:
 
     def follow(self, handle: RunHandle) -> None:
         """Show records until the run has closed or waits."""
-        with self._live() if sys.stderr.isatty() else contextlib.nullcontext():
+        with _live(self._drawn) if sys.stderr.isatty() else contextlib.nullcontext():
             for record in handle.events(after=self.after, follow=True):
-                self.after = record.rseq or self.after
+                self.after = record.rseq or 0
                 self._take(record.event)
                 if record.kind in _ENDS:
                     return
@@ -156,17 +151,9 @@ class _Progress:
         if not sys.stderr.isatty():
             render.note(text, invocation())
             return
-        step, _, state = text.rpartition("  ") if event.get("step") else ("run", "", text)
+        step, _, state = text.partition("  ") if event.get("step") else ("run", "", text)
         is_over = not event["kind"].endswith((".started", ".requested", "_scheduled"))
         self.lines[step] = (state, time.monotonic(), is_over)
-
-    def _live(self) -> Live:
-        from rich.console import Console  # noqa: PLC0415 - only where something is drawn
-        from rich.live import Live  # noqa: PLC0415
-
-        coloured = render.is_coloured(is_terminal=True, wanted=invocation().color)
-        console = Console(stderr=True, no_color=not coloured, highlight=False, markup=False)
-        return Live(console=console, get_renderable=self._drawn, refresh_per_second=8)
 
     def _drawn(self) -> RenderableType:
         from rich.table import Table  # noqa: PLC0415 - only where something is drawn
@@ -177,3 +164,12 @@ class _Progress:
             elapsed = "" if is_over else f"{time.monotonic() - since:.1f} s"
             drawn.add_row(*(Text(render.plain(cell)) for cell in (step, state, elapsed)))
         return drawn
+
+
+def _live(drawn: Callable[[], RenderableType]) -> Live:
+    from rich.console import Console  # noqa: PLC0415 - only where something is drawn
+    from rich.live import Live  # noqa: PLC0415
+
+    coloured = render.is_coloured(is_terminal=True, wanted=invocation().color)
+    console = Console(stderr=True, no_color=not coloured, highlight=False, markup=False)
+    return Live(console=console, get_renderable=drawn, refresh_per_second=8)

@@ -7,8 +7,6 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
 from awe_core import signing
 from awe_core.cli.asking import terminal
 from awe_core.cli.shared import invocation
@@ -44,8 +42,8 @@ def actor() -> Actor:
     if asked is None or asked in {here.id, str(here)}:
         return here
     kind, _, name = asked.rpartition(":")
-    asserted = Actor.agent(name) if kind == "agent" else Actor.person(name)
-    return attrs.evolve(asserted, via="cli", on_behalf_of=str(here), assurance="relayed")
+    as_kind = kind if kind in {"agent", "service"} else "person"
+    return Actor(as_kind, name, str(here), via="cli", assurance="relayed")
 
 
 def opener(*, observer: bool = False) -> Opener:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from awe_core.cli.arguments import arguments
+from awe_core.cli.contents import named
 from awe_core.cli.following import finish
 from awe_core.cli.opening import pass_runtime
 from awe_core.cli.render import Answer, answer
 from awe_core.cli.shared import command
-from awe_core.documents import duration_us, load_workflow
+from awe_core.documents import duration_us
 from awe_core.errors import EngineError
 
 if TYPE_CHECKING:
@@ -44,16 +44,14 @@ def run(  # noqa: PLR0913, PLR0917 - click hands each option over
     """Run a workflow that is ACTIVE, a workflow FILE, or what a facade exposes."""
     if detach and runtime.role == "owner":
         raise EngineError("cli.detached")
-    is_facade = workflow in runtime.deployment.gate.snapshot.facades
-    facade = workflow if is_facade else None
+    facade = workflow if workflow in runtime.deployment.gate.snapshot.facades else None
     schema = _schema(runtime, workflow, facade)
     inputs = arguments(words, source, schema=schema, workspace=runtime.config.workspace.root)
     handle = runtime.submit(workflow, inputs, idempotency_key=key, facade=facade)
     if detach:
         shown = f"run {handle.run_id} goes on; next: awe runs watch {handle.run_id}"
         return answer({"run": handle.run_id}, shown)
-    timeout = None if wait is None else duration_us(wait) / 1e6
-    return finish(runtime, handle, timeout=timeout)
+    return finish(runtime, handle, timeout=None if wait is None else duration_us(wait) / 1e6)
 
 
 @command()
@@ -77,11 +75,7 @@ def _schema(runtime: Runtime, workflow: str, facade: str | None) -> JsonObject:
     if facade is not None:
         exposes = runtime.deployment.gate.facade(facade).document["exposes"]
         if "capability" in exposes:
-            return registry.resolve(exposes["capability"]).spec.input
+            found: JsonObject = registry.resolve(exposes["capability"]).spec.input
+            return found
         workflow = exposes["workflow"]
-    elif Path(workflow).is_file():
-        return load_workflow(Path(workflow).read_bytes(), file=workflow).inputs
-    known = registry.workflows
-    named = {spec.id: spec for spec in sorted(known.values(), key=lambda spec: spec.major)}
-    found = known.get(workflow) or named.get(workflow)
-    return found.inputs if found else {"type": "object"}
+    return named(workflow, registry).inputs

@@ -49,8 +49,8 @@ def resume(run: Run, fact: RunResumed) -> None:
     if fact.mode == "forward":
         _require_hold(run)
         run.hold = None
-        for index in run.duties:
-            run.units[index].reruns = 0
+        for unit in run.units:
+            unit.reruns = 0
     elif fact.mode == "rollback" and step is None:
         run.require("rollback")
         _roll_back(run)
