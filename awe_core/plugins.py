@@ -59,6 +59,11 @@ class Offers(Generic[T]):
     found: tuple[tuple[str, T], ...] = ()  #: (distribution, object), by distribution name
     set_aside: tuple[SetAside, ...] = ()
 
+    @property
+    def objects(self) -> tuple[T, ...]:
+        """What was offered, without by whom."""
+        return tuple(one for _, one in self.found)
+
 
 class Plugins:
     """The registered distributions, each with the hooks its record grants."""

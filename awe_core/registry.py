@@ -28,7 +28,7 @@ from awe_core.events import PackRef
 from awe_core.plugins import Plugins, SetAside
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     from awe_core.binding import Handler
     from awe_core.capability import CapabilitySpec
@@ -98,6 +98,7 @@ class CapabilityRegistry:
         self._owners: dict[str, str] = {}
         self._aliases: dict[str, str] = {}
         self._workflow_packs: dict[str, PackRef] = {}
+        self.generation = 0  #: rises with every change of what is offered
 
     @property
     def capabilities(self) -> Mapping[str, CapabilitySpec]:
@@ -146,9 +147,11 @@ class CapabilityRegistry:
             self._workflows[flow.spec.reference] = flow.spec
             self._workflow_packs[flow.spec.reference] = ref
         self._packs[ref.dist] = loaded
+        self.generation += 1
 
     def remove(self, distribution: str) -> None:
         """Offer nothing of *distribution* any more.  Its modules cannot be unloaded."""
+        self.generation += 1
         self._packs.pop(distribution, None)
         self._plugins.unregister(distribution)
         gone = {name for name, owner in self._owners.items() if owner == distribution}
@@ -208,14 +211,16 @@ class CapabilityRegistry:
         """
         return self._workflow_packs[reference]
 
-    def load_plugins(self) -> tuple[SetAside, ...]:
+    def load_plugins(self, *, only: Collection[str] | None = None) -> tuple[SetAside, ...]:
         """Import every pack that is granted more than skills, and register what it offers.
 
+        :param only: distributions whose code may run; None: all that were taken
         :returns: those that could not, with the reason; the others are registered
         """
         aside = []
         for distribution, loaded in sorted(self._packs.items()):
-            if set(loaded.pack.record.hooks) - {_SKILLS}:
+            may_run = only is None or distribution in only
+            if may_run and set(loaded.pack.record.hooks) - {_SKILLS}:
                 try:
                     loaded.register()
                 except AweError as error:
@@ -228,6 +233,7 @@ class CapabilityRegistry:
             raise TrustError("trust.duplicate", what=name, by=f"{owner} and {distribution}")
 
     def _take(self, one: Capability) -> None:
+        self.generation += 1
         self._owners[one.spec.id] = one.pack.dist
         self._capabilities[one.spec.reference] = one
         for alias in one.spec.aliases:

@@ -1621,7 +1621,8 @@ def rescan(run: Run) -> None:
         assert inner.active == sum(child.state in BEGUN for child in children)
         if container.step and container.step.kind == "fanout":
             begun = [c for c in children[: inner.count] if c.state in BEGUN | {S.READY}]
-            assert len(begun) <= container.step.spec.max_parallel
+            is_rewound = any(child.epoch for child in units)  # items are reopened side by side
+            assert len(begun) <= container.step.spec.max_parallel or is_rewound
             now = children[: inner.next_item]
             assert inner.pending == inner.count - sum(c.state in GOOD for c in now)
             continue
@@ -1692,6 +1693,11 @@ class Watch:
             derived = (old, new) in DERIVED or new is S.READY  # that is by way of WAITING
             assert old is new or named or derived, (fact, old, new)
 
+    def story(self) -> str:
+        """Give the run's facts, shortly."""
+        names = [getattr(f, "effect", getattr(f, "step", "")) for f in self.driver.facts]
+        return " ".join(f"{f.kind}:{n}" for f, n in zip(self.driver.facts, names, strict=True))
+
     def ends(self, run: Run, fact: Fact) -> None:
         if not isinstance(fact, RunClosed):
             return
@@ -1703,7 +1709,7 @@ class Watch:
             while open_:
                 for child in run.children(open_.pop()):
                     assert child.state in GOOD or child.path.endswith("]")
-                    assert not child.is_taken_back
+                    assert not child.is_taken_back, (child.path, self.story())
                     open_ += [child] if child.inner and child.state is S.DONE else []
 
 

@@ -56,10 +56,11 @@ class Terminal:
 def terminal() -> Iterator[Terminal | None]:
     """Open the controlling terminal; None where there is none, or with ``--json``."""
     try:
-        if invocation().is_json:
-            raise OSError
-        descriptor = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY)
+        name = os.devnull if invocation().is_json else "/dev/tty"
+        descriptor = os.open(name, os.O_RDWR | os.O_NOCTTY)
     except OSError:
+        descriptor = -1
+    if descriptor < 0 or not os.isatty(descriptor):
         yield None
         return
     with io.TextIOWrapper(io.FileIO(descriptor, "w+"), errors="backslashreplace") as stream:

@@ -92,8 +92,8 @@ def outcome(result: RunResult, *, wanted: str = "COMPLETED") -> Answer:
 def words(event: JsonObject) -> str | None:
     """Put a record into a line of progress; None: people need not see it."""
     kind, step = event["kind"], event.get("step", "")
-    noun, _, happened = kind.partition(".")
-    happened = happened.replace("_", " ")
+    noun, _, verb = str(kind).partition(".")
+    happened = verb.replace("_", " ")
     match noun:
         case "step" if kind == "step.completed":
             return f"{step}  completed in {event['dur_us'] / 1000:.1f} ms"

@@ -328,15 +328,18 @@ def _faults(here: Deployment, deep: bool, views: bool) -> Iterator[tuple[str, Aw
     yield from here.refused
     for facade in here.verdict.facades if here.verdict else ():
         yield from ((facade.name, error) for error in facade.refusals)
-    checks = [(p.record.name, check_requirements, (p.record,)) for p in here.packs if deep]
+    for pack in here.packs if deep else ():
+        yield from _fault(pack.record.name, lambda pack=pack: check_requirements(pack.record))
     if views:
-        folder = here.governance.store
-        checks.append(("views", govern.check_views, (folder.read(), folder.read_one)))
-    for name, check, given in checks:
-        try:
-            check(*given)
-        except AweError as error:
-            yield name, error
+        store = here.governance.store
+        yield from _fault("views", lambda: govern.check_views(store.read(), store.read_one))
+
+
+def _fault(name: str, check: Callable[[], None]) -> Iterator[tuple[str, AweError]]:
+    try:
+        check()
+    except AweError as error:
+        yield name, error
 
 
 def _day(ends: Any) -> str:  # noqa: ANN401 - a root or a manifest

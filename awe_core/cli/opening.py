@@ -1,4 +1,4 @@
-"""What commands stand on: the settings, who asks, the runtime, what may run here, a person's key."""
+"""What commands stand on: settings, who asks, the runtime, what may run here, a person's key."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from awe_core.config import Config
+    from awe_core.events.parts import ActorKind
     from awe_core.governance import Governance
     from awe_core.runtime.deployment import Deployment
     from awe_core.runtime.waiting import Opener
@@ -42,8 +43,8 @@ def actor() -> Actor:
     if asked is None or asked in {here.id, str(here)}:
         return here
     kind, _, name = asked.rpartition(":")
-    as_kind = kind if kind in {"agent", "service"} else "person"
-    return Actor(as_kind, name, str(here), via="cli", assurance="relayed")
+    known: dict[str, ActorKind] = {"agent": "agent", "service": "service"}
+    return Actor(known.get(kind, "person"), name, str(here), via="cli", assurance="relayed")
 
 
 def opener(*, observer: bool = False) -> Opener:

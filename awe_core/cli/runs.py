@@ -93,7 +93,8 @@ def _verb(
     function = pass_runtime()(steered)
     for option in (*reversed(options), _reason, _run):
         function = option(function)
-    return runs.command(name, help=says)(function)
+    made: click.Command = runs.command(name, help=says)(function)
+    return made
 
 
 _verb("resume", "Let RUN go on.")

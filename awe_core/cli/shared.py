@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @attrs.define
@@ -70,6 +72,11 @@ class Group(click.Group):
         self.params.extend(SHARED)
 
 
-#: Make a top-level command or group; its docstring is its help.
-command = functools.partial(click.command, cls=Command)
-group = functools.partial(click.group, cls=Group)
+def command() -> Callable[[Callable[..., Any]], Command]:
+    """Make a top-level command; its docstring is its help."""
+    return click.command(cls=Command)
+
+
+def group() -> Callable[[Callable[..., Any]], Group]:
+    """Make a group; its docstring is its help."""
+    return click.group(cls=Group)

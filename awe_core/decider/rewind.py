@@ -2,9 +2,9 @@
 
 A rewind chooses a set of units, takes back what of them stands, newest first, and lets them wait
 again in a new epoch (30-engine, section 3).  The set of ``rollback --to STEP`` is what depends on
-STEP; of ``retry --from STEP`` it is STEP, what depends on it and whatever does not stand any more,
-for a run that goes forward has to end with every step standing.  Both are closed under "depends
-on" and "changed the same resource later".  Everything here is linear in the run and asked for by a
+STEP, of ``retry --from STEP`` STEP too; of both also whatever failed or does not stand any more,
+for a run that goes forward again has to end with every step standing.  Both are closed under
+"depends on" and "changed the same resource later".  Everything here is linear in the run and asked for by a
 person, so counts are made anew instead of being kept.
 """
 
@@ -112,9 +112,8 @@ def selection(run: Run, path: str, *, fact: RunResumed) -> list[Unit]:
         chosen.add(top)
     else:
         chosen.add_dependents(top)
-    if fact.mode == "retry":
-        for unit in _not_standing(run):
-            chosen.add(unit)
+    for unit in _not_standing(run):
+        chosen.add(unit)
     chosen.close()
     found = [run.units[index] for index in sorted(chosen.units)]
     busy = [
@@ -138,8 +137,8 @@ def _not_standing(run: Run) -> Iterable[Unit]:
         for unit in run.children(open_.pop()):
             if unit.state in (StepState.SKIPPED, StepState.TOLERATED) or unit.state not in ENDED:
                 open_ += [unit] if unit.state is StepState.STARTED and unit.inner else []
-            elif unit.inner is not None and unit.inner.children:
-                open_.append(unit)  # reopened when anything inside is chosen
+            elif _can_reopen(unit):
+                open_.append(unit)
             elif unit.state is not StepState.DONE or unit.is_taken_back:
                 yield unit
 
@@ -155,7 +154,11 @@ class _Choice:
         self._new: deque[int] = deque()
 
     def add(self, unit: Unit) -> None:
-        """Choose *unit*, and later what depends on it."""
+        """Choose *unit*, or what it is inside of and cannot be reopened for it alone."""
+        around = unit
+        while around.parent > 0:
+            around = self.run.units[around.parent]
+            unit = unit if _can_reopen(around) else around
         if unit.index not in self.units:
             self.units.add(unit.index)
             self._new.append(unit.index)
@@ -212,23 +215,41 @@ class _Later:
         return found
 
 
+def _can_reopen(container: Unit) -> bool:
+    is_open = container.inner is not None and container.inner.is_open
+    return is_open and container.state in (StepState.STARTED, StepState.DONE, StepState.FAILED)
+
+
 def _is_block(container: Unit) -> bool:
     return container.step is None or container.step.kind is Kind.SCOPE
 
 
 # ---- counts made anew ---------------------------------------------------------------------------
 def _reopen(run: Run, chosen: list[Unit]) -> None:
-    """Put the containers around the chosen units, themselves not chosen, back to STARTED."""
+    """Put containers that failed, and those around chosen units, back to STARTED."""
     inside = {unit.index for unit in chosen}
     run.root.is_doomed, run.root.failure = False, None
     for unit in chosen:
         parent = run.units[unit.parent]
         while parent.index and parent.index not in inside and parent.state in ENDED:
-            run.move(parent, StepState.STARTED)
-            inner = inner_of(parent)
-            inner.is_doomed, inner.failure = False, None
-            parent.failure = parent.unwind = None
+            _reopen_one(run, parent)
             parent = run.units[parent.parent]
+    open_ = [run.units[0]]
+    while open_:
+        for unit in run.children(open_.pop()):
+            if unit.index in inside or unit.inner is None:
+                continue
+            if unit.state is StepState.FAILED and _can_reopen(unit):  # steps in it may never have begun
+                _reopen_one(run, unit)
+            if unit.state is StepState.STARTED:
+                open_.append(unit)
+
+
+def _reopen_one(run: Run, container: Unit) -> None:
+    run.move(container, StepState.STARTED)
+    inner = inner_of(container)
+    inner.is_doomed, inner.failure = False, None
+    container.failure = container.unwind = None
 
 
 def _recount(run: Run) -> None:

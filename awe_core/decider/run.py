@@ -65,6 +65,7 @@ class Inner:
     children: list[int] = attrs.field(factory=list)  #: by place in the block, or by item
     pending: int = 0  #: children that have not ended well
     active: int = 0  #: children that have begun and not ended
+    is_open: bool = False  #: its children are those of the last attempt, begun or not
     is_doomed: bool = False  #: nothing new starts in it
     failure: Failure | None = None  #: of the first child that failed
     class_: str = "error"

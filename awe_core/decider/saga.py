@@ -39,7 +39,8 @@ def open_container(run: Run, unit: Unit, count: int) -> None:
     inner = inner_of(unit)
     inner.pending, inner.active, inner.in_flight = count, 0, 0
     inner.count, inner.next_item, inner.again = count, 0, []
-    inner.is_doomed, inner.failure, inner.class_ = False, None, "error"
+    inner.is_open, inner.is_doomed = True, False
+    inner.failure, inner.class_ = None, "error"
     if unit.step and unit.step.kind is Kind.FANOUT:
         release(run, unit)
     else:
@@ -78,6 +79,8 @@ def renew(run: Run, unit: Unit) -> None:
     unit.request = unit.due_us = unit.failure = unit.unwind = None
     run.outputs.pop(unit.index, None)
     run.duties.pop(unit.index, None)
+    if unit.inner is not None:
+        unit.inner.is_open = False
 
 
 def release(run: Run, fanout: Unit) -> None:
@@ -136,7 +139,8 @@ def end(run: Run, unit: Unit, state: StepState) -> None:
     inner.pending -= state in GOOD
     if _is_item(parent):
         inner.in_flight -= 1
-        release(run, parent)
+        if state in GOOD:
+            release(run, parent)
     elif unit.step is not None:
         _tell(run, inner, unit.step, state)
     note_end(run, parent)

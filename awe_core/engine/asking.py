@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, assert_never
 
+import attrs
+
 from awe_core.engine.recovery import open_questions, unused_tickets
+from awe_core.errors import HandshakeError
 from awe_core.events import (
     ConfirmationRequest,
     HandshakeGranted,
@@ -42,6 +45,9 @@ class Asking:
         :raises HandshakeError: it cannot be taken; the request stays open
         """
         ledger = self._parts.ledger
+        _check_signature(request, decision)
+        # When it was given is the engine's to say: a clock that the answer brings proves nothing.
+        decision = attrs.evolve(decision, at_us=self._parts.clock_us())
         outcome = take(request, decision, self._parts.people)
         match outcome:
             case Counted(request=counted, missing=missing):
@@ -88,4 +94,12 @@ class Asking:
                 ticket_expires_us=ticket.expires_us,
                 nonces=(ticket.nonce,),
             )
+        )
+
+
+def _check_signature(request: ConfirmationRequest, decision: Decision) -> None:
+    """Take nobody's word for being signed: no key of the people file is compared here yet."""
+    if decision.assurance == "signed":
+        raise HandshakeError(
+            "handshake.assurance", request=request.id, given="unproved signature", needed="session"
         )

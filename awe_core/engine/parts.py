@@ -30,9 +30,9 @@ class Settings:
     manifest: ManifestRef | None = None
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)
 class Parts:
-    """The parts all runs share."""
+    """The parts all runs share; `people` and `settings` follow the verdict."""
 
     journal: Journal
     invoker: Invoker

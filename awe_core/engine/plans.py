@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import difflib
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from awe_core import canonical
 from awe_core.contract import Schema
 from awe_core.decider import compile_workflow
+from awe_core.documents import load_workflow
 from awe_core.errors import AccessError
 from awe_core.workflow import StepSpec, WorkflowSpec
 
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from awe_core.decider import Plan
     from awe_core.registry import CapabilityRegistry
     from awe_core.values import JsonObject
+
+_K = TypeVar("_K")
+_V = TypeVar("_V")
+_KEPT = 512  #: compiled workflows, and schemas, and documents
 
 
 class Plans:
@@ -28,12 +33,29 @@ class Plans:
         self._plans: dict[int, tuple[WorkflowSpec, Plan]] = {}
         self._inputs: dict[int, tuple[WorkflowSpec, Schema]] = {}
         self._calls: dict[str, WorkflowSpec] = {}
+        self._documents: dict[str, WorkflowSpec] = {}
+        self._generation = registry.generation
+
+    def document(self, document: JsonObject, *, file: str) -> WorkflowSpec:
+        """Read a workflow that stands in no pack; one that was read before is given again.
+
+        :raises DocumentError: it cannot be read
+        """
+        key = canonical.digest_value(document)
+        found = self._documents.get(key)
+        if found is None:
+            found = load_workflow(self.text(document), file=file)
+            _keep(self._documents, key, found)
+        return found
 
     def of(self, spec: WorkflowSpec) -> Plan:
         """Compile *spec*, or give what was compiled before.
 
         :raises WorkflowError: it cannot be compiled
         """
+        if self._generation != self._registry.generation:
+            self._generation = self._registry.generation
+            self._plans.clear()
         found = self._plans.get(id(spec))
         if found is None:
             plan = compile_workflow(
@@ -41,7 +63,8 @@ class Plans:
                 capabilities=self._registry.capabilities,
                 workflows=self._registry.workflows,
             )
-            found = self._plans[id(spec)] = (spec, plan)
+            found = (spec, plan)
+            _keep(self._plans, id(spec), found)
         return found[1]
 
     def inputs(self, spec: WorkflowSpec) -> Schema:
@@ -49,7 +72,8 @@ class Plans:
         found = self._inputs.get(id(spec))
         if found is None:
             schema = Schema.compile(spec.inputs, where=f"{spec.reference}: inputs")
-            found = self._inputs[id(spec)] = (spec, schema)
+            found = (spec, schema)
+            _keep(self._inputs, id(spec), found)
         return found[1]
 
     def workflow(self, reference: str) -> WorkflowSpec:
@@ -90,6 +114,13 @@ class Plans:
                 outputs="${steps.call.output}",
             )
         return found
+
+
+def _keep(kept: dict[_K, _V], key: _K, value: _V) -> None:
+    """Keep *value*, and forget the oldest: a server meets documents without end."""
+    if len(kept) >= _KEPT:
+        del kept[next(iter(kept))]
+    kept[key] = value
 
 
 def called(plan: Plan) -> tuple[str, ...]:

@@ -6,14 +6,12 @@ something unfinished reads them.
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import attrs
 
 from awe_core.decider import StepState, replay
-from awe_core.documents import load_workflow
 from awe_core.engine.active import loaded
 from awe_core.errors import AweError, RunError
 from awe_core.events import (
@@ -79,8 +77,7 @@ class Reader:
         ref = opened.workflow
         if opened.spec is not None:
             document = loaded(self._journal, run, 0, "spec")
-            text = json.dumps(document)
-            return self._plans.of(load_workflow(text, file=f"run {run}"))
+            return self._plans.of(self._plans.document(document, file=f"run {run}"))
         reference = f"{ref.id}@{ref.version.partition('.')[0]}"
         try:
             if opened.call:

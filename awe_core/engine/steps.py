@@ -12,10 +12,18 @@ from awe_core.context import Attempt
 from awe_core.decider import effect_key, step_key, wants
 from awe_core.effects import StepBroker, StepRef
 from awe_core.engine.active import OpenStep
-from awe_core.errors import AweError, EngineError, JournalUnwritableError
+from awe_core.errors import (
+    AccessError,
+    AweError,
+    EngineError,
+    JournalUnwritableError,
+    PackError,
+    TrustError,
+)
 from awe_core.events import (
     HandshakeRefused,
     HandshakeRequested,
+    RunPaused,
     StepCompleted,
     StepFailed,
     StepSkipped,
@@ -62,6 +70,10 @@ class Steps:
                 purpose="resume",
                 confirm=step.confirm,
             )
+            _check_pinned(active, prepared)
+        except (AccessError, PackError, TrustError) as error:
+            self._hold(active, command, error)
+            return
         except AweError as error:
             self.fail(active, command, error)
             return
@@ -77,16 +89,29 @@ class Steps:
         admit = Admit(command.step, command.attempt, command.epoch)
         step = _planned(active, command.step)
         try:
-            active.prepared[command.step] = self._parts.invoker.prepare(
+            prepared = self._parts.invoker.prepare(
                 step.spec.target,
                 step.with_.evaluate(active.run.scope(command.step)),
                 purpose="resume",
                 confirm=step.confirm,
             )
+            _check_pinned(active, prepared)
+        except (AccessError, PackError, TrustError) as error:
+            self._hold(active, admit, error)
+            return
         except AweError as error:
             self.fail(active, admit, error)
             return
+        active.prepared[command.step] = prepared
         self._start(active, admit, step)
+
+    @staticmethod
+    def _hold(active: ActiveRun, command: Admit, error: AweError) -> None:
+        """Hold the run: what may not go on now is no failure, and takes nothing back."""
+        cause = "stop" if error.code == "handshake.stopped" else "pack"
+        cause = "trust" if isinstance(error, TrustError) else cause
+        reason = f"{error.code}: {error.summary}"
+        active.record(RunPaused(cause=cause, steps=(command.step,), reason=reason))
 
     def fail(
         self,
@@ -325,6 +350,20 @@ class Steps:
     @staticmethod
     def _ended(active: ActiveRun, command: Admit) -> None:
         active.open_steps.pop(command.step).broker.close("the step has ended")
+
+
+def _check_pinned(active: ActiveRun, prepared: Prepared) -> None:
+    """A run goes on with the very bytes it was opened with, or it asks first."""
+    found = prepared.capability.pack
+    for pinned in active.opened.packs:
+        if pinned.dist == found.dist and pinned.record != found.record:
+            raise PackError(
+                "pack.changed",
+                run=active.run_id,
+                distribution=found.dist,
+                record=f"{pinned.version} ({pinned.record[:12]})",
+                found=f"{found.version} ({found.record[:12]})",
+            )
 
 
 def _planned(active: ActiveRun, path: str) -> PlanStep:

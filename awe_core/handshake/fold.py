@@ -47,6 +47,11 @@ class AskPeople:
 
     requirements: tuple[Requirement, ...]
 
+    def expires_us(self, now_us: int, latest_us: int) -> int:
+        """When the question closes: the earliest that anything asks for, never after *latest_us*."""
+        given = (r.expires_in_us for r in self.requirements)
+        return min([latest_us, *(now_us + us for us in given if us is not None)])
+
 
 Outcome: TypeAlias = Refuse | Grant | AskPeople
 
@@ -71,16 +76,20 @@ def default_requirement(risk: Risk, configured: Mapping[str, Requirement]) -> Re
 def fold(
     judged: Sequence[Judged], *, confirm: Confirm, risk: Risk, default: Requirement
 ) -> Outcome:
-    """Fold the answers of all configured policies into one outcome."""
-    for one in judged:
-        if one.record.answer in {"deny", "failed"}:
-            return Refuse(one.record)
-    asks = [one.answer for one in judged if isinstance(one.answer, Ask)]
+    """Fold the answers of all configured policies into one outcome.
+
+    The *default* is a minimum: what policies ask for comes on top of it and never replaces it.
+    """
+    answers = sorted(judged, key=lambda one: one.record.name)
+    asks = [one.answer for one in answers if isinstance(one.answer, Ask)]
+    denies = [one.record for one in answers if one.record.answer in {"deny", "failed"}]
+    approves = [one.record for one in answers if one.record.answer == "approve"]
+    if denies:
+        return Refuse(denies[0])
     if asks or confirm is Confirm.ALWAYS:
         return AskPeople(_requirements(asks, default))
-    for one in judged:
-        if one.record.answer == "approve":
-            return Grant(one.record)
+    if approves:
+        return Grant(approves[0])
     if confirm is Confirm.NEVER and risk is Risk.LOW:
         return Grant(_NEVER)
     return AskPeople((default,))
@@ -88,7 +97,10 @@ def fold(
 
 def _requirements(asks: Sequence[Ask], default: Requirement) -> tuple[Requirement, ...]:
     """Every requirement once, in an order that does not depend on the policies' order."""
-    stated = {r for ask in asks for r in ask.requirements}
-    if not stated or any(not ask.requirements for ask in asks):
-        stated.add(default)
-    return tuple(sorted(stated, key=lambda r: (-r.quorum, r.min_assurance, r.roles, r.exclude)))
+    wanted = {default, *(r for ask in asks for r in ask.requirements)}
+    return tuple(sorted(wanted, key=_place))
+
+
+def _place(one: Requirement) -> tuple[object, ...]:
+    expires = -1 if one.expires_in_us is None else one.expires_in_us
+    return (-one.quorum, one.min_assurance, one.roles, one.exclude, expires)

@@ -43,7 +43,7 @@ def ticket_of(nonce: str) -> str:
 class Ticket:
     """The right to start one step once."""
 
-    nonce: str
+    nonce: str = attrs.field(repr=False)  #: hex; shown by no channel and in no message
     request: str
     digest: str
     run: str
@@ -55,6 +55,7 @@ class Ticket:
 class Ledger:
     """Open requests by id, unused tickets by (run, step)."""
 
+    ticket_us: int = TICKET_US  #: how long a ticket may lie unused
     _open: dict[str, ConfirmationRequest] = attrs.field(factory=dict)
     _tickets: dict[tuple[str, str], Ticket] = attrs.field(factory=dict)
 
@@ -67,11 +68,11 @@ class Ledger:
 
         :raises HandshakeError: ``handshake.unknown``
         """
-        found = [r for key, r in self._open.items() if key.startswith(request)]
         exact = self._open.get(request)
         if exact is not None:
             return exact
-        if len(found) != 1 or not request:
+        found = [r for key, r in self._open.items() if request and key.startswith(request)]
+        if len(found) != 1:
             raise HandshakeError("handshake.unknown", request=request)
         return found[0]
 
@@ -91,7 +92,7 @@ class Ledger:
             digest=request.digest,
             run=request.run,
             step=request.step,
-            expires_us=now_us + TICKET_US,
+            expires_us=now_us + self.ticket_us,
         )
         self.restore(ticket)
         self.close(request.id)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 import attrs
 
+from awe_core import canonical
 from awe_core.capability import Risk
 from awe_core.errors import UsageError
 from awe_core.events import Approve, Ask, Deny, Requirement
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from awe_core.events import Answer, ConfirmationRequest, Facts
-    from awe_core.values import JsonObject
+    from awe_core.values import Json, JsonObject
 
 Row = Literal["reads", "changes", "leaves", "irreversible"]
 Cell = Literal["approve", "ask", "ask2"]
@@ -38,6 +39,9 @@ _TABLE: Mapping[tuple[Row, Risk], Cell] = {
     for risk, cell in zip(Risk, cells, strict=True)
 }
 
+_PLACES = {f"{row}.{risk.value}": (row, risk) for row, risk in _TABLE}  #: as settings name them
+_STRICTNESS: tuple[Cell, ...] = ("approve", "ask", "ask2")  #: laxest first
+
 _READS = frozenset({"fs.read", "fs.list", "env.read", "clock", "random"})
 _FILES = frozenset({"fs.write", "fs.delete"})
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -53,24 +57,30 @@ def row_of(request: ConfirmationRequest, facts: Facts) -> Row:
 
 def _planned_row(effects: Sequence[JsonObject], undo: str) -> Row:
     kinds = {kind for effect in effects for kind in effect}
+    is_captured = undo in {"captured", "rehearsed"}
     if kinds <= _READS:
         return "reads"
     if kinds <= _READS | _FILES:
-        return "changes" if undo in {"captured", "rehearsed"} else "irreversible"
-    if undo in {"compensate", "strategy"} or not _tells(effects):
+        return "changes" if is_captured else "irreversible"
+    if undo in {"compensate", "strategy"}:
         return "leaves"
-    return "irreversible"
+    is_restored = is_captured or not kinds & _FILES
+    return "leaves" if is_restored and not _tells(effects) else "irreversible"
 
 
 def _tells(effects: Sequence[JsonObject]) -> bool:
     """Whether something outside the workspace may be changed."""
-    for effect in effects:
-        for kind, fields in effect.items():
-            if kind == "net.http" and set(fields.get("methods", ())) <= _SAFE_METHODS:
-                continue
-            if kind not in _READS | _FILES | {"secret.use"}:
-                return True
-    return False
+    return any(
+        kind not in _READS | _FILES | {"secret.use"} and not _is_safe_http(kind, fields)
+        for effect in effects
+        for kind, fields in effect.items()
+    )
+
+
+def _is_safe_http(kind: str, fields: JsonObject) -> bool:
+    """Whether only methods that leave the far side as it is are declared (RFC 9110, 9.2.1)."""
+    methods = set(fields.get("methods", ()))
+    return kind == "net.http" and bool(methods) and methods <= _SAFE_METHODS
 
 
 @attrs.frozen
@@ -88,21 +98,18 @@ class Auto:
 
         :raises UsageError: ``handshake.policy_settings``
         """
-        cells = dict(_TABLE)
-        order = ("approve", "ask", "ask2")
-        changes = settings.get("cells") or {}
-        for key, cell in changes.items() if isinstance(changes, dict) else ():
-            row, _, risk = str(key).partition(".")
-            known = (row, risk) in {(r, k.value) for r, k in _TABLE}
-            if not known or cell not in order:
-                raise UsageError("handshake.policy_settings", policy="auto", what=f"{key}: {cell}")
-            place = next(p for p in _TABLE if p == (row, Risk(risk)))
-            if order.index(cell) < order.index(_TABLE[place]) and not settings.get("accept_risk"):
-                raise UsageError(
-                    "handshake.policy_settings",
-                    policy="auto",
-                    what=f"{key}: {cell} is laxer than the default and needs accept_risk: REASON",
-                )
+        cells, changes = dict(_TABLE), settings.get("cells", {})
+        reason = settings.get("accept_risk")
+        unknown = sorted(settings.keys() - {"cells", "accept_risk"})
+        if unknown or not isinstance(changes, dict):
+            raise _unusable(", ".join(unknown) or "cells is no table of ROW.RISK: CELL")
+        for key, cell in changes.items():
+            place = _PLACES.get(key)
+            if place is None or cell not in _STRICTNESS:
+                raise _unusable(f"{key}: {cell}")
+            is_laxer = _STRICTNESS.index(cell) < _STRICTNESS.index(_TABLE[place])
+            if is_laxer and not (isinstance(reason, str) and reason.strip()):
+                raise _unusable(f"{key}: {cell} is laxer than the default, needs accept_risk: REASON")
             cells[place] = cell
         return cls(cells)
 
@@ -117,6 +124,10 @@ class Auto:
             case "ask2":
                 two = Requirement(quorum=2, min_assurance="session")
                 return Ask(requirements=(two,), reason=f"{row}, {risk.value}")
+
+
+def _unusable(what: str) -> UsageError:
+    return UsageError("handshake.policy_settings", policy="auto", what=what)
 
 
 @attrs.frozen
@@ -152,7 +163,7 @@ class Allowed:
     capability: str  #: id, or a shell pattern over ids
     callers: tuple[str, ...]  #: actors; empty: anyone
     until_us: int | None
-    arguments: Mapping[str, object]  #: values that the call's arguments must equal
+    arguments: Mapping[str, Json]  #: values that the call's arguments must equal
     reason: str
 
 
@@ -182,5 +193,10 @@ class AllowList:
             fnmatch.fnmatchcase(capability, entry.capability)
             and (not entry.callers or request.requester in entry.callers)
             and (entry.until_us is None or facts.now_us < entry.until_us)
-            and all(given.get(k) == v for k, v in entry.arguments.items())
+            and all(k in given and _is_same(given[k], v) for k, v in entry.arguments.items())
         )
+
+
+def _is_same(given: Json, listed: Json) -> bool:
+    """Equal as JSON: Python takes ``True`` for 1."""
+    return canonical.value(given) == canonical.value(listed)

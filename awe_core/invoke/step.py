@@ -208,12 +208,12 @@ class Invoker:
         try:
             async with clock:
                 found = await executor.call(handler, context, prepared.arguments)
+            if _is_late(clock):  # a handler that blocked the loop let no timer fire
+                raise _late(attempt, timeout_us)
         except TimeoutError:
             if not clock.expired():
                 raise
-            raise EngineError(
-                "step.timeout", step=attempt.step, run=attempt.run_id, limit=timeout_us / 1e6
-            ) from None
+            raise _late(attempt, timeout_us) from None
         finally:
             broker.close("the step has ended")
         return self._checked(prepared, found)
@@ -246,6 +246,18 @@ class Invoker:
             workspace=self._place,
             preimages=preimages,
         ).digest
+
+
+def _is_late(clock: asyncio.Timeout) -> bool:
+    """Whether the instant of *clock* has passed, noticed or not."""
+    due = clock.when()
+    return due is not None and asyncio.get_running_loop().time() >= due
+
+
+def _late(attempt: Attempt, timeout_us: int) -> EngineError:
+    return EngineError(
+        "step.timeout", step=attempt.step, run=attempt.run_id, limit=timeout_us / 1e6
+    )
 
 
 def _preimage(workspace: Workspace, path: str) -> JsonObject:

@@ -7,6 +7,7 @@ even after ``shutdown(wait=False)``: one handler that never returns would keep t
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import queue
 import threading
@@ -20,12 +21,13 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class _Job:
     work: Callable[[], Any]
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Any]
     context: contextvars.Context
+    is_given_up: bool = False  #: nobody waits any more; its thread is replaced
 
 
 class DaemonPool:
@@ -51,15 +53,15 @@ class DaemonPool:
         if self._busy >= len(self._threads) and len(self._threads) < self._size:
             self._start()
         self._busy += 1
-        self._jobs.put(_Job(work, loop, future, contextvars.copy_context()))
+        job = _Job(work, loop, future, contextvars.copy_context())
+        self._jobs.put(job)
         try:
             return await future
-        finally:
-            self._busy -= 1
-
-    def abandon(self) -> None:
-        """Give up on one thread that does not return; another may take its place."""
-        self._size += 1
+        except asyncio.CancelledError:
+            if not future.done() or future.cancelled():
+                job.is_given_up = True
+                self._size += 1  # its thread may never return: another may take its place
+            raise
 
     def close(self) -> None:
         """Let every thread end after what it is doing; waits for none."""
@@ -75,23 +77,35 @@ class DaemonPool:
 
     def _serve(self) -> None:
         while (job := self._jobs.get()) is not None:
+            result, error = None, None
             try:
-                result, error = job.context.run(job.work), None
+                if not job.is_given_up:  # what nobody waits for any more does not begin
+                    result = job.context.run(job.work)
             except BaseException as raised:  # noqa: BLE001 - handed to whoever waits for it
-                result, error = None, raised
-            _deliver(job, result, error)
+                error = raised
+            self._deliver(job, result, error)
+
+    def _deliver(self, job: _Job, result: object, error: BaseException | None) -> None:
+        def settle() -> None:
+            self._busy -= 1
+            if job.is_given_up:
+                self._size -= 1
+                if len(self._threads) > self._size:
+                    self._threads.pop()
+                    self._jobs.put(None)
+            if not job.future.done():
+                _answer(job, result, error)
+
+        if not job.loop.is_closed():
+            with contextlib.suppress(RuntimeError):  # the loop closed just now
+                job.loop.call_soon_threadsafe(settle)
 
 
-def _deliver(job: _Job, result: object, error: BaseException | None) -> None:
-    def settle() -> None:
-        if job.future.done():
-            return
-        if error is None:
-            job.future.set_result(result)
-        elif isinstance(error, (SystemExit, KeyboardInterrupt, StopIteration)):
-            job.future.set_exception(RuntimeError(f"{type(error).__name__} in a handler"))
-        else:
-            job.future.set_exception(error)
-
-    if not job.loop.is_closed():
-        job.loop.call_soon_threadsafe(settle)
+def _answer(job: _Job, result: object, error: BaseException | None) -> None:
+    """Hand over how the work ended; what would end a loop or an interpreter comes as an error."""
+    if error is None:
+        job.future.set_result(result)
+    elif isinstance(error, (SystemExit, KeyboardInterrupt, StopIteration)):
+        job.future.set_exception(RuntimeError(f"{type(error).__name__} in a handler"))
+    else:
+        job.future.set_exception(error)

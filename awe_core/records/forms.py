@@ -1,9 +1,9 @@
 """How the values of governance documents stand in JSON: strict readers and their writers.
 
 A `Form` reads one JSON value or refuses it with its place, and writes it back to exactly what was
-read.  `form` declares a field of a frozen class; `read` and `write` then need no code of their own
-per class.  Types are exact (`True` is not an integer), every field is required, unknown ones are
-refused, lists of digests and names hold nothing twice.
+read.  `form` declares a field of a frozen class, and a `Document` has its JSON from them.  Types
+are exact (`True` is not an integer), every field is required, unknown ones are refused, lists of
+digests and names hold nothing twice.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self, TypeAlias, TypeVar
 
 import attrs
 
@@ -32,16 +32,12 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)Z", re.ASCII)
 
 
-def _same(x: Json) -> Json:
-    return x
-
-
 @attrs.frozen
 class Form:
     """One way a value stands in JSON."""
 
     read: Callable[[Json, str], Any]  #: the value, and where it stands
-    write: Callable[[Any], Json] = _same
+    write: Callable[[Any], Json] = lambda x: x
 
 
 def form(kind: Form, *, optional: bool = False) -> Any:  # noqa: ANN401 - typed by the annotation beside it
@@ -50,33 +46,60 @@ def form(kind: Form, *, optional: bool = False) -> Any:  # noqa: ANN401 - typed 
     return attrs.field(default=default, metadata={"form": kind, "optional": optional})
 
 
-def read(kind: type[_T], x: Json, *, at: str, awe: str | None = None) -> _T:
-    """Read an object into *kind*.
+class Document:
+    """A whole document: its member ``awe`` says what it is, in which version."""
 
-    :param at: the document and place, for messages
-    :param awe: what the member ``awe`` of a whole document must be; None inside of one
-    :raises TrustError: ``store.malformed`` and ``trust.time``
-    """
-    found = _members(x, at)
-    forms, needed, allowed = _forms(kind)
+    __slots__ = ()
+    awe: ClassVar[str]
+
+    @classmethod
+    def from_json(cls, x: JsonObject, *, at: str = "") -> Self:
+        """Read a document; *at* names its file in messages.
+
+        :raises TrustError: ``store.malformed`` or ``trust.time`` with the place
+        """
+        found = _read(cls, x, at or cls.awe, awe=cls.awe)
+        found.check(at or cls.awe)
+        return found
+
+    def to_json(self) -> JsonObject:
+        """Give exactly what `from_json` took."""
+        return {"awe": self.awe, **_write(self)}
+
+    def check(self, at: str) -> None:
+        """Refuse what its members say against each other; most documents have nothing here."""
+
+
+def _read(kind: type[_T], x: Json, at: str, *, awe: str | None = None) -> _T:
+    found = _typed(x, dict, at, "is not an object")
+    forms, needed = _forms(kind)
     head = {"awe"} if awe else set()
-    for name in sorted((found.keys() - allowed - head) | (needed | head) - found.keys()):
+    for name in sorted((found.keys() - forms.keys() - head) | (needed | head) - found.keys()):
         malformed(f"{at}/{name}", "is not a field of it" if name in found else "is missing")
     if awe and found["awe"] != awe:
         malformed(f"{at}/awe", f"is not {awe}")
     return kind(**{n: each.read(found[n], f"{at}/{n}") for n, each in forms.items() if n in found})
 
 
-def write(x: Any, *, awe: str | None = None) -> JsonObject:  # noqa: ANN401 - any class with forms
-    """Give the JSON object that `read` takes."""
-    forms, needed, _ = _forms(type(x))
-    given = {name: getattr(x, name) for name in forms}
-    head = {"awe": awe} if awe else {}
-    return head | {
-        name: forms[name].write(value)
-        for name, value in given.items()
-        if name in needed or value is not None
+def _write(x: Any) -> JsonObject:  # noqa: ANN401 - any class with forms
+    forms, needed = _forms(type(x))
+    return {
+        name: each.write(value)
+        for name, each in forms.items()
+        if (value := getattr(x, name)) is not None or name in needed
     }
+
+
+def _forms(kind: type[Any]) -> tuple[dict[str, Form], frozenset[str]]:
+    """Give the forms of *kind*'s fields, and which of them must be there."""
+    if kind not in _KNOWN:
+        fields = attrs.fields_dict(kind)
+        needed = frozenset(name for name, each in fields.items() if not each.metadata["optional"])
+        _KNOWN[kind] = {name: each.metadata["form"] for name, each in fields.items()}, needed
+    return _KNOWN[kind]
+
+
+_KNOWN: dict[type[Any], tuple[dict[str, Form], frozenset[str]]] = {}
 
 
 def malformed(at: str, why: str) -> NoReturn:
@@ -114,13 +137,12 @@ def text(
     wanted = re.compile(pattern)
 
     def check(x: Json, at: str) -> str:
-        if type(x) is not str:
-            malformed(at, "is not a string")
-        if len(x) > most:
-            malformed(at, f"has {len(x)} characters; {most} are the most")
-        if not wanted.fullmatch(x):
+        found = _typed(x, str, at, "is not a string")
+        if len(found) > most:
+            malformed(at, f"has {len(found)} characters; {most} are the most")
+        if not wanted.fullmatch(found):
             malformed(at, why)
-        return x
+        return found
 
     return Form(check)
 
@@ -129,11 +151,10 @@ def integer(least: int, most: int = MAX_INTEGER) -> Form:
     """Take an integer between two bounds."""
 
     def check(x: Json, at: str) -> int:
-        if type(x) is not int:
-            malformed(at, "is not an integer")
-        if not least <= x <= most:
+        found = _typed(x, int, at, "is not an integer")
+        if not least <= found <= most:
             malformed(at, f"is not between {least} and {most}")
-        return x
+        return found
 
     return Form(check)
 
@@ -161,11 +182,10 @@ def many(inner: Form, *, most: int = 10_000, least: int = 0, unique: bool = True
     """Take an array; if *unique*, nothing stands in it twice."""
 
     def check(x: Json, at: str) -> tuple[Any, ...]:
-        if type(x) is not list:
-            malformed(at, "is not an array")
-        if not least <= len(x) <= most:
-            malformed(at, f"has {len(x)} entries; {least} to {most} are allowed")
-        items = tuple(inner.read(item, f"{at}/{n}") for n, item in enumerate(x))
+        found = _typed(x, list, at, "is not an array")
+        if not least <= len(found) <= most:
+            malformed(at, f"has {len(found)} entries; {least} to {most} are allowed")
+        items = tuple(inner.read(item, f"{at}/{n}") for n, item in enumerate(found))
         if unique and len(set(items)) != len(items):
             malformed(at, "holds an entry twice")
         return items
@@ -177,7 +197,7 @@ def table(key: Form, inner: Form, *, most: int = 10_000) -> Form:
     """Take an object whose member names are values themselves."""
 
     def check(x: Json, at: str) -> MappingProxyType[str, Any]:
-        found = _members(x, at)
+        found = _typed(x, dict, at, "is not an object")
         if len(found) > most:
             malformed(at, f"has {len(found)} members; {most} are the most")
         return MappingProxyType(
@@ -189,42 +209,22 @@ def table(key: Form, inner: Form, *, most: int = 10_000) -> Form:
 
 def nested(kind: type[Any]) -> Form:
     """Take an object of a class with forms."""
-    return Form(lambda x, at: read(kind, x, at=at), write)
+    return Form(lambda x, at: _read(kind, x, at), _write)
 
 
-def _any_object(x: Json, at: str) -> JsonObject:
-    return dict(_members(x, at))
-
-
-def _flag(x: Json, at: str) -> bool:
-    if type(x) is not bool:
-        malformed(at, "is neither true nor false")
+def _typed(x: Json, kind: type[_T], at: str, why: str) -> _T:
+    """Take exactly *kind*, and none of its subclasses."""
+    if type(x) is not kind:
+        malformed(at, why)
     return x
 
-
-def _members(x: Json, at: str) -> JsonObject:
-    if type(x) is not dict:
-        malformed(at, "is not an object")
-    return x
-
-
-def _forms(kind: type[Any]) -> tuple[dict[str, Form], frozenset[str], frozenset[str]]:
-    """Give the forms of *kind*'s fields, which must be there, and which may."""
-    known = _KNOWN.get(kind)
-    if known is None:
-        fields = attrs.fields_dict(kind)
-        needed = frozenset(name for name, each in fields.items() if not each.metadata["optional"])
-        forms = {name: each.metadata["form"] for name, each in fields.items()}
-        known = _KNOWN[kind] = (forms, needed, frozenset(fields))
-    return known
-
-
-_KNOWN: dict[type[Any], tuple[dict[str, Form], frozenset[str], frozenset[str]]] = {}
 
 _PART = r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*"
 
-BOOL = Form(_flag)
-OBJECT = Form(_any_object)  #: any JSON object, checked elsewhere
+BOOL = Form(lambda x, at: _typed(x, bool, at, "is neither true nor false"))
+OBJECT = Form(
+    lambda x, at: dict(_typed(x, dict, at, "is not an object"))
+)  #: any JSON object, checked elsewhere
 TIME = Form(parse_timestamp, timestamp)
 DIGEST = text(r"[0-9a-f]{64}", why="is not a bare lower-case SHA-256")
 DIGEST_OR_NONE = text(r"(?:[0-9a-f]{64})?", why="is neither empty nor a bare lower-case SHA-256")

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from awe_core import errors
-from awe_core.errors import AweError, EngineError
+from awe_core.errors import AweError, EngineError, UsageError
 from awe_core.runtime import frames
 
 if TYPE_CHECKING:
@@ -144,6 +144,10 @@ async def _answered(
         shown = {k: v for k, v in error.attributes.items() if isinstance(v, (str, int))}
         kind = type(error).__name__
         return {"error": {**error.as_json(), "class": kind, "attributes": shown}}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:  # a question of no known form
+        why = f"{type(error).__name__}: {error}"
+        wrong = UsageError("run.request", verb=str(message.get("method"))[:80], why=why[:200])
+        return {"error": {**wrong.as_json(), "class": "UsageError", "attributes": {}}}
 
 
 def _error(found: JsonObject) -> AweError:

@@ -6,15 +6,18 @@ pack means that pack and its facades; either way the deployment is there and say
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import attrs
 
+from awe_core import canonical
 from awe_core.effects import GrantPlan
-from awe_core.errors import AweError, TrustError
+from awe_core.errors import AweError, PackError, TrustError
 from awe_core.gate import Gate, GateSnapshot
 from awe_core.governance import Governance, StoreFolder
 from awe_core.handshake import People
+from awe_core.lifecycle import State
 from awe_core.packs import (
     CodeCache,
     PinnedFinder,
@@ -25,6 +28,7 @@ from awe_core.packs import (
 )
 from awe_core.plugins import Plugins
 from awe_core.registry import CapabilityRegistry
+from awe_core.trust import check_documents
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -48,6 +52,7 @@ class Deployment:
     packs: tuple[VerifiedPack, ...]
     refused: tuple[tuple[str, AweError], ...]  #: distributions that are off here, and why
     found: tuple[Found, ...]  #: every installed distribution with the entry point
+    trouble: AweError | None = None  #: why newer news in the store was not taken; the old stands
 
     @property
     def trust(self) -> str:
@@ -88,29 +93,29 @@ def governance_of(config: Config) -> Governance:
     return Governance(StoreFolder(config.trust.store), config.trust.root_sha256, config.name)
 
 
-def load(config: Config, *, now_s: int, mark: Mark | None) -> Deployment:
-    """Judge trust and verify what is installed; nothing of a pack is imported."""
+def load(
+    config: Config, *, now_s: int, mark: Mark | None, before: Deployment | None = None
+) -> Deployment:
+    """Judge trust and verify what is installed; nothing of a pack is imported.
+
+    :param before: the deployment of this process so far; its verified bytes go on counting, since
+        what has changed on the disk changes nothing in a process that holds the approved ones
+    """
     verdict, failure = _judged(config, now_s=now_s, mark=mark)
     found = discover(also=[pack.name for pack in verdict.packs] if verdict else ())
-    finder, plugins = PinnedFinder(CodeCache.at(config.home)), Plugins()
-    registry = CapabilityRegistry(finder, plugins, dev=verdict is not None and verdict.is_dev)
-    packs: list[VerifiedPack] = []
-    aside: dict[str, AweError] = {}
-    refused: list[tuple[str, AweError]] = []
-    for pack in verdict.packs if verdict else ():
-        try:
-            if _is_needed(pack):
-                editable = verdict is not None and verdict.root.policy.editable
-                packs.append(_taken(pack, found, registry, editable=editable))
-        except AweError as error:
-            aside[pack.digest] = error
-            refused.append((pack.name, error))
-            finder.block(pack.record.top_level, error)
-    refused += [(one.distribution, one.error) for one in registry.load_plugins()]
+    if before is None:
+        finder, plugins = PinnedFinder(CodeCache.at(config.home)), Plugins()
+        registry = CapabilityRegistry(finder, plugins, dev=verdict is not None and verdict.is_dev)
+    else:
+        finder, plugins, registry = before.finder, before.plugins, before.registry
+    taken = _Taken(registry, finder)
+    for pack in sorted(verdict.packs, key=_may_run, reverse=True) if verdict else ():
+        taken.take(pack, found, editable=verdict is not None and verdict.root.policy.editable)
+    aside = [(one.distribution, one.error) for one in registry.load_plugins(only=taken.running)]
     if verdict is None:
         snapshot = GateSnapshot.closed(failure or _unpinned(config))
     else:
-        snapshot = GateSnapshot.of(verdict, set_aside=aside, local=registry.local)
+        snapshot = GateSnapshot.of(verdict, set_aside=taken.aside, local=registry.local)
     return Deployment(
         config=config,
         verdict=verdict,
@@ -119,8 +124,8 @@ def load(config: Config, *, now_s: int, mark: Mark | None) -> Deployment:
         gate=Gate(snapshot),
         finder=finder,
         plugins=plugins,
-        packs=tuple(packs),
-        refused=tuple(refused),
+        packs=tuple(taken.packs),
+        refused=(*taken.refused(), *aside),
         found=found,
     )
 
@@ -130,30 +135,113 @@ def _judged(
 ) -> tuple[Verdict | None, AweError | None]:
     """Judge the store; when it does not hold as a whole, nothing of it is used."""
     try:
-        return governance_of(config).verdict(now=now_s, mark=mark), None
+        verdict = governance_of(config).verdict(now=now_s, mark=mark)
+        if verdict.manifest is not None:
+            check_documents(verdict.manifest, _digests(config, verdict.manifest.documents))
     except AweError as error:
         return None, error
+    return verdict, None
 
 
-def _is_needed(pack: PackVerdict) -> bool:
-    """Whether any of its code may still run: an old record beside a newer one is left alone."""
-    if pack.refusals:
-        raise pack.refusals[0]
-    return pack.permits.new or pack.permits.resume
+def _digests(config: Config, names: Iterable[str]) -> dict[str, str]:
+    """Digest the deployment's files that a manifest pins; what cannot be read is left out."""
+    base = config.file.parent if config.file else config.workspace.root
+    found = {}
+    for name in names:
+        with contextlib.suppress(OSError):
+            found[name] = canonical.sha256_hex((base / name).read_bytes())
+    return found
 
 
-def _taken(
-    pack: PackVerdict, found: Iterable[Found], registry: CapabilityRegistry, *, editable: bool
-) -> VerifiedPack:
-    """Verify one pack and put what it offers into the registry."""
-    name = normalised(pack.name)
-    here = next((one for one in found if one.name == name), None)
-    verified = verify_installed(pack.record, here, editable=editable)
-    check_requirements(pack.record)
-    for spec in verified.contracts():
-        GrantPlan.compile(spec)  # a kind nobody here performs refuses the pack now, not at a call
-    registry.add(verified)
-    return verified
+def _may_run(pack: PackVerdict) -> bool:
+    return not pack.refusals and (pack.permits.new or pack.permits.resume)
+
+
+@attrs.define
+class _Taken:
+    """What of the verdict's packs is here, and why the others are not.
+
+    A record that may not run is taken too where its bytes are here, so that its runs can be looked
+    at and taken back by the core; its code cannot be imported then.
+    """
+
+    registry: CapabilityRegistry
+    finder: PinnedFinder
+    packs: list[VerifiedPack] = attrs.field(factory=list)
+    aside: dict[str, AweError] = attrs.field(factory=dict)  #: record digest → why it is off here
+    running: set[str] = attrs.field(factory=set)  #: distributions whose code may be imported
+    _failed: list[PackVerdict] = attrs.field(factory=list)
+
+    def take(self, pack: PackVerdict, found: Iterable[Found], *, editable: bool) -> None:
+        """Take one pack or note why not."""
+        try:
+            if pack.refusals:
+                raise pack.refusals[0]
+            if pack.name in {one.record.distribution for one in self.packs}:
+                raise PackError("pack.replaced", distribution=pack.name, version=_version(pack))
+            self.packs.append(self._verified(pack, found, editable=editable))
+        except AweError as error:
+            self.aside[pack.digest] = error
+            self._failed.append(pack)
+            return
+        if _may_run(pack):
+            self.running.add(pack.name)
+        elif not pack.permits.undo_own:
+            self.finder.block(pack.record.top_level, _blocked(pack))
+
+    def refused(self) -> list[tuple[str, AweError]]:
+        """Name what is off and should not be, and let nothing of it be imported."""
+        here = {one.record.distribution for one in self.packs}
+        found = []
+        for pack in self._failed:
+            error = self.aside[pack.digest]
+            if pack.name not in here:
+                self.finder.block(pack.record.top_level, error)
+            is_missed = pack.refusals or pack.permits.new or pack.permits.resume
+            if is_missed and (pack.name not in here or pack.status is State.ACTIVE):
+                found.append((pack.name, error))
+        return found
+
+    def _verified(
+        self, pack: PackVerdict, found: Iterable[Found], *, editable: bool
+    ) -> VerifiedPack:
+        held = [one for one in self.registry.packs() if one.record.distribution == pack.name]
+        if held and held[0].digest == pack.digest and not held[0].is_editable:
+            self.finder.admit(held[0].pinned)
+            return held[0]
+        name = normalised(pack.name)
+        here = next((one for one in found if one.name == name), None)
+        verified = verify_installed(pack.record, here, editable=editable)
+        check_requirements(pack.record)
+        for spec in verified.contracts():
+            GrantPlan.compile(spec)  # a kind nobody performs refuses the pack now, not at a call
+        try:
+            self.registry.add(verified)
+        except PackError as error:
+            if not held or error.code != "pack.already_imported":
+                raise
+            raise PackError(
+                "pack.loaded",
+                distribution=pack.name,
+                version=_version(pack),
+                loaded=held[0].record.version,
+            ) from None
+        return verified
+
+
+def _version(pack: PackVerdict) -> str:
+    return pack.record.version
+
+
+def _blocked(pack: PackVerdict) -> PackError:
+    return PackError(
+        "pack.not_active",
+        distribution=pack.name,
+        version=_version(pack),
+        status=pack.status.value,
+        capability=pack.name,
+        doing="be imported",
+    )
 
 
 def _unpinned(config: Config) -> TrustError:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from awe_core.engine import open_questions
 from awe_core.engine.active import loaded
-from awe_core.events import Decision, RunClosed
+from awe_core.events import Decision, Failure, RunClosed, RunPaused
 from awe_core.runtime.results import ItemView, RunResult, RunView, StepView
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class AsyncRunHandle:
     def status(self) -> RunView:
         """Fold the run's records into what a page about it shows."""
         found = self._view()
-        run, closed = found.run, _closed(found)
+        run = found.run
         return RunView(
             run_id=run.id,
             workflow=f"{run.opened.workflow.id}@{run.opened.workflow.version}",
@@ -59,7 +59,7 @@ class AsyncRunHandle:
             standing=run.standing,
             waiting=tuple(r.id for r in open_questions(self._runtime.journal, found)),
             actions=tuple(sorted(run.actions())),
-            error=closed.err if closed else run.failure,
+            error=_failure(found),
             output=_output(self._runtime.journal, found),
         )
 
@@ -176,12 +176,12 @@ class AsyncRunHandle:
 def result_of(reader: Reader, journal: Reading, run_id: str) -> RunResult:
     """Fold a run's records into what callers get of it."""
     found = reader.view(run_id)
-    run, closed = found.run, _closed(found)
+    run = found.run
     return RunResult(
         run_id=run.id,
         state=run.state,
         output=_output(journal, found),
-        error=closed.err if closed else run.failure,
+        error=_failure(found),
         residue=run.residue(),
         standing=run.standing,
         head=found.head,
@@ -200,6 +200,19 @@ def _output(journal: Reading, found: View) -> Json:
 def _closed(found: View) -> RunClosed | None:
     last = next((f for f in reversed(found.facts) if isinstance(f, RunClosed)), None)
     return last if found.run.closed else None
+
+
+def _failure(found: View) -> Failure | None:
+    """Why the run ended, or what holds it."""
+    if (closed := _closed(found)) is not None:
+        return closed.err
+    if found.run.failure is not None or found.run.hold is None:
+        return found.run.failure
+    held = next((f for f in reversed(found.facts) if isinstance(f, RunPaused)), None)
+    if held is None or held.reason is None or held.by is not None:
+        return None
+    code, _, message = held.reason.partition(": ")
+    return Failure(code, message)
 
 
 def _capability(found: View, path: str) -> str:

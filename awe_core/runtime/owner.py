@@ -11,8 +11,9 @@ import attrs
 
 from awe_core import __version__, canonical, signing
 from awe_core.engine import Parts, RuntimeEngine, Settings
-from awe_core.errors import AccessError, AweError, UsageError
+from awe_core.errors import AccessError, AweError, PackError, TrustError, UsageError
 from awe_core.events import Actor, Decision, ManifestRef, codec
+from awe_core.gate import GateSnapshot
 from awe_core.governance import events_of, fold, mark_from_json, mark_to_json
 from awe_core.handshake import Ledger
 from awe_core.invoke import DaemonPool, InProcess, Invoker
@@ -21,14 +22,19 @@ from awe_core.runtime import control, requests
 from awe_core.runtime.deployment import Deployment, load
 from awe_core.runtime.policies import handshake_of
 from awe_core.runtime.sinks import logger_of
-from awe_core.undo import FILE_STRATEGIES, UndoManager
+from awe_core.trust import at_time
+from awe_core.undo import UndoManager
 from awe_core.workspace import Workspace
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from awe_core.audit import AuditLogger
     from awe_core.config import Config
     from awe_core.trust import Mark
     from awe_core.values import Json, JsonObject
+
+_PHASE_S = 60.0  #: how often a running process looks whether its manifest has expired
 
 _VERBS = (
     "proposed",
@@ -74,6 +80,7 @@ class Owner:
         self._server: control.Server | None = None
         self._sinks: AuditLogger | None = None
         self._news: asyncio.Task[None] | None = None
+        self._seen: tuple[Any, ...] = ()  #: what the store looked like before it was judged
 
     @classmethod
     async def open(cls, config: Config) -> Owner:
@@ -81,14 +88,20 @@ class Owner:
 
         :raises EngineError: ``engine.locked`` when another process owns it
         """
-        mark = _known_mark(config)
+        seen, mark = _stamp(config.trust.store), _known_mark(config)
         deployment = load(config, now_s=now_s(), mark=mark)
         journal = _open_journal(config, deployment)
         try:
+            if (latest := read_mark(journal, config.name)) != mark:  # another owner was quicker
+                mark = latest
+                deployment = load(config, now_s=now_s(), mark=mark)
             workspace = _open_workspace(config)
             engine = _engine(config, deployment, journal, workspace)
             owner = cls(journal, deployment, workspace, engine)
-            owner._sinks = logger_of(config, journal, offered=[])
+            owner._seen = seen
+            owner._sinks = logger_of(
+                config, journal, deployment.plugins.audit_sinks(config.config).objects
+            )
             owner._adopt(mark)
             deployment.finder.install()
             await engine.recover()
@@ -141,7 +154,7 @@ class Owner:
         try:
             wanted = requests.resolve(request, self.deployment, self.engine.plans)
             return await self.engine.submit(wanted)
-        except AccessError as error:
+        except (AccessError, PackError, TrustError) as error:
             await self._refused(request, error)
             raise
 
@@ -164,12 +177,32 @@ class Owner:
         """Judge the store again and swap the gate if something changed."""
         config = self.deployment.config
         mark = read_mark(self.journal, config.name)
-        fresh = load(config, now_s=now_s(), mark=mark)
+        fresh = load(config, now_s=now_s(), mark=mark, before=self.deployment)
         if fresh.verdict is None and self.deployment.verdict is not None:
-            return  # the running verdict stays in force until its own expiry ends it
+            # The running verdict stays in force until its own expiry ends it.
+            self.deployment = attrs.evolve(self.deployment, trouble=fresh.failure)
+            self._pass_time()
+            return
         self.deployment.gate.swap(fresh.gate.snapshot)
         self.deployment = attrs.evolve(fresh, gate=self.deployment.gate)
+        parts = self.engine.parts
+        parts.people = self.deployment.people
+        parts.settings = attrs.evolve(
+            parts.settings, trust=self.deployment.trust, manifest=_manifest(self.deployment)
+        )
         self._adopt(mark)
+
+    def _pass_time(self) -> None:
+        """Move the verdict in force to this moment: phases and sunsets come without news."""
+        before = self.deployment.verdict
+        if before is None:
+            return
+        verdict = at_time(before, now_s())
+        self.deployment = attrs.evolve(self.deployment, verdict=verdict)
+        old, local = self.deployment.gate.snapshot, self.deployment.registry.local
+        self.deployment.gate.swap(
+            GateSnapshot.of(verdict, stops=old.stops, set_aside=old.set_aside, local=local)
+        )
 
     def _adopt(self, mark: Mark | None) -> None:
         """Write what is new in the store into the log, and how far this home has come."""
@@ -191,19 +224,49 @@ class Owner:
 
     async def _poll(self) -> None:
         """Look for news in the store; a failure leaves the running verdict in force."""
-        seen = self._stamp()
+        seen, judged_at = self._seen, time.monotonic()
         while True:
             await asyncio.sleep(self.deployment.config.trust.poll_us / 1e6)
-            stamp = self._stamp()
-            if stamp != seen:
-                seen = stamp
-                self.look()
+            stamp, now = _stamp(self.deployment.config.trust.store), time.monotonic()
+            try:
+                if stamp != seen:
+                    self.look()
+                    seen, judged_at = stamp, now
+                elif now - judged_at > _PHASE_S:
+                    self._pass_time()
+                    judged_at = now
+            except (AweError, OSError) as error:
+                # Half-written news, a store that is being moved: the next look sees it whole.
+                found = error if isinstance(error, AweError) else _unreadable(error)
+                self.deployment = attrs.evolve(self.deployment, trouble=found)
 
-    def _stamp(self) -> tuple[Any, ...]:
-        """What changes when somebody writes to the store."""
-        store = self.deployment.config.trust.store
-        folders = [store / name for name in ("root", "manifests", "stops", "statements")]
-        return tuple(f.stat().st_mtime_ns if f.is_dir() else 0 for f in folders)
+
+def _stamp(store: Path) -> tuple[Any, ...]:
+    """Give what changes when somebody writes to the store."""
+    folders = [store / name for name in ("root", "manifests", "stops", "statements")]
+    return tuple(_changed_at(folder) for folder in folders)
+
+
+def _changed_at(folder: Path) -> tuple[int, int]:
+    """When names in *folder* last changed, and when the newest of its files did."""
+    try:
+        with os.scandir(folder) as inside:
+            newest = max((one.stat().st_mtime_ns for one in inside), default=0)
+        return folder.stat().st_mtime_ns, newest
+    except OSError:
+        return 0, 0
+
+
+def _unreadable(error: OSError) -> AweError:
+    why = error.strerror or type(error).__name__
+    return TrustError("store.unreadable", file=error.filename or "the store", why=why)
+
+
+def _manifest(deployment: Deployment) -> ManifestRef | None:
+    verdict = deployment.verdict
+    if verdict is None or verdict.mark.digest is None:
+        return None
+    return ManifestRef(verdict.mark.root_version, verdict.mark.version, verdict.mark.digest)
 
 
 def _open_journal(config: Config, deployment: Deployment) -> Journal:
@@ -239,17 +302,17 @@ def _engine(
     config: Config, deployment: Deployment, journal: Journal, workspace: Workspace
 ) -> RuntimeEngine:
     pool = DaemonPool(config.engine.limits.threads, name="awe")
-    verdict = deployment.verdict
-    manifest = None
-    if verdict is not None and verdict.mark.digest is not None:
-        mark = verdict.mark
-        manifest = ManifestRef(mark.root_version, mark.version, mark.digest or "")
+    plugins, own = deployment.plugins, InProcess(pool)
+    policies = plugins.confirmation_policies(config.config).objects
+    executors = {one.name: one for one in (own, *plugins.executors(config.config).objects)}
+    undo = UndoManager(journal, workspace)
+    undo.add(plugins.undo_strategies(config.config).objects)
     invoker = Invoker(
         deployment.registry,
         deployment.gate,
         workspace=workspace,
-        handshake=handshake_of(config, is_dev=deployment.people.is_dev, offered=[]),
-        executors={"inproc": InProcess(pool)},
+        handshake=handshake_of(config, is_dev=deployment.people.is_dev, offered=policies),
+        executors=executors,
         config=config.config,
         deployment=config.name,
         mac=journal.mac,
@@ -257,7 +320,7 @@ def _engine(
     parts = Parts(
         journal=journal,
         invoker=invoker,
-        undo=UndoManager(journal, workspace, strategies=FILE_STRATEGIES),
+        undo=undo,
         ledger=Ledger(),
         people=deployment.people,
         pool=pool,
@@ -270,7 +333,7 @@ def _engine(
             max_steps_in_flight=config.engine.limits.steps_in_flight_per_run,
             shutdown_us=config.engine.shutdown_us,
             trust=deployment.trust,
-            manifest=manifest,
+            manifest=_manifest(deployment),
         ),
     )
     return RuntimeEngine(parts)

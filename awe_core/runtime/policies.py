@@ -13,6 +13,7 @@ from awe_core.handshake import Allowed, AllowList, Auto, Console, DenyAll, Polic
 from awe_core.invoke import Handshake
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from awe_core.config import Config
@@ -36,7 +37,9 @@ class Missing:
         return Deny(reason=self.error.summary)
 
 
-def handshake_of(config: Config, *, is_dev: bool, offered: list[ConfirmationPolicy]) -> Handshake:
+def handshake_of(
+    config: Config, *, is_dev: bool, offered: Sequence[ConfirmationPolicy]
+) -> Handshake:
     """Build the chain; a policy that cannot be built is never skipped, it denies."""
     by_name = {policy.name: policy for policy in offered}
     policies = [_policy(one, config, by_name) for one in config.confirm]

@@ -6,11 +6,11 @@ that a guest's view of what is ACTIVE never decides anything.
 
 from __future__ import annotations
 
+import copy
 import getpass
 import os
 from typing import TYPE_CHECKING
 
-from awe_core.documents import load_workflow
 from awe_core.engine import Submission
 from awe_core.errors import AccessError, UsageError
 from awe_core.events import Actor, codec
@@ -33,6 +33,8 @@ def resolve(request: JsonObject, deployment: Deployment, plans: Plans) -> Submis
     actor = codec.from_json(Actor, request["actor"])
     if actor.kind == "agent" and "facade" not in request:
         raise AccessError("access.not_a_facade", facade=_asked(request), by=str(actor))
+    if deployment.failure is not None:
+        raise copy.copy(deployment.failure)  # nothing is in force: more telling than "unknown"
     inputs = dict(request.get("inputs") or {})
     if "facade" in request:
         return _through_facade(request, inputs, actor, deployment, plans)
@@ -72,7 +74,7 @@ def _direct(  # noqa: PLR0913 - what a submission is made of
         spec = plans.call(registry.resolve(str(request["call"])).spec)
     elif "document" in request:
         document = request["document"]
-        spec = load_workflow(plans.text(document), file=str(request.get("file", "workflow")))
+        spec = plans.document(document, file=str(request.get("file", "workflow")))
     elif "workflow" in request:
         spec = plans.workflow(str(request["workflow"]))
     else:

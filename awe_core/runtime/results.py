@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from awe_core.errors import RunNotCompletedError
+from awe_core.errors import HandshakePendingError, RunNotCompletedError
 
 if TYPE_CHECKING:
     from awe_core.events import Failure, Residue
@@ -35,9 +35,12 @@ class RunResult:
         """Give the output, or raise.
 
         :raises RunNotCompletedError: with this result as its attribute ``result``
+        :raises HandshakePendingError: a person has to answer first
         """
         if self.is_completed:
             return self.output
+        if self.waiting:
+            raise HandshakePendingError("handshake.pending", request=self.waiting[0])
         failure = self.error
         raise RunNotCompletedError(
             "run.not_completed",

@@ -208,6 +208,11 @@ class AsyncRuntime:
 
         :raises HandshakeError: it cannot be taken
         """
+        if self.actor.kind == "agent":
+            why = "agents and services decide nothing"
+            raise HandshakeError(
+                "handshake.not_eligible", request=decision.request, by=str(self.actor), why=why
+            )
         await self._ask("decide", {"decision": codec.to_json(decision)})
 
     async def control(self, run: str, verb: str, **params: Json) -> None:

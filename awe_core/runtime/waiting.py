@@ -15,7 +15,7 @@ from awe_core.runtime.handles import AsyncRunHandle
 from awe_core.runtime.runtime import AsyncOpener, AsyncRuntime
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterator, Mapping
+    from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
     from pathlib import Path
 
     from awe_core.events import Actor
@@ -91,11 +91,8 @@ class RunHandle(_Waiting):
     def events(self, after: int = -1, *, follow: bool = True) -> Iterator[SealedRecord]:
         """Give the run's records after position *after*; with *follow* until it has closed."""
         records = self._inner.events(after, follow=follow)  # type: ignore[attr-defined]  # a handle
-        while True:
-            try:
-                yield self._loop.wait(anext(records))
-            except StopAsyncIteration:
-                return
+        while (record := self._loop.wait(_next(records))) is not None:
+            yield record
 
 
 class Runtime(_Waiting):
@@ -152,6 +149,10 @@ class Opener(AsyncOpener):
                 self._loop.wait(self.__aexit__(*found))
             finally:
                 self._loop.close()
+
+
+async def _next(records: AsyncIterator[SealedRecord]) -> SealedRecord | None:
+    return await anext(records, None)
 
 
 def _wrapped(answer: Any, loop: Loop) -> Any:  # noqa: ANN401 - whatever a method returned

@@ -21,7 +21,7 @@ from awe_core.config import load_config
 from awe_core.events import Actor
 from awe_core.governance import StoreFolder, init_dev, load_person, subject_of
 from awe_core.runtime import Runtime
-from awe_core.runtime.deployment import load
+from awe_core.runtime.deployment import governance_of, load
 from awe_core.runtime.proposals import draft
 
 PACK = """\
@@ -156,7 +156,7 @@ class Site:
 
     @property
     def governance(self):
-        return self.deployment.governance
+        return governance_of(load_config(self.file, flags={}, environ={}))
 
     def propose(self, wheel: Path, *, by: str | None = None):
         """Propose a wheel; gives the subjects (the pack, then its facades)."""

@@ -212,6 +212,24 @@ GOVERNANCE: Mapping[str, Code] = {
         next="awe trust hardening    (and import AWE before the pack, never the pack itself)",
         state="Its capabilities are off in this process.",
     ),
+    "pack.loaded": Code(
+        3,
+        "{distribution} {version} is ACTIVE, and this process has run code of {loaded}",
+        next="restart this process: modules cannot be unloaded",
+        state="Its capabilities are off in this process.",
+    ),
+    "pack.replaced": Code(
+        3,
+        "{distribution} {version} is not what is installed; another approved record is",
+        next="pip install {distribution}=={version}    (to go on with its open runs)",
+        state="Nothing of it was imported.",
+    ),
+    "pack.changed": Code(
+        3,
+        "run {run} was opened with {distribution} {record}; {found} is in force now",
+        next="awe runs rollback {run}    (or install the earlier version: awe runs resume {run})",
+        state="The run is PAUSED; nothing of the new version ran for it.",
+    ),
     "pack.import_blocked": Code(
         3,
         "{module} cannot be imported: {why}",
@@ -219,6 +237,12 @@ GOVERNANCE: Mapping[str, Code] = {
         state="Nothing of it was imported.",
     ),
     # --- the store ---
+    "store.unreadable": Code(
+        3,
+        "{file} of the governance store cannot be read: {why}",
+        next="let this user read the store: ls -l {file}",
+        state="What was in force stays in force.",
+    ),
     "store.missing": Code(
         3,
         "the governance store has no {file}",

@@ -65,12 +65,6 @@ HANDSHAKE: Mapping[str, Code] = {
         next="correct confirm: in awe.yaml, or install and activate the plugin;"
         " then: awe doctor policies",
     ),
-    "handshake.policy_failed": Code(
-        3,
-        "policy {policy} failed on {capability}: {why}",
-        state="The step did not run; a policy that fails denies.",
-        next="awe doctor policies",
-    ),
     "handshake.policy_settings": Code(
         2,
         "the settings of policy {policy} cannot be used: {what}",

@@ -1,0 +1,65 @@
+"""The handlers.  They reach beyond the broker on purpose: to be steered by a test."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from awe_core import CapabilityError
+
+if TYPE_CHECKING:
+    from awe_core import AsyncExecutionContext
+
+Output = dict[str, Any]
+_meetings: dict[str, asyncio.Barrier] = {}
+
+
+async def flaky(ctx: AsyncExecutionContext, *, path: str, text: str, failures: list[str]) -> Output:
+    """Append *text*, then fail as long as there is a token left to use up."""
+    await ctx.fs.append(path, text)
+    for token in failures:
+        if Path(token).exists():
+            Path(token).unlink()
+            message = "the far side is busy"
+            raise CapabilityError("busy", message, class_="unavailable")
+    return {"path": path}
+
+
+async def hold(ctx: AsyncExecutionContext, *, path: str, text: str, fifo: str) -> Output:
+    """Write, then wait until whoever opened the FIFO has closed it."""
+    await ctx.fs.write_text(path, text)
+    await asyncio.to_thread(Path(fifo).read_bytes)
+    return {"path": path}
+
+
+def hold_thread(ctx: Any, *, path: str, text: str, fifo: str) -> Output:  # noqa: ANN401 - either face
+    """Wait first, then write; in a thread, which nobody can cancel."""
+    Path(fifo).read_bytes()
+    ctx.fs.write_text(path, text)
+    return {"path": path}
+
+
+async def engrave(ctx: AsyncExecutionContext, *, path: str, text: str) -> Output:
+    """Write what cannot be taken back."""
+    await ctx.fs.write_text(path, text)
+    return {"path": path}
+
+
+async def die(ctx: AsyncExecutionContext, *, path: str, text: str, token: str) -> Output:
+    """Write, then end the whole process, as long as the token exists."""
+    await ctx.fs.write_text(path, text)
+    if Path(token).exists():
+        Path(token).unlink()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return {"path": path}
+
+
+async def meet(ctx: AsyncExecutionContext, *, first: str, second: str, gate: str) -> Output:
+    """Write one file, wait for the other step that has the same gate, write another."""
+    await ctx.fs.write_text(first, gate)
+    await _meetings.setdefault(gate, asyncio.Barrier(2)).wait()
+    await ctx.fs.write_text(second, gate)
+    return {"first": first}
