@@ -184,6 +184,15 @@ class Gate:
             _check_stops(now, capability, agent)
         return entry
 
+    def reason(self, capability: str) -> AweError | None:
+        """Tell why *capability*, which a listed pack offers, cannot run; None where none offers it."""
+        now = self._snapshot
+        offering = [pack for pack in _packs(now) if _contracts(pack, capability)]
+        if not offering:
+            return None
+        strongest = min(offering, key=_weakness)
+        return _refusal(now, (capability, _contracts(strongest, capability)[0]), "new")
+
     def facade(
         self, name: str, *, channel: str | None = None, roles: Collection[str] | None = None
     ) -> FacadeEntry:

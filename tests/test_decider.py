@@ -164,7 +164,7 @@ class Driver:
                     self.commands.append(command)
                     self.carry_out(command)
                     is_done = not wants(self.run, command, self.now)
-                    assert is_done or isinstance(command, Interrupt), command
+                    assert is_done or isinstance(command, Interrupt | Finish), command
             if len(self.facts) == before:
                 return self
 

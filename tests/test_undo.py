@@ -631,6 +631,7 @@ def test_records_outlive_a_restored_backup_in_which_every_inode_is_another(works
 
 # ---- SIGKILL at every line ----------------------------------------------------------------------
 STRIDE = 11  #: lines from one kill to the next; with 1 it takes minutes, and passes too
+FINE_STRIDE = 5  #: the lines between intent and act are few
 WATCHED = (
     "moves.py",
     "syscalls.py",
@@ -688,7 +689,7 @@ def test_killed_at_any_line_of_an_effect_inspect_is_right_and_undo_complete(
     fill(tmp_path / "ws")
     with opened(tmp_path, renames=renames) as workspace:
         while True:
-            line += STRIDE
+            line += FINE_STRIDE
             before = snapshot(workspace.root)
             intent = tmp_path / "intent"
             intent.unlink(missing_ok=True)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 #: By the table of exit codes: what a run's end means to a shell.
 EXIT_CODES = {"COMPLETED": 0, "ROLLED_BACK": 4, "FAILED": 5, "PAUSED": 6}
-_ENDS = frozenset({"run.closed", "run.paused"})
+_POLL_S = 0.05
 
 
 def steer(
@@ -62,7 +62,7 @@ def finish(
     while True:
         try:
             if timeout is None and not invocation().is_json:
-                progress.follow(handle)
+                progress.follow(runtime, handle)
             result = handle.wait(timeout)
         except TimeoutError:
             raise RunError("run.still_running", run=handle.run_id, seconds=timeout) from None
@@ -82,10 +82,10 @@ def outcome(result: RunResult, *, wanted: str = "COMPLETED") -> Answer:
         lines += [f"  {result.error.code}: {result.error.msg}"]
     lines += [f"  remains: {one.what} (step {one.step}): {one.why}" for one in result.residue]
     lines += [f"  next: awe approve {one}" for one in result.waiting]
-    if not result.is_completed and not result.waiting:
+    code = 0 if result.state == wanted else EXIT_CODES.get(result.state, 6)
+    if code and not result.waiting:
         lines += [f"  next: awe runs show {result.run_id}"]
     shown = render.block(result.output) if result.is_completed else ()
-    code = 0 if result.state == wanted else EXIT_CODES.get(result.state, 6)
     return answer(result, *lines, *shown, exit_code=code)
 
 
@@ -135,14 +135,17 @@ class _Progress:
     after: int  #: position of the last record that was shown
     lines: dict[str, tuple[str, float, bool]] = attrs.field(factory=dict)
 
-    def follow(self, handle: RunHandle) -> None:
+    def follow(self, runtime: Runtime, handle: RunHandle) -> None:
         """Show records until the run has closed or waits."""
         with _live(self._drawn) if sys.stderr.isatty() else contextlib.nullcontext():
-            for record in handle.events(after=self.after, follow=True):
-                self.after = record.rseq or 0
-                self._take(record.event)
-                if record.kind in _ENDS:
-                    return
+            is_moving = True
+            while is_moving:
+                row = runtime.journal.run_row(handle.run_id)
+                is_moving = row is not None and row["state"] in {"PENDING", "RUNNING"}
+                for record in handle.events(after=self.after, follow=False):
+                    self.after = record.rseq or 0
+                    self._take(record.event)
+                time.sleep(_POLL_S if is_moving else 0)
 
     def _take(self, event: JsonObject) -> None:
         text = words(event)

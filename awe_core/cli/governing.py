@@ -1,6 +1,6 @@
 """``awe init``, ``awe packs``, ``awe facades``, ``awe trust``, ``awe verify``: who lets what run.
 
-These work on the store alone and open no journal: they serve an approver's laptop as well as a
+All but init work on the store alone and open no journal: they serve an approver's laptop as well as a
 server, whose running engine finds the news by itself.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import tempfile
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,15 @@ import click
 from awe_core import canonical, signing
 from awe_core import governance as govern
 from awe_core.cli.asking import confirm, terminal
-from awe_core.cli.opening import actor, deployment, governance, now_s, settings, signer
+from awe_core.cli.opening import (
+    actor,
+    deployment,
+    governance,
+    now_s,
+    opener,
+    settings,
+    signer,
+)
 from awe_core.cli.render import Answer, block, details, listing
 from awe_core.cli.shared import command, group
 from awe_core.documents import load_facade, load_proposal, read
@@ -73,6 +82,8 @@ def init(prod: bool, name: str | None, people: tuple[str, ...]) -> Answer:  # no
     shown = {"name": name, "home": _relative(config.home), "store": _relative(store.folder)}
     with file.open("x", encoding="utf-8") as out:
         out.write(_DOCUMENT.format(**shown, pin=pin and f'root_sha256: "{pin}", '))
+    with opener():
+        pass  # the log begins with who is trusted
     trusts = "nothing yet: fill in and sign root/unsigned.json" if prod else "dev-local"
     more = "next: awe packs trust-local NAME    (an installed pack), then: awe status"
     return details({**shown, "trust": trusts, "people": [] if prod else who, "pin": pin}, more)
@@ -329,7 +340,7 @@ def _faults(here: Deployment, deep: bool, views: bool) -> Iterator[tuple[str, Aw
     for facade in here.verdict.facades if here.verdict else ():
         yield from ((facade.name, error) for error in facade.refusals)
     for pack in here.packs if deep else ():
-        yield from _fault(pack.record.name, lambda pack=pack: check_requirements(pack.record))
+        yield from _fault(pack.record.name, partial(check_requirements, pack.record))
     if views:
         store = here.governance.store
         yield from _fault("views", lambda: govern.check_views(store.read(), store.read_one))

@@ -32,7 +32,7 @@ from awe_core.decider.saga import (
     stop_run,
     unwind_of,
 )
-from awe_core.decider.table import TRANSITIONS, ItemState, Phase, StepState
+from awe_core.decider.table import ENDED, TRANSITIONS, ItemState, Phase, StepState
 from awe_core.errors import EngineError, HandshakeRefusedError, RunError
 from awe_core.events import (
     EffectApplied,
@@ -418,10 +418,14 @@ def _undo_started(run: Run, fact: UndoStarted) -> None:
         refuse(run, fact, "its undo is at work")
     run.lost.discard(item.index)
     item.tries, item.due_us, owner.due_us = fact.try_, None, None
-    if item.unit != owner.index:
-        run.units[item.unit].is_taken_back = True
+    _mark(run, item)
     run.settle(item, ItemState.UNDOING)
     run.duties.pop(owner.index, None)
+
+
+def _mark(run: Run, item: Item) -> None:
+    unit = run.units[item.unit]  # one that a rewind lets wait again stands for its next end
+    unit.is_taken_back |= item.owner != unit.index and unit.state in ENDED
 
 
 def _undo_applied(run: Run, fact: UndoApplied) -> None:
@@ -460,8 +464,7 @@ def _leave(run: Run, item: Item, owner: Unit, *, cause: str, why: str) -> None:
     run.settle(item, ItemState.RESIDUE)
     item.cause, item.why, item.tries, item.due_us = cause, why, 0, None
     run.lost.discard(item.index)
-    if item.unit != owner.index:
-        run.units[item.unit].is_taken_back = True
+    _mark(run, item)
     remain(unwind_of(owner), item)
     _taken(run, owner)
 

@@ -162,8 +162,7 @@ class StepBroker(FileEffects, Observed):
             if prior is not None and prior.applied is not None and not prior.is_taken_back:
                 return self._repeated(key, change, prior)
             staged = self._staged(change)
-            if self.is_synced:
-                await self.port.in_pool(staged.sync_stage)
+            await self._flush_stage(staged)
             await self._intend(change, effect, key, staged)
             await self._act(effect, staged)
             return Done(staged.kind == "create", staged.post.get("sha256"), staged.post.get("size"))
@@ -173,6 +172,16 @@ class StepBroker(FileEffects, Observed):
             return change.stage()
         except EffectRefusedError as error:
             raise self.refuse(change.kind, change.target, error) from None
+
+    async def _flush_stage(self, staged: Staged) -> None:
+        """Make what is staged durable, where asked for; what fails leaves nothing staged."""
+        if not self.is_synced:
+            return
+        try:
+            await self.port.in_pool(staged.sync_stage)
+        except BaseException:
+            staged.discard()
+            raise
 
     def _repeated(self, key: str, change: Change, prior: Prior) -> Done:
         """Answer from the log what an earlier attempt did under the same key (40, section 3)."""

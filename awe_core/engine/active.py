@@ -249,7 +249,7 @@ class ActiveRun:
     # ---- the broker's port ---------------------------------------------------------------------
     async def in_pool(self, work: Callable[[], None]) -> None:
         """Run a flush beside the loop."""
-        await self.parts.pool.run(work)
+        await self.parts.pool.flush(work)
 
     def prior(self, key: str) -> Prior | None:
         """Give what is known of an effect key."""

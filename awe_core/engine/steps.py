@@ -187,9 +187,13 @@ class Steps:
                 )
             case Grant(by=by):
                 self._start(active, command, step, policy=codec.to_json(by))
-            case AskPeople(requirements=requirements):
-                records = tuple(one.record for one in judged)
-                asked = attrs.evolve(request, requirements=requirements, policies=records)
+            case AskPeople(requirements=requirements) as people:
+                asked = attrs.evolve(
+                    request,
+                    requirements=requirements,
+                    policies=tuple(one.record for one in judged),
+                    expires_us=people.expires_us(request.opened_us, request.expires_us),
+                )
                 self._ask(active, command, asked, judged)
 
     def _ask(

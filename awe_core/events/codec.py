@@ -29,7 +29,11 @@ def of(kind: type[Any], *, many: bool = False, default: Any = attrs.NOTHING) -> 
 
 def many(default: Any = attrs.NOTHING) -> Any:  # noqa: ANN401 - attrs.field is typed Any
     """Declare a field that holds a tuple of plain JSON values."""
-    return attrs.field(default=default, metadata={"many": True})
+    return attrs.field(default=default, metadata={"many": True}, converter=_as_tuple)
+
+
+def _as_tuple(value: Any) -> Any:  # noqa: ANN401 - None, or whatever can be gone through
+    return value if value is None or type(value) is tuple else tuple(value)
 
 
 def unrecorded(default: Any = None) -> Any:  # noqa: ANN401 - attrs.field is typed Any

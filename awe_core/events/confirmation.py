@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 import attrs
 
@@ -22,9 +22,11 @@ ASSURANCES: tuple[Assurance, ...] = ("relayed", "local", "session", "signed")
 class Requirement:
     """What an approval has to bring; every requirement of every ask must be met."""
 
-    quorum: int = 1  #: distinct people, at least 1
+    quorum: int = attrs.field(default=1, validator=attrs.validators.ge(1))  #: distinct people
     roles: tuple[str, ...] = codec.many(())  #: any of these; empty: any person
-    min_assurance: Assurance = "local"
+    min_assurance: Assurance = attrs.field(
+        default="local", validator=attrs.validators.in_(ASSURANCES)
+    )
     exclude: tuple[str, ...] = codec.many(())  #: actors that do not count
     expires_in_us: int | None = None
 
@@ -47,7 +49,7 @@ class Deny:
 class Ask:
     """A policy wants people to decide."""
 
-    requirements: tuple[Requirement, ...] = ()
+    requirements: tuple[Requirement, ...] = codec.many(())
     reason: str = ""
 
 
@@ -125,10 +127,10 @@ class Decision:
     request: str
     version: int
     digest: str
-    verdict: Verdict
+    verdict: Verdict = attrs.field(validator=attrs.validators.in_(get_args(Verdict)))
     by: str
     via: str
-    assurance: Assurance
+    assurance: Assurance = attrs.field(validator=attrs.validators.in_(ASSURANCES))
     at_us: int
     roles: tuple[str, ...] = codec.many(())
     scope: Literal["once", "run", "session"] = "once"

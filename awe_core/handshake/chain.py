@@ -2,20 +2,21 @@
 
 All policies named in ``confirm:`` judge every call, so that the record shows every answer.  One
 that raises, answers another type or takes longer than a second denies; after three in a row it
-denies for 30 seconds without being asked (50-handshake, section 4).
+denies for 30 seconds without being asked (50-handshake, section 4).  One that is overdue is left to
+itself: nobody waits for it any more, and its late answer is ignored.
 """
 
 from __future__ import annotations
 
 import asyncio
 import inspect
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import attrs
 
 from awe_core import canonical
 from awe_core.errors import HandshakeError
-from awe_core.events import Approve, Ask, Deny, PolicyAnswer
+from awe_core.events import Approve, Ask, Deny, PolicyAnswer, Requirement
 from awe_core.handshake.fold import Judged
 
 if TYPE_CHECKING:
@@ -27,6 +28,15 @@ if TYPE_CHECKING:
 TIMEOUT_S = 1.0
 FAILURES_IN_A_ROW = 3
 SHUT_FOR_US = 30_000_000
+
+_LONGEST = 2_000  #: characters of a recorded reason
+
+
+class Threads(Protocol):
+    """Where the impure policies that are no coroutines run."""
+
+    async def run(self, work: Callable[[], Any]) -> Any:  # noqa: ANN401 - whatever *work* gives
+        """Run *work* in a thread; cancelled, leave it to itself."""
 
 
 @attrs.define
@@ -40,9 +50,17 @@ class _Health:
 class PolicyChain:
     """The policies of one deployment, in no particular order."""
 
-    def __init__(self, policies: Sequence[ConfirmationPolicy], *, settings: object = None) -> None:
+    def __init__(
+        self,
+        policies: Sequence[ConfirmationPolicy],
+        *,
+        threads: Threads,
+        settings: object = None,
+        timeout_s: float = TIMEOUT_S,
+    ) -> None:
         """Take the policies that ``confirm:`` names.
 
+        :param settings: all that ``confirm:`` says, for the digest
         :raises HandshakeError: ``handshake.policy_missing`` when two of them share a name
         """
         names = [policy.name for policy in policies]
@@ -54,6 +72,9 @@ class PolicyChain:
                 why="two policies have this name",
             )
         self._policies = tuple(policies)
+        self._threads = threads
+        self._timeout_s = timeout_s
+        self._overdue: set[asyncio.Task[object]] = set()
         self._health = {name: _Health() for name in names}
         self.is_pure = all(policy.is_pure for policy in policies)
         described = [[p.name, p.version] for p in sorted(policies, key=lambda p: p.name)]
@@ -82,7 +103,7 @@ class PolicyChain:
             return shut
         try:
             answer = policy.judge(request, facts)
-        except Exception as error:  # noqa: BLE001 - foreign code; the outcome is recorded
+        except (Exception, SystemExit, asyncio.CancelledError) as error:  # noqa: BLE001 - foreign
             return self._failed(policy, facts.now_us, f"raised {type(error).__name__}")
         return self._taken(policy, facts.now_us, answer)
 
@@ -94,14 +115,35 @@ class PolicyChain:
         shut = self._shut(policy, facts.now_us)
         if shut is not None:
             return shut
+        asked = asyncio.ensure_future(self._asked(policy, request, facts))
         try:
-            async with asyncio.timeout(TIMEOUT_S):
-                answer = await _answer(policy.judge, request, facts)
-        except TimeoutError:
-            return self._failed(policy, facts.now_us, f"no answer in {TIMEOUT_S:g} s")
-        except Exception as error:  # noqa: BLE001 - foreign code; the outcome is recorded
-            return self._failed(policy, facts.now_us, f"raised {type(error).__name__}")
-        return self._taken(policy, facts.now_us, answer)
+            await asyncio.wait({asked}, timeout=self._timeout_s)
+        finally:
+            if not asked.done():
+                self._leave(asked)
+        if not asked.done():
+            return self._failed(policy, facts.now_us, f"no answer in {self._timeout_s:g} s")
+        if asked.cancelled():
+            return self._failed(policy, facts.now_us, "raised CancelledError")
+        return self._taken(policy, facts.now_us, asked.result())
+
+    async def _asked(
+        self, policy: ConfirmationPolicy, request: ConfirmationRequest, facts: Facts
+    ) -> object:
+        """Run an impure policy: a coroutine on the loop, anything else in a thread."""
+        try:
+            if inspect.iscoroutinefunction(policy.judge):
+                return await policy.judge(request, facts)
+            answer = await self._threads.run(lambda: policy.judge(request, facts))
+            return await answer if inspect.isawaitable(answer) else answer
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - foreign code; it is recorded
+            return _Raised(type(error).__name__)
+
+    def _leave(self, asked: asyncio.Task[object]) -> None:
+        """Wait no longer for *asked*, whatever it makes of being cancelled."""
+        self._overdue.add(asked)
+        asked.add_done_callback(self._overdue.discard)
+        asked.cancel()
 
     def _shut(self, policy: ConfirmationPolicy, now_us: int) -> Judged | None:
         if now_us >= self._health[policy.name].shut_until_us:
@@ -116,14 +158,16 @@ class PolicyChain:
         return _judged(policy, None, "failed", why)
 
     def _taken(self, policy: ConfirmationPolicy, now_us: int, answer: object) -> Judged:
+        if isinstance(answer, _Raised):
+            return self._failed(policy, now_us, f"raised {answer.kind}")
         match answer:
             case None:
                 word: Literal["approve", "deny", "ask", "none"] = "none"
-            case Approve():
+            case Approve(reason=str()):
                 word = "approve"
-            case Deny():
+            case Deny(reason=str()):
                 word = "deny"
-            case Ask():
+            case Ask(reason=str(), requirements=wanted) if _are_requirements(wanted):
                 word = "ask"
             case _:
                 if inspect.iscoroutine(answer):
@@ -131,16 +175,18 @@ class PolicyChain:
                 why = f"answered {type(answer).__name__}, which is no answer"
                 return self._failed(policy, now_us, why)
         self._health[policy.name].failures = 0
-        return _judged(policy, answer, word, "" if answer is None else answer.reason)
+        return _judged(policy, answer, word, "" if answer is None else answer.reason[:_LONGEST])
 
 
-async def _answer(
-    judge: Callable[..., object], request: ConfirmationRequest, facts: Facts
-) -> object:
-    """Run an impure policy: a coroutine on the loop, anything else in a thread."""
-    if inspect.iscoroutinefunction(judge):
-        return await judge(request, facts)
-    return await asyncio.to_thread(judge, request, facts)
+@attrs.frozen
+class _Raised:
+    """What an impure policy did instead of answering."""
+
+    kind: str
+
+
+def _are_requirements(wanted: object) -> bool:
+    return isinstance(wanted, tuple) and all(isinstance(one, Requirement) for one in wanted)
 
 
 def _judged(

@@ -48,7 +48,7 @@ class AskPeople:
     requirements: tuple[Requirement, ...]
 
     def expires_us(self, now_us: int, latest_us: int) -> int:
-        """When the question closes: the earliest that anything asks for, never after *latest_us*."""
+        """When the question closes: the earliest instant of all, *latest_us* at the latest."""
         given = (r.expires_in_us for r in self.requirements)
         return min([latest_us, *(now_us + us for us in given if us is not None)])
 

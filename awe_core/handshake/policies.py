@@ -102,14 +102,15 @@ class Auto:
         reason = settings.get("accept_risk")
         unknown = sorted(settings.keys() - {"cells", "accept_risk"})
         if unknown or not isinstance(changes, dict):
-            raise _unusable(", ".join(unknown) or "cells is no table of ROW.RISK: CELL")
+            raise _unusable(what=", ".join(unknown) or "cells is no table of ROW.RISK: CELL")
         for key, cell in changes.items():
             place = _PLACES.get(key)
             if place is None or cell not in _STRICTNESS:
-                raise _unusable(f"{key}: {cell}")
+                raise _unusable(what=f"{key}: {cell}")
             is_laxer = _STRICTNESS.index(cell) < _STRICTNESS.index(_TABLE[place])
             if is_laxer and not (isinstance(reason, str) and reason.strip()):
-                raise _unusable(f"{key}: {cell} is laxer than the default, needs accept_risk: REASON")
+                what = f"{key}: {cell} is laxer than the default, needs accept_risk: REASON"
+                raise _unusable(what=what)
             cells[place] = cell
         return cls(cells)
 
@@ -126,7 +127,7 @@ class Auto:
                 return Ask(requirements=(two,), reason=f"{row}, {risk.value}")
 
 
-def _unusable(what: str) -> UsageError:
+def _unusable(*, what: str) -> UsageError:
     return UsageError("handshake.policy_settings", policy="auto", what=what)
 
 

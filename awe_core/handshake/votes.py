@@ -70,25 +70,24 @@ def effective(requirement: Requirement, people: People) -> Requirement:
 def take(request: ConfirmationRequest, decision: Decision, people: People) -> Outcome:
     """Apply one person's *decision* to the *request* it names.
 
-    :raises HandshakeError: ``handshake.stale`` ``.not_eligible`` ``.assurance`` ``.expired``
+    :raises HandshakeError: ``handshake.expired`` ``.stale`` ``.scope`` ``.not_eligible`` ``.assurance``
     """
     _check_named(request, decision)
-    person = decision.by.partition(":")[2]
-    _check_eligible(request, decision, person, people)
+    _check_person(request, decision, people)
     vote = Vote(
         by=decision.by,
         via=decision.via,
         assurance=decision.assurance,
         verdict=decision.verdict,
         at_us=decision.at_us,
-        roles=people.roles.get(person, ()),
+        roles=people.roles[_person(decision.by)],
         self_=True if _is_requester(request, decision.by) else None,
         reason=decision.reason,
         signature=decision.signature,
     )
     if decision.verdict != "approve":
         return Refused(request, vote)
-    _check_assurance(request, decision, people)
+    _check_counts(request, vote, people)
     counted = attrs.evolve(request, votes=(*request.votes, vote), version=request.version + 1)
     missing = unmet(counted, people)
     return Counted(counted, missing) if missing else Granted(counted)
@@ -117,7 +116,7 @@ def _satisfies(
         vote.verdict == "approve"
         and vote.by not in requirement.exclude
         and (not vote.self_ or alone or people.is_dev)
-        and people.holds(vote.by.partition(":")[2], requirement.roles)
+        and people.holds(_person(vote.by), requirement.roles)
         and ASSURANCES.index(vote.assurance) >= ASSURANCES.index(requirement.min_assurance)
     )
 
@@ -141,56 +140,49 @@ def _check_named(request: ConfirmationRequest, decision: Decision) -> None:
                 f"answered: version {decision.version}, {decision.digest}",
             ],
         )
+    if decision.scope != "once" or decision.selector is not None:
+        asked = decision.selector or decision.scope
+        raise HandshakeError("handshake.scope", request=request.id, scope=asked)
 
 
-def _check_eligible(
-    request: ConfirmationRequest, decision: Decision, person: str, people: People
-) -> None:
+def _check_person(request: ConfirmationRequest, decision: Decision, people: People) -> None:
     """Refuse who may not answer at all; denying is open to every enrolled person."""
-    why = None
     if not decision.by.startswith("person:"):
-        why = "agents and services decide nothing"
-    elif person not in people.roles:
-        why = "this person is not enrolled"
-    elif decision.verdict == "approve" and any(v.by == decision.by for v in request.votes):
-        why = "this person has already approved"
-    elif decision.verdict == "approve" and not _counts_anywhere(request, decision, people):
+        raise _not_eligible(request, decision.by, why="agents and services decide nothing")
+    if _person(decision.by) not in people.roles:
+        raise _not_eligible(request, decision.by, why="this person is not enrolled")
+
+
+def _check_counts(request: ConfirmationRequest, vote: Vote, people: People) -> None:
+    """Refuse an approval that would count for nothing, and say whether another channel helps."""
+    needed = [effective(requirement, people) for requirement in request.requirements]
+    signed = attrs.evolve(vote, assurance="signed")
+    possible = [r for r in needed if _satisfies(request, signed, r, people)]
+    if not possible:
         why = "this answer counts for none of the requirements"
-    if why is not None:
-        raise HandshakeError(
-            "handshake.not_eligible",
-            request=request.id,
-            by=decision.by,
-            why=why,
-            details=[f"needed: {_in_words(r)}" for r in request.requirements],
-        )
-
-
-def _counts_anywhere(request: ConfirmationRequest, decision: Decision, people: People) -> bool:
-    """Whether *decision* would count for any requirement if it came over a strong channel."""
-    vote = Vote(
-        by=decision.by,
-        via=decision.via,
-        assurance="signed",
-        verdict="approve",
-        at_us=decision.at_us,
-        self_=_is_requester(request, decision.by),
-    )
-    return any(
-        _satisfies(request, vote, effective(r, people), people) for r in request.requirements
-    )
-
-
-def _check_assurance(request: ConfirmationRequest, decision: Decision, people: People) -> None:
-    given = ASSURANCES.index(decision.assurance)
-    needed = [effective(r, people).min_assurance for r in request.requirements]
-    if needed and all(given < ASSURANCES.index(n) for n in needed):
+        raise _not_eligible(request, vote.by, why=why)
+    earlier = [v for v in request.votes if v.by == vote.by]
+    open_ = [r for r in possible if not any(_satisfies(request, v, r, people) for v in earlier)]
+    if not open_:
+        raise _not_eligible(request, vote.by, why="this person has already approved")
+    if not any(_satisfies(request, vote, r, people) for r in open_):
         raise HandshakeError(
             "handshake.assurance",
             request=request.id,
-            given=decision.assurance,
-            needed=min(needed, key=ASSURANCES.index),
+            given=vote.assurance,
+            needed=min((r.min_assurance for r in open_), key=ASSURANCES.index),
         )
+
+
+def _not_eligible(request: ConfirmationRequest, by: str, *, why: str) -> HandshakeError:
+    needed = [f"needed: {_in_words(r)}" for r in request.requirements]
+    return HandshakeError(
+        "handshake.not_eligible", request=request.id, by=by, why=why, details=needed
+    )
+
+
+def _person(actor: str) -> str:
+    return actor.partition(":")[2]
 
 
 def _in_words(requirement: Requirement) -> str:

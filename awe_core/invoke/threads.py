@@ -40,6 +40,7 @@ class DaemonPool:
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._busy = 0
+        self.flushes = 0  #: how many files and folders were flushed here
 
     @property
     def threads(self) -> int:
@@ -62,6 +63,11 @@ class DaemonPool:
                 job.is_given_up = True
                 self._size += 1  # its thread may never return: another may take its place
             raise
+
+    async def flush(self, work: Callable[[], None]) -> None:
+        """Run one flush of a file or folder, and count it."""
+        self.flushes += 1
+        await self.run(work)
 
     def close(self) -> None:
         """Let every thread end after what it is doing; waits for none."""

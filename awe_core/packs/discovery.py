@@ -98,9 +98,11 @@ def _distributions(path: Iterable[str] | None) -> Iterable[importlib.metadata.Di
 def _said(distribution: importlib.metadata.Distribution) -> tuple[str, str]:
     """Name and version by its metadata; empty where somebody spoilt it, which verifying finds."""
     try:
-        return distribution.metadata["Name"] or "", distribution.metadata["Version"] or ""
+        said = distribution.metadata
+        name, version = (said[key] if key in said else "" for key in ("Name", "Version"))
     except (KeyError, TypeError, ValueError, OSError):
         return "", ""
+    return name, version
 
 
 def _text(distribution: importlib.metadata.Distribution) -> str:

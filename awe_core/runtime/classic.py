@@ -22,7 +22,7 @@ from awe_core.runtime.deployment import load
 from awe_core.runtime.documenting import document_of
 from awe_core.runtime.handles import result_of
 from awe_core.runtime.owner import now_s, now_us
-from awe_core.runtime.policies import handshake_of
+from awe_core.runtime.policies import handshake_of, policy_threads
 from awe_core.runtime.waiting import Loop
 
 if TYPE_CHECKING:
@@ -91,7 +91,10 @@ class RuntimeEngine:
         registry.finder.install()
         chain = handshake_of(config, is_dev=registry.people.is_dev, offered=[])
         if handshake is not None:
-            chain = Handshake(chain=PolicyChain(handshake), environment=chain.environment)
+            chain = Handshake(
+                chain=PolicyChain(handshake, threads=policy_threads()),
+                environment=chain.environment,
+            )
         invoker = Invoker(
             registry.registry,
             registry.gate,
@@ -106,7 +109,7 @@ class RuntimeEngine:
             journal=journal,
             invoker=invoker,
             undo=undo_manager,
-            ledger=Ledger(),
+            ledger=Ledger(config.handshake.ticket_us),
             people=registry.people,
             pool=pool,
             clock_us=now_us,

@@ -20,7 +20,7 @@ from awe_core.invoke import DaemonPool, InProcess, Invoker
 from awe_core.journal import Journal, JournalReader, Upsert, draft_of
 from awe_core.runtime import control, requests
 from awe_core.runtime.deployment import Deployment, load
-from awe_core.runtime.policies import handshake_of
+from awe_core.runtime.policies import handshake_of, policy_threads
 from awe_core.runtime.sinks import logger_of
 from awe_core.trust import at_time
 from awe_core.undo import UndoManager
@@ -139,6 +139,7 @@ class Owner:
                 return None
             case "control":
                 actor = codec.from_json(Actor, params["actor"])
+                await self._check_control(actor, str(params["run"]), str(params["verb"]))
                 await self.engine.control(
                     str(params["run"]), str(params["verb"]), actor=actor, params=params
                 )
@@ -157,6 +158,18 @@ class Owner:
         except (AccessError, PackError, TrustError) as error:
             await self._refused(request, error)
             raise
+
+    async def _check_control(self, actor: Actor, run: str, verb: str) -> None:
+        """An agent may stop what it began; letting go on and taking back is for people."""
+        if actor.kind != "agent":
+            return
+        row = self.journal.run_row(run)
+        if verb in {"cancel", "pause"} and row is not None and row["actor"] == str(actor):
+            return
+        asked = f"{verb} of run {run}"
+        error = AccessError("access.refused", asked=asked, by=str(actor))
+        await self._refused({"call": asked, "actor": codec.to_json(actor)}, error)
+        raise error
 
     async def _refused(self, request: JsonObject, error: AweError) -> None:
         asked = next((str(request[k]) for k in ("facade", "call", "workflow") if k in request), "")
@@ -321,7 +334,7 @@ def _engine(
         journal=journal,
         invoker=invoker,
         undo=undo,
-        ledger=Ledger(),
+        ledger=Ledger(config.handshake.ticket_us),
         people=deployment.people,
         pool=pool,
         clock_us=now_us,

@@ -10,7 +10,7 @@ from awe_core.documents import load_allow_list
 from awe_core.errors import AweError, HandshakeError
 from awe_core.events import Deny, Requirement
 from awe_core.handshake import Allowed, AllowList, Auto, Console, DenyAll, PolicyChain
-from awe_core.invoke import Handshake
+from awe_core.invoke import DaemonPool, Handshake
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from awe_core.events import Answer, ConfirmationRequest, Facts
     from awe_core.hookspecs import ConfirmationPolicy
     from awe_core.values import JsonObject
+
+
+_THREADS = 8
 
 
 @attrs.frozen
@@ -42,18 +45,33 @@ def handshake_of(
 ) -> Handshake:
     """Build the chain; a policy that cannot be built is never skipped, it denies."""
     by_name = {policy.name: policy for policy in offered}
-    policies = [_policy(one, config, by_name) for one in config.confirm]
+    named, names = [one.policy for one in config.confirm], [policy.name for policy in offered]
+    twice = {name for name in (*named, *names) if max(named.count(name), names.count(name)) > 1}
+    policies = [
+        _doubled(one.policy) if one.policy in twice else _policy(one, config, by_name)
+        for one in {one.policy: one for one in config.confirm}.values()
+    ]
     requirements = {
         risk: Requirement(quorum=r.quorum, roles=r.roles, min_assurance=r.min_assurance)
         for risk, r in config.handshake.requirements.items()
     }
     settings = [[one.policy, one.settings] for one in config.confirm]
     return Handshake(
-        chain=PolicyChain(policies, settings=settings),
+        chain=PolicyChain(policies, threads=policy_threads(), settings=settings),
         requirements=requirements,
         expires_us=config.handshake.expires_us,
         environment="dev" if is_dev else "prod",
     )
+
+
+def policy_threads() -> DaemonPool:
+    """Give the threads of impure policies: few, and not those that handlers run on."""
+    return DaemonPool(_THREADS, name="awe-policy")
+
+
+def _doubled(name: str) -> Missing:
+    why = "two policies have this name"
+    return Missing(name, HandshakeError("handshake.policy_missing", policy=name, why=why))
 
 
 def _policy(

@@ -16,6 +16,7 @@ from awe_core.errors import AccessError, UsageError
 from awe_core.events import Actor, codec
 
 if TYPE_CHECKING:
+    from awe_core.capability import CapabilitySpec
     from awe_core.engine import Plans
     from awe_core.runtime.deployment import Deployment
     from awe_core.values import JsonObject
@@ -69,9 +70,9 @@ def _direct(  # noqa: PLR0913 - what a submission is made of
     *,
     facade: str | None,
 ) -> Submission:
-    registry, document, is_call = deployment.registry, None, "call" in request
+    document, is_call = None, "call" in request
     if is_call:
-        spec = plans.call(registry.resolve(str(request["call"])).spec)
+        spec = plans.call(_capability(deployment, str(request["call"])))
     elif "document" in request:
         document = request["document"]
         spec = plans.document(document, file=str(request.get("file", "workflow")))
@@ -89,6 +90,14 @@ def _direct(  # noqa: PLR0913 - what a submission is made of
         idempotency_key=request.get("idempotency_key"),
         expires_us=request.get("expires_us"),
     )
+
+
+def _capability(deployment: Deployment, reference: str) -> CapabilitySpec:
+    """Resolve what is called; where a listed pack is off here, its reason is the answer."""
+    try:
+        return deployment.registry.resolve(reference).spec
+    except AccessError as error:
+        raise deployment.gate.reason(reference.partition("@")[0]) or error from None
 
 
 def _asked(request: JsonObject) -> str:

@@ -1,276 +1,189 @@
-"""Deployments of one test, and packs that do what a pack must not do.
-
-Every module of a fixture pack writes a sentinel when it runs, so a test can see that nothing ran.
-"""
+"""What the scenarios share: a deployment with the drills, and processes of their own to use it."""
 
 from __future__ import annotations
 
 import base64
+import getpass
 import hashlib
-import itertools
+import json
 import os
-import shutil
+import subprocess
 import sys
-import time
 import zipfile
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import attrs
 import pytest
 
-from awe_core.config import load_config
-from awe_core.events import Actor
-from awe_core.governance import StoreFolder, init_dev, load_person, subject_of
+from awe_core import signing
+from awe_core.audit import parse_pins, verify_home
+from awe_core.journal import JournalReader
 from awe_core.runtime import Runtime
-from awe_core.runtime.deployment import governance_of, load
-from awe_core.runtime.proposals import draft
+from awe_core.testing import Deployment
 
-PACK = """\
-awe: pack/v1
-name: {name}
-publisher: Example
-contracts: contracts/*.yaml
-facades: facades/*.yaml
-executor: inproc
-hooks: [awe_capabilities]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from awe_core.audit import Report
+
+HERE = Path(__file__).parent
+_DRILL = "awe_pack_drill-0.1.0"
+_SETTINGS = """\
+confirm:
+  - policy: auto
+    cells: {changes.high: approve, irreversible.medium: approve}
+    accept_risk: the workspace is a test's own
 """
-INIT = """\
-from awe_core import bind, hookimpl
-
-@hookimpl
-def awe_capabilities():
-    return bind(__package__)
-"""
-_count = itertools.count()
 
 
-class HostilePack:
-    """A pack made for one test: *code* is its module, *contracts* and *facades* by file name."""
+@attrs.frozen
+class Place:
+    """One deployment in a folder of its own."""
 
-    def __init__(self, folder: Path, name: str, code: str, *, version: str = "1.0.0") -> None:
-        self.folder = folder
-        self.name = name
-        self.package = f"awe_pack_{name}"
-        self.distribution = f"awe-pack-{name}"
-        self.version = version
-        self.sentinel = folder / f"{name} ran"
-        self.site = folder / "site-packages"
-        words = {"name": name, "package": self.package}
-        noise = f"import pathlib as _p; _p.Path({str(self.sentinel)!r}).touch()\n"
-        self.files = {
-            f"{self.package}/__init__.py": noise + INIT,
-            f"{self.package}/work.py": noise + code,
-            f"{self.package}/pack.yaml": PACK.format(**words),
-        }
-
-    def contract(self, name: str, text: str) -> HostilePack:
-        """Add a capability ``NAME.<name>`` whose handler is ``work:<name>``."""
-        head = f"awe: capability/v1\nid: {self.name}.{name}\nversion: 1.0.0\nsummary: Do it.\n"
-        tail = f"handler: {self.package}.work:{name}\n"
-        self.files[f"{self.package}/contracts/{name}.yaml"] = head + text + tail
-        return self
-
-    def facade(self, name: str, text: str) -> HostilePack:
-        """Add a facade ``<pack>_<name>``."""
-        head = f"awe: facade/v1\nid: {self.name}_{name}\nsummary: Do it.\n"
-        self.files[f"{self.package}/facades/{name}.yaml"] = head + text
-        return self
+    folder: Path
 
     @property
-    def ran(self) -> bool:
-        return self.sentinel.exists()
+    def file(self) -> Path:
+        return self.folder / "awe.yaml"
 
-    def place(self, path: str) -> Path:
-        """Where a file of the package is installed."""
-        return self.site / self.package / path
+    @property
+    def home(self) -> Path:
+        return self.folder / ".awe"
 
-    def build(self) -> Path:
-        """Make the wheel."""
-        info = f"{self.package}-{self.version}.dist-info"
-        files = self.files | {
-            f"{info}/METADATA": (
-                f"Metadata-Version: 2.1\nName: {self.distribution}\nVersion: {self.version}\n"
-            ),
-            f"{info}/WHEEL": "Wheel-Version: 1.0\nTag: py3-none-any\n",
-            f"{info}/entry_points.txt": f"[awe]\n{self.name} = {self.package}\n",
+    @property
+    def work(self) -> Path:
+        return self.folder / "work"
+
+    def open(self, **more: Any) -> Any:
+        return Runtime.open(self.file, **more)
+
+    def tree(self) -> dict[str, bytes | None]:
+        """Give every file of the workspace with its mode and bytes, and every folder."""
+        return {
+            f"{path.relative_to(self.work)} {path.stat().st_mode:o}": path.read_bytes()
+            if path.is_file()
+            else None
+            for path in sorted(self.work.rglob("*"))
         }
-        record = "".join(f"{path},{_listed(text)}\n" for path, text in files.items())
-        path = self.folder / f"{self.package}-{self.version}-py3-none-any.whl"
-        with zipfile.ZipFile(path, "w") as archive:
-            for name, text in files.items():
-                archive.writestr(name, text)
-            archive.writestr(f"{info}/RECORD", record + f"{info}/RECORD,,\n")
+
+    def workflow(self, steps: str, *, head: str = "", name: str = "drill_flow") -> Path:
+        """Write a workflow whose inputs are free, and give its file."""
+        path = self.folder / f"{name}.yaml"
+        path.write_text(
+            f"awe: workflow/v1\nid: {name}\nversion: 1.0.0\nsummary: A drill.\n"
+            f"inputs: {{type: object}}\n{head}steps:\n{steps}"
+        )
         return path
 
-    def install(self) -> None:
-        """Unpack the wheel where Python finds it."""
-        shutil.rmtree(self.site / self.package, ignore_errors=True)
-        for old in self.site.glob(f"{self.package}-*.dist-info"):
-            shutil.rmtree(old)
-        with zipfile.ZipFile(self.build()) as archive:
-            archive.extractall(self.site)
+    def fifo(self, name: str) -> Path:
+        path = self.folder / name
+        os.mkfifo(path)
+        return path
+
+    def token(self, name: str) -> str:
+        path = self.folder / name
+        path.touch()
+        return str(path)
+
+    def proof(self) -> Report:
+        """Verify the log of the home, and every payload, by the key of the home."""
+        public = base64.b64encode(b"\1" + signing.log_key(self.home, may_create=False).public)
+        with JournalReader(self.home) as journal:
+            return verify_home(journal, pins=parse_pins(f"drill/* {public.decode()}"), payloads=True)
 
 
-def _listed(text: str) -> str:
-    data = text.encode()
-    digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).decode().rstrip("=")
-    return f"sha256={digest},{len(data)}"
+@attrs.define
+class Host:
+    """Forks processes; each says what it has to say in its acks."""
+
+    process: subprocess.Popen[str]
+
+    def spawn(self, role: str, place: Place, **order: Any) -> int:
+        acks = str(self.acks(place))
+        return self._ask({"role": role, "file": str(place.file), "acks": acks, **order})
+
+    def reap(self, pid: int) -> int:
+        """Wait for a process; its exit code, or the negative number of the signal."""
+        return self._ask({"role": "reap", "pid": pid})
+
+    def run(self, role: str, place: Place, **order: Any) -> int:
+        return self.reap(self.spawn(role, place, **order))
+
+    def said(self, place: Place) -> list[dict[str, Any]]:
+        """Give everything that the processes of *place* have said so far."""
+        acks = self.acks(place)
+        return [json.loads(line) for line in acks.read_text().splitlines()]
+
+    @staticmethod
+    def acks(place: Place) -> Path:
+        return place.folder / "acks"
+
+    def _ask(self, order: dict[str, Any]) -> int:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps(order, default=str) + "\n")
+        self.process.stdin.flush()
+        return int(self.process.stdout.readline())
 
 
-class Site:
-    """One development deployment in a folder, and its people's keys."""
-
-    def __init__(self, root: Path, people: tuple[str, ...]) -> None:
-        self.root = root
-        self.people = people
-        self.home = root / ".awe"
-        self.store = root / "governance"
-        self.file = root / "awe.yaml"
-        self.now = int(time.time()) - 5
-        self.pin = ""
-
-    def init(self, *, inproc: tuple[str, ...], settings: str = "") -> Site:
-        self.pin = init_dev(
-            StoreFolder(self.store),
-            self.home,
-            deployment="demo",
-            people=self.people,
-            now=self.now,
-            inproc=inproc,
-        )
-        self.write(settings)
-        return self
-
-    def write(self, settings: str = "", *, pin: str | None = None) -> None:
-        """Write ``awe.yaml``."""
-        trust = f'trust: {{root_sha256: "{pin or self.pin}", store: governance, poll: 50ms}}\n'
-        head = "awe: deployment/v1\nname: demo\nworkspace: .\nhome: .awe\n"
-        self.file.write_text(head + trust + settings)
-
-    def key(self, person: str):
-        return load_person(self.home, person)
-
-    @property
-    def deployment(self):
-        config = load_config(self.file, flags={}, environ={})
-        return load(config, now_s=int(time.time()), mark=None)
-
-    @property
-    def governance(self):
-        return governance_of(load_config(self.file, flags={}, environ={}))
-
-    def propose(self, wheel: Path, *, by: str | None = None):
-        """Propose a wheel; gives the subjects (the pack, then its facades)."""
-        who = by or self.people[0]
-        found = draft(self.deployment, wheel, proposed_by=who, reason="a test")
-        return self.governance.propose(
-            found.record, found.facades, signer=self.key(who), reason="a test", now=self.now
-        )
-
-    def approve(self, subjects, *, by: str | None = None) -> None:
-        """Approve with enough people for every role the policy asks for."""
-        for subject in subjects:
-            wanted = ["reviewer"] if subject.record.kind == "facade" else ["reviewer", "security"]
-            helpers = [one for one in self.people if len(self.people) == 1 or one != self.people[0]]
-            for role, who in zip(wanted[: len(helpers)], itertools.cycle(helpers), strict=False):
-                self.governance.approve(
-                    subject, role=role, signer=self.key(by or who), reason="fine", now=self.now
-                )
-
-    def activate(self, subjects, *, at_once: bool = False) -> None:
-        for subject in subjects:
-            self.governance.activate(
-                subject, signers=[self.key(self.people[0])], now=self.now, at_once=at_once
-            )
-
-    def add(self, wheel: Path):
-        """Propose, approve and activate."""
-        subjects = self.propose(wheel)
-        self.approve(subjects)
-        self.activate(subjects)
-        return subjects
-
-    def suspend(self, subjects) -> None:
-        self.governance.suspend(
-            subjects[0], signer=self.key(self.people[-1]), reason="wait", now=int(time.time())
-        )
-
-    def revoke(self, subjects) -> None:
-        self.governance.revoke(
-            subjects[0], signer=self.key(self.people[-1]), reason="bad", now=int(time.time())
-        )
-
-    def open(self, **how):
-        """Open the runtime as the first person."""
-        how.setdefault("actor", Actor.person(self.people[0]))
-        return Runtime.open(self.file, **how)
+def _drill_wheel(folder: Path) -> Path:
+    """Build the wheel of the drills."""
+    wheel = folder / f"{_DRILL}-py3-none-any.whl"
+    files = {
+        str(path.relative_to(HERE)): path.read_bytes()
+        for path in sorted((HERE / "awe_pack_drill").rglob("*.*"))
+        if path.suffix in {".py", ".yaml"}
+    }
+    info = f"{_DRILL}.dist-info"
+    files[f"{info}/METADATA"] = b"Metadata-Version: 2.1\nName: awe-pack-drill\nVersion: 0.1.0\n"
+    files[f"{info}/WHEEL"] = (
+        b"Wheel-Version: 1.0\nGenerator: a test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    )
+    files[f"{info}/entry_points.txt"] = b"[awe]\ndrill = awe_pack_drill\n"
+    rows = [f"{name},sha256={_b64(data)},{len(data)}" for name, data in files.items()]
+    files[f"{info}/RECORD"] = "\n".join([*rows, f"{info}/RECORD,,", ""]).encode()
+    with zipfile.ZipFile(wheel, "w") as packed:
+        for name, data in files.items():
+            packed.writestr(name, data)
+    return wheel
 
 
-@pytest.fixture(autouse=True)
-def _no_module_stays():
-    """Leave no module of a pack and no path entry to the next test."""
-    before, path = set(sys.modules), list(sys.path)
-    finders = list(sys.meta_path)
-    yield
-    sys.path[:], sys.meta_path[:] = path, finders
-    for name in set(sys.modules) - before:
-        if name.startswith("awe_pack_"):
-            del sys.modules[name]
+def _b64(data: bytes) -> str:
+    return base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
 
 
 @pytest.fixture(scope="session")
-def _stdlib_site(tmp_path_factory, wheels) -> Path:
-    """One deployment with the stdlib ACTIVE, to copy: making keys and statements takes a while."""
-    root = tmp_path_factory.mktemp("template") / "site"
-    root.mkdir()
-    site = Site(root, ("ana",)).init(inproc=("*",))
-    site.add(next(wheels.glob("awe_pack_stdlib-*.whl")))
-    return root
+def founded(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    """Found a deployment once; each test gets a copy that was never opened."""
+    folder = tmp_path_factory.mktemp("founded")
+    packs = [next(wheels.glob("awe_pack_stdlib-*.whl")), _drill_wheel(folder)]
+    with Deployment.create(
+        folder / "deployment",
+        packs,
+        people=(getpass.getuser(),),
+        workspace="work",
+        settings=_SETTINGS,
+        name="drill",
+    ) as founded:
+        yield founded
 
 
 @pytest.fixture
-def site(tmp_path, _stdlib_site) -> Site:
-    """A deployment of one person with the stdlib ACTIVE; every pack may run in process."""
-    root = tmp_path / "site"
-    shutil.copytree(_stdlib_site, root)
-    found = Site(root, ("ana",))
-    found.pin = load_config(found.file, flags={}, environ={}).trust.root_sha256 or ""
-    return found
+def place(founded: Deployment, tmp_path: Path) -> Place:
+    return Place(founded.copy(tmp_path / "deployment").root)
 
 
-@pytest.fixture
-def hostile(tmp_path):
-    """Make a pack of this test from the code of its module; it is not installed yet."""
-    folder = tmp_path / "hostile"
-    (folder / "site-packages").mkdir(parents=True)
-    sys.path.append(str(folder / "site-packages"))
-
-    def made(code: str, *, name: str | None = None, version: str = "1.0.0") -> HostilePack:
-        return HostilePack(folder, name or f"evil{next(_count)}x{os.getpid()}", code, version=version)
-
-    return made
-
-
-@pytest.fixture
-def active(site, hostile):
-    """Build a pack from code and contracts, install it and make it ACTIVE."""
-
-    def made(code: str, **contracts: str) -> HostilePack:
-        pack = hostile(code)
-        for name, text in contracts.items():
-            pack.contract(name, text)
-        pack.install()
-        pack.subjects = site.add(pack.build())
-        return pack
-
-    return made
-
-
-@pytest.fixture
-def people_site(tmp_path):
-    """A deployment of three people, nothing ACTIVE."""
-    root = tmp_path / "people"
-    root.mkdir()
-    return Site(root, ("dave", "lin", "mia")).init(inproc=("*",))
-
-
-__all__ = ["HostilePack", "Site", "subject_of"]
+@pytest.fixture(scope="session")
+def host(founded: Deployment) -> Iterator[Host]:  # noqa: ARG001 - its packs are on the path
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    with subprocess.Popen(
+        [sys.executable, str(HERE / "host.py")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environ,
+    ) as process:
+        yield Host(process)
+        assert process.stdin is not None
+        process.stdin.close()

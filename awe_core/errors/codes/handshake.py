@@ -46,6 +46,12 @@ HANDSHAKE: Mapping[str, Code] = {
         "no open request is named {request}",
         next="awe approvals list",
     ),
+    "handshake.scope": Code(
+        2,
+        "{request} asks about one call, once; {scope} is not offered",
+        state="The request stays open; nothing was decided.",
+        next="awe approve {request}    (approves this call, once)",
+    ),
     "handshake.not_eligible": Code(
         3,
         "{by} cannot answer {request}: {why}",

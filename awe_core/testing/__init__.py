@@ -1,0 +1,41 @@
+"""What tests of AWE, of packs and of plugins are made of; shipped, so that partners have it too.
+
+=====================  ===========================================================================
+`Deployment`           a development deployment made from wheels, with its people and their keys
+`World`                a workspace with canaries around it, and snapshots that show a difference
+`bench`, `Bench`       a runtime over a world: calls, approvals, taking back, contract examples
+`installed_contracts`  what an installed pack's contracts say; nothing of it is imported
+`cases`, `Case`        their examples, one by one
+`me`                   the person who runs this process; in a test its own approver
+=====================  ===========================================================================
+
+A pack's whole suite of examples is then::
+
+    CASES = cases(installed_contracts("awe-pack-jira"))
+
+    @pytest.fixture(scope="session")
+    def jira(tmp_path_factory):
+        with bench(tmp_path_factory.mktemp("jira"), "awe-pack-jira") as found:
+            yield found
+
+    @pytest.mark.parametrize("case", CASES, ids=str)
+    def test_an_example_holds(jira, case):
+        assert () == jira.problems(case)
+"""
+
+from awe_core.testing.deployment import Deployment, me
+from awe_core.testing.examples import Bench, Case, bench, cases, installed_contracts
+from awe_core.testing.world import Entry, Snapshot, World
+
+__all__ = [
+    "Bench",
+    "Case",
+    "Deployment",
+    "Entry",
+    "Snapshot",
+    "World",
+    "bench",
+    "cases",
+    "installed_contracts",
+    "me",
+]
