@@ -17,7 +17,7 @@ from awe_core.events import Decision, codec
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from awe_core.events import ConfirmationRequest
+    from awe_core.events import ConfirmationRequest, Requirement
     from awe_core.events.confirmation import Verdict
     from awe_core.runtime import Runtime
 
@@ -32,8 +32,8 @@ _id = click.argument("request", metavar="ID")
 def approve(runtime: Runtime, request: str, digest: str | None, reason: str | None) -> Answer:
     """Say yes to the one exact call that request ID shows."""
     asked = runtime.approval(request)
-    grave = Risk(asked.risk) >= Risk.HIGH
-    confirm(f"request {asked.id}", lines(asked), digest=asked.digest, given=digest, is_grave=grave)
+    look, grave = f"awe approvals show {asked.id}", Risk(asked.risk) >= Risk.HIGH
+    confirm(lines(asked), digest=asked.digest, given=digest, look=look, is_grave=grave)
     return _decided(runtime, asked, "approve", reason)
 
 
@@ -72,24 +72,29 @@ def show(runtime: Runtime, request: str) -> Answer:
 
 def lines(asked: ConfirmationRequest) -> Iterator[str]:
     """Show a request; what the agent says of it stands last and framed."""
-    yield f"{asked.capability} in step {asked.step} of run {asked.run}, risk {asked.risk}"
-    for part in asked.summary:
-        yield f"  does       {part['phrase']} ({part['count']}): {', '.join(part['first'])}"
-    yield f"  undo       {asked.undo.get('why', '')} {compact(asked.undo)}".replace("  {", "{")
+    diff = (asked.preview or {}).get("diff")
+    preview = diff.split("\n") if isinstance(diff, str) else [compact(asked.preview or "none")]
     behalf = f" on behalf of {asked.on_behalf_of}" if asked.on_behalf_of else ""
-    yield f"  requester  {asked.requester}{behalf}, answer until {moment(asked.expires_us)}"
-    for need in asked.requirements:
-        who = " or ".join(need.roles) or "anybody enrolled"
-        yield f"  needs      {need.quorum} of {who}, assurance {need.min_assurance}"
-    yield from (f"  answered   {vote.by}: {vote.verdict}" for vote in asked.votes)
-    for title, value in (("arguments", asked.arguments), ("effects", asked.effects)):
-        yield from (f"  {title:10} {line}" for line in block(value))
-    preview = asked.preview or {}
-    diff = preview.get("diff")
-    shown = diff.split("\n") if isinstance(diff, str) else block(preview) if preview else ()
-    yield from (f"  preview    {line}" for line in shown)
-    yield f"  digest     {asked.digest}"
-    yield from (f"  it says, unchecked | {line}" for line in (asked.said or "").splitlines())
+    yield f"{asked.capability} in step {asked.step} of run {asked.run}, risk {asked.risk}"
+    for title, values in (
+        ("does", [f"{p['phrase']} ({p['count']}): {', '.join(p['first'])}" for p in asked.summary]),
+        ("undo", [" ".join(str(word) for word in asked.undo.values())]),
+        ("requester", [f"{asked.requester}{behalf}"]),
+        ("open until", [moment(asked.expires_us)]),
+        ("needs", [_needed(need) for need in asked.requirements]),
+        ("answered", [f"{vote.by}: {vote.verdict}" for vote in asked.votes]),
+        ("arguments", block(asked.arguments)),
+        ("effects", [compact(effect) for effect in asked.effects]),
+        ("preview", preview),
+        ("digest", [asked.digest]),
+        ("it says, and nobody has checked", [f"| {x}" for x in (asked.said or "").splitlines()]),
+    ):
+        yield from (f"  {'' if n else title:10}  {value}" for n, value in enumerate(values))
+
+
+def _needed(need: Requirement) -> str:
+    who = " or ".join(need.roles) or "anybody enrolled"
+    return f"{need.quorum} of {who}, assurance {need.min_assurance}"
 
 
 def asked_at_the_console(runtime: Runtime, waiting: tuple[str, ...]) -> bool:

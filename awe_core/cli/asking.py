@@ -68,20 +68,21 @@ def terminal() -> Iterator[Terminal | None]:
 
 
 def confirm(
-    what: str, lines: Iterable[str], *, digest: str, given: str | None, is_grave: bool = False
+    lines: Iterable[str], *, digest: str, given: str | None, look: str, is_grave: bool = False
 ) -> None:
     """Have a person say yes to what *lines* show and *digest* names.
 
     :param given: ``--digest``: the yes of somebody who has seen it elsewhere
+    :param look: the command that shows it elsewhere
     :raises UsageError: ``cli.declined``, ``cli.digest_differs``; ``cli.digest_needed`` without a
         terminal
     """
     if given is not None:
         if given.removeprefix("sha256:") != digest.removeprefix("sha256:"):
-            raise UsageError("cli.digest_differs", given=given, digest=digest)
+            raise UsageError("cli.digest_differs", given=given, look=look)
         return
     with terminal() as tty:
         if tty is None:
-            raise UsageError("cli.digest_needed", digest=digest)
+            raise UsageError("cli.digest_needed", look=look)
         if not tty.confirms(lines, digest, is_grave=is_grave):
-            raise UsageError("cli.declined", what=what)
+            raise UsageError("cli.declined", look=look)

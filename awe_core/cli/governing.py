@@ -1,7 +1,7 @@
 """``awe init``, ``awe packs``, ``awe facades``, ``awe trust``, ``awe verify``: who lets what run.
 
-All but init work on the store alone and open no journal: they serve an approver's laptop as well as a
-server, whose running engine finds the news by itself.
+All but init work on the store alone and open no journal: they serve an approver's laptop as well
+as a server, whose running engine finds the news by itself.
 """
 
 from __future__ import annotations
@@ -227,9 +227,10 @@ def _verb(name: str, says: str, *options: Callable[..., Any]) -> None:
         store, found = _find(name_)
         subject = found.subject
         if _DIGEST in options:
-            what = f"{name} {subject.title}"
-            lines = [what, *map(str, govern.differences(None, subject.record)), subject.digest]
-            confirm(what, lines, digest=subject.digest, given=asked.pop("digest"))
+            changes = map(str, govern.differences(None, subject.record))
+            lines = [f"{name} {subject.title}", *changes, f"digest {subject.digest}"]
+            look = f"awe {'facades' if _is_facades() else 'packs'} show {subject.title}"
+            confirm(lines, digest=subject.digest, given=asked.pop("digest"), look=look)
         key = signer()
         keys = {"signer": key} if "reason" in asked else {"signers": [key]}
         done = getattr(store, name)(subject, **keys, now=now_s(), **asked)

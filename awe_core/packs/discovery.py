@@ -99,7 +99,7 @@ def _said(distribution: importlib.metadata.Distribution) -> tuple[str, str]:
     """Name and version by its metadata; empty where somebody spoilt it, which verifying finds."""
     try:
         said = distribution.metadata
-        name, version = (said[key] if key in said else "" for key in ("Name", "Version"))
+        name, version = (said[k] if k in said else "" for k in ("Name", "Version"))  # noqa: SIM401 - it has no get
     except (KeyError, TypeError, ValueError, OSError):
         return "", ""
     return name, version

@@ -38,19 +38,19 @@ CHANNELS: Mapping[str, Code] = {
     "cli.digest_needed": Code(
         2,
         "there is no terminal to ask at, so the yes has to name what it is said to",
-        next="read what it stands for, then add: --digest {digest}",
+        next="{look}    then add: --digest D",
         state="Nothing was decided.",
     ),
     "cli.digest_differs": Code(
         8,
         "the digest {given} names something else than what waits now",
-        next="look at it again; it now has the digest {digest}",
+        next="{look}    (shows what it is now)",
         state="Nothing was decided.",
     ),
     "cli.declined": Code(
         3,
-        "{what} was not confirmed",
-        next="nothing has to be done",
+        "that was not confirmed",
+        next="{look}    (shows it again)",
         state="Nothing was decided.",
     ),
     "cli.detached": Code(
