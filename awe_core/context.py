@@ -15,6 +15,7 @@ import attrs
 
 from awe_core.errors import WiringError
 from awe_core.events import Actor
+from awe_core.files import FileEntry, FileResult
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -22,27 +23,6 @@ if TYPE_CHECKING:
     from awe_core.values import JsonObject
 
 _T = TypeVar("_T")
-
-
-@attrs.frozen
-class FileResult:
-    """What a write left behind."""
-
-    path: str  #: relative to the workspace
-    digest: str  #: lower-case hex SHA-256 of the whole file
-    size: int  #: bytes
-    created: bool
-
-
-@attrs.frozen
-class FileEntry:
-    """One name in a directory."""
-
-    path: str  #: relative to the workspace
-    type: str  #: file, directory, symlink, other
-    size: int  #: bytes
-    mode: int
-    mtime_us: int
 
 
 class Broker(Protocol):

@@ -52,6 +52,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "trust": ("governing", "See the root of trust; make your own key."),
     "audit": ("auditing", "Read, prove and export the log."),
     "config": ("deployment", "See and check the settings."),
+    "bench": ("bench", "Measure load and torment runs."),
 }
 
 

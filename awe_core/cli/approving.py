@@ -73,7 +73,8 @@ def show(runtime: Runtime, request: str) -> Answer:
 def lines(asked: ConfirmationRequest) -> Iterator[str]:
     """Show a request; what the agent says of it stands last and framed."""
     diff = (asked.preview or {}).get("diff")
-    preview = diff.split("\n") if isinstance(diff, str) else [compact(asked.preview or "none")]
+    seen = "none was made" if asked.preview is None else compact(asked.preview)
+    preview = diff.split("\n") if isinstance(diff, str) else [seen]
     behalf = f" on behalf of {asked.on_behalf_of}" if asked.on_behalf_of else ""
     yield f"{asked.capability} in step {asked.step} of run {asked.run}, risk {asked.risk}"
     for title, values in (

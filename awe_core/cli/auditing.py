@@ -66,11 +66,10 @@ def show(seq: int | None, follow: bool, **filters: Any) -> Answer:  # noqa: FBT0
 
 @audit.command()
 @_filtered
-def tail(**filters: Any) -> Answer:  # noqa: ANN401 - click's
+@click.pass_context
+def tail(ctx: click.Context, /, **filters: Any) -> Any:  # noqa: ANN401 - click's
     """Show records as they come: show --follow."""
-    with JournalReader(settings().home) as journal:
-        records = _records(journal, _filter(**filters), follow=True)
-        return render.stream(records, _line, invocation())
+    return ctx.invoke(show, seq=None, follow=True, **filters)
 
 
 @audit.command()

@@ -91,28 +91,22 @@ def outcome(result: RunResult, *, wanted: str = "COMPLETED") -> Answer:
 
 def words(event: JsonObject) -> str | None:
     """Put a record into a line of progress; None: people need not see it."""
-    kind, step = event["kind"], event.get("step", "")
-    noun, _, verb = str(kind).partition(".")
+    kind, step = event["kind"], event.get("step")
+    noun, _, verb = kind.partition(".")
+    is_told = event.get("req") if noun == "handshake" else noun in {"step", "undo", "run"}
+    if not is_told or kind in {"run.opened", "run.closed", "undo.started", "undo.discarded"}:
+        return None
     happened = verb.replace("_", " ")
-    match noun:
-        case "step" if kind == "step.completed":
-            return f"{step}  completed in {event['dur_us'] / 1000:.1f} ms"
-        case "step" if kind == "step.failed":
-            return f"{step}  failed: {event['err']['code']}: {event['err']['msg']}"
-        case "step" if event.get("attempt", 1) > 1:
-            return f"{step}  {happened}, attempt {event['attempt']}"
-        case "step":
-            return f"{step}  {happened}"
-        case "handshake" if kind == "handshake.requested":
-            return f"{step}  waits for a person: awe approve {event['req']}"
-        case "handshake" if event.get("req"):
-            return f"{step}  {happened}"
-        case "undo" if kind != "undo.started" and step:
-            return f"{step}  undo {happened}: {event['effect']}"
-        case "run" if kind not in {"run.opened", "run.closed"}:
-            return happened
-        case _:
-            return None
+    match kind:
+        case "handshake.requested":
+            happened = f"waits for a person: awe approve {event['req']}"
+        case "step.completed":
+            happened += f" in {event['dur_us'] / 1000:.1f} ms"
+        case _ if noun == "undo":
+            happened = f"undo {happened}: {event['effect']}"
+    attempt = f", attempt {event['attempt']}" if event.get("attempt", 1) > 1 else ""
+    failure = f": {event['err']['code']}: {event['err']['msg']}" if "err" in event else ""
+    return f"{step}  {happened}{attempt}{failure}" if step else happened
 
 
 def _steered(handle: RunHandle) -> bool:
@@ -138,7 +132,7 @@ class _Progress:
     def follow(self, runtime: Runtime, handle: RunHandle) -> None:
         """Show records until the run has closed or waits."""
         with _live(self._drawn) if sys.stderr.isatty() else contextlib.nullcontext():
-            is_moving = True
+            is_moving, self.lines["run"] = True, (handle.run_id, time.monotonic(), False)
             while is_moving:
                 row = runtime.journal.run_row(handle.run_id)
                 is_moving = row is not None and row["state"] in {"PENDING", "RUNNING"}
@@ -146,6 +140,7 @@ class _Progress:
                     self.after = record.rseq or 0
                     self._take(record.event)
                 time.sleep(_POLL_S if is_moving else 0)
+            del self.lines["run"]
 
     def _take(self, event: JsonObject) -> None:
         text = words(event)

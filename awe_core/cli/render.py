@@ -203,14 +203,14 @@ def _is_rows(value: Json) -> bool:
 
 
 def _draw(table: Table, invocation: Invocation) -> None:
-    from rich import box  # noqa: PLC0415 - costs half as much again as the rest of a start
-    from rich.console import Console  # noqa: PLC0415
+    from rich.console import Console  # noqa: PLC0415 - costs half as much again as all the rest
     from rich.table import Table as Drawn  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    drawn = Drawn(box=box.SIMPLE_HEAD, show_header=bool(table.columns), pad_edge=False)
-    for name in table.columns or [""] * len(table.rows[0]):
-        drawn.add_column(Text(name), overflow="ellipsis" if name else "fold", no_wrap=bool(name))
+    drawn = Drawn(box=None, show_header=bool(table.columns), pad_edge=False, padding=(0, 2, 0, 0))
+    for n, name in enumerate(table.columns or [""] * len(table.rows[0])):
+        least = 0 if n else max(len(plain(row[0])) for row in table.rows)  # ids are pasted
+        drawn.add_column(Text(name), no_wrap=bool(name), min_width=min(least, 40))
     for row in table.rows:
         drawn.add_row(*(Text(plain(cell)) for cell in row))
     coloured = is_coloured(is_terminal=True, wanted=invocation.color)

@@ -32,7 +32,7 @@ from awe_core.commands import (
     Withdraw,
 )
 from awe_core.decider.run import Goal
-from awe_core.decider.saga import blocker, closing, failure_of, is_finished, unwind_of
+from awe_core.decider.saga import blocker, closing, failure_of, is_finished, is_undoing, unwind_of
 from awe_core.decider.table import ItemState, Phase, StepState
 from awe_core.errors import RunError
 from awe_core.workflow import Jitter
@@ -209,6 +209,8 @@ def _rerun(run: Run, unit: Unit, unwind: Unwind) -> Command | None:
         return again
     if unwind.doubtful:
         return _inspect(run, unit, unwind)
+    if is_undoing(run, unit):
+        return _take_back(run, unwind)
     if stops or (unwind.remains and not unwind.queue):
         return _interrupted(run, unit)
     if not unwind.queue:

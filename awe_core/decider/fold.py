@@ -25,7 +25,9 @@ from awe_core.decider.saga import (
     fail,
     failure_of,
     is_finished,
+    is_undoing,
     judge,
+    oblige,
     open_container,
     progress,
     remain,
@@ -223,7 +225,7 @@ def _failed(run: Run, fact: StepFailed) -> None:
     before = unit.state
     if before in (StepState.STARTED, StepState.CLEARING, StepState.IN_DOUBT):
         _check_attempt(run, unit, fact)
-    if before is StepState.CLEARING and not (unit.unwind and unit.unwind.remains):
+    if before is StepState.CLEARING and (unwind_of(unit).queue or not unwind_of(unit).remains):
         refuse(run, fact, "nothing of the attempt remains")
     if before is StepState.IN_DOUBT and fact.resolved_by is None:
         refuse(run, fact, "only a person resolves a doubt")
@@ -456,6 +458,9 @@ def _undo_failed(run: Run, fact: UndoFailed) -> None:
         unwind_of(owner).queue.clear()
         advance(run, owner)
     elif owner.index:
+        if run.parent_of(owner).is_doomed:
+            oblige(run, owner)
+            return
         owner.due_us = fact.due_us
         heappush(run.alarms, (fact.due_us, owner.index))
 
@@ -516,6 +521,8 @@ def _unit(run: Run, fact: Fact) -> Unit:
     epoch = getattr(fact, "epoch", None)
     if epoch is not None and epoch != unit.epoch:
         refuse(run, fact, f"the step is in epoch {unit.epoch}")
+    if is_undoing(run, unit):
+        refuse(run, fact, "an undo of the step is at work")
     return unit
 
 

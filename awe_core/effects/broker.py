@@ -2,7 +2,8 @@
 
 Check → stage → intend, barrier → act → record.  Checking and staging can fail with the world
 unchanged; between the intent's record and the act nothing is decided any more.  Effects that change
-the world are performed one at a time in arrival order; reads run beside them.
+the world are performed one at a time in arrival order; reads run beside them.  When the step ends,
+what stands between intent and record gets its record first; everything later is refused.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ from awe_core.events import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from awe_core.capability import Undo
-    from awe_core.effects.grants import Grant
+    from awe_core.effects.grants import Grant, Narrowed
     from awe_core.effects.port import Port, Prior
     from awe_core.values import JsonObject
     from awe_core.workspace import Staged, Workspace
@@ -78,14 +79,37 @@ class StepBroker(FileEffects, Observed):
         self.diagnostics: list[JsonObject] = []
         self._ordinal = 0
         self._refused = 0
+        self._last_refused: EffectRefused | None = None
         self._logged = 0
         self._closed: str | None = None
         self._changing = asyncio.Lock()
+        self._claimant: asyncio.Task[object] | None = None  #: waits for a claim
+        self._under_way: asyncio.Future[None] | None = None  #: of the effect after its claims
+        self._files: dict[int, set[str]] = {}  #: of each granted effect, the files asked for
+        self._appended: dict[str, int] = {}  #: bytes added to each file
 
     def close(self, why: str) -> None:
         """Let nothing more happen: the step ended, timed out or was abandoned."""
         if self._closed is None:
             self._closed = why
+            if self._claimant is not None:
+                self._claimant.cancel()
+
+    async def end(self, why: str) -> None:
+        """Close, and return when the effect under way has its record, even if cancelled meanwhile.
+
+        Refusals beyond those that have a record of their own are counted in one more.
+        """
+        self.close(why)
+        interrupted = None
+        if self._under_way is not None:
+            interrupted = await _uninterrupted(self._under_way)
+        if self._refused > _REFUSALS_RECORDED and self._last_refused is not None:
+            n = self._refused - _REFUSALS_RECORDED
+            self._record_refusal(attrs.evolve(self._last_refused, n=n))
+            self._last_refused = None
+        if interrupted is not None:
+            raise interrupted
 
     @property
     def refused(self) -> int:
@@ -94,9 +118,10 @@ class StepBroker(FileEffects, Observed):
 
     def log(self, level: str, text: str, fields: JsonObject) -> None:
         """Keep a line of diagnostics, up to 64 KiB a step."""
-        self._logged += len(text)
+        line = {**fields, "level": level, "text": text}
+        self._logged += sum(len(key) + len(str(value)) for key, value in line.items())
         if self._logged <= _DIAGNOSTICS:
-            self.diagnostics.append({"level": level, "text": text, **fields})
+            self.diagnostics.append(line)
 
     # ---- for the kinds -------------------------------------------------------------------------
     def next_effect(self) -> tuple[str, str]:
@@ -118,23 +143,51 @@ class StepBroker(FileEffects, Observed):
 
     def refuse(self, kind: str, target: str, error: AweError) -> AweError:
         """Record a refusal and give the error back to be raised."""
+        rule, limit = error.attributes.get("rule"), error.attributes.get("limit")
         self._refused += 1
+        self._last_refused = EffectRefused(
+            step=self.step.path,
+            attempt=self.step.attempt,
+            epoch=self.step.epoch or None,
+            type=kind,
+            target=_shortened(target),
+            code=error.code,
+            rule=None if rule is None else str(rule),
+            limit=None if limit is None else str(limit),
+        )
         if self._refused <= _REFUSALS_RECORDED:
-            rule = error.attributes.get("rule")
-            limit = error.attributes.get("limit")
-            self.port.record(
-                EffectRefused(
-                    step=self.step.path,
-                    attempt=self.step.attempt,
-                    epoch=self.step.epoch or None,
-                    type=kind,
-                    target=_shortened(target),
-                    code=error.code,
-                    rule=None if rule is None else str(rule),
-                    limit=None if limit is None else str(limit),
-                )
-            )
+            self._record_refusal(self._last_refused)
         return error
+
+    def _record_refusal(self, refused: EffectRefused) -> None:
+        if self.port.is_open:  # a thread that was abandoned may ask long after its run has closed
+            self.port.record(refused)
+
+    def count(self, kind: str, granted: Narrowed, path: str) -> None:
+        """Count *path* among the files that the step asked for, over all its attempts.
+
+        :raises EffectRefusedError: ``effect.limit`` beyond ``max_files``
+        """
+        limit, files = granted.fields.get("max_files"), self._files.get(id(granted))
+        if files is None:
+            earlier = self.port.touched(self.step.path, self.step.epoch)
+            files = {target for one, target in earlier if one == kind and granted.covers(target)}
+            self._files[id(granted)] = files
+        if limit is not None and len(files | {path}) > limit:
+            error = EffectRefusedError("effect.limit", which="max_files", limit=limit, target=path)
+            raise self.refuse(kind, path, error)
+        files.add(path)
+
+    def count_appended(self, granted: Narrowed, path: str, size: int) -> None:
+        """Count bytes that the attempt adds to *path*, so that many small ones are no way around.
+
+        :raises EffectRefusedError: ``effect.limit`` beyond ``max_bytes``
+        """
+        total, limit = self._appended.get(path, 0) + size, int(granted.fields["max_bytes"])
+        if total > limit:
+            error = EffectRefusedError("effect.limit", which="max_bytes", limit=limit, target=path)
+            raise self.refuse("fs.write", path, error)
+        self._appended[path] = total
 
     def observed(self, kind: str, target: str, post: str | None) -> None:
         """Record an effect that changed nothing."""
@@ -154,34 +207,47 @@ class StepBroker(FileEffects, Observed):
     async def change(self, change: Change) -> Done:
         """Perform one effect that changes the world."""
         async with self._changing:
+            self.check(change.kind, change.target)
+            await self._claim(change)
+            self.check(change.kind, change.target)
+            self._under_way = asyncio.get_running_loop().create_future()
+            try:
+                return await self._performed(change)
+            finally:
+                self._under_way.set_result(None)
+                self._under_way = None
+
+    async def _claim(self, change: Change) -> None:
+        """Hold what *change* changes; a wait ends when the step does."""
+        self._claimant = asyncio.current_task()
+        try:
             for resource in change.claims:
                 await self.port.claim(self.step.path, resource)
-            self.check(change.kind, change.target)
-            effect, key = self.next_effect()
-            prior = self.port.prior(key)
-            if prior is not None and prior.applied is not None and not prior.is_taken_back:
-                return self._repeated(key, change, prior)
-            staged = self._staged(change)
-            await self._flush_stage(staged)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self._closed is None or task is None or task.uncancel() > 0:
+                raise
+            self.check(change.kind, change.target)  # refuses: too late
+        finally:
+            self._claimant = None
+
+    async def _performed(self, change: Change) -> Done:
+        effect, key = self.next_effect()
+        prior = self.port.prior(key)
+        if prior is not None and prior.applied is not None and not prior.is_taken_back:
+            return self._repeated(key, change, prior)
+        with self._staged(change) as staged:  # forgets what was staged unless it acts
+            if self.is_synced:
+                await self.port.in_pool(staged.sync_stage)
             await self._intend(change, effect, key, staged)
             await self._act(effect, staged)
-            return Done(staged.kind == "create", staged.post.get("sha256"), staged.post.get("size"))
+        return Done(staged.kind == "create", staged.post.get("sha256"), staged.post.get("size"))
 
     def _staged(self, change: Change) -> Staged:
         try:
             return change.stage()
         except EffectRefusedError as error:
             raise self.refuse(change.kind, change.target, error) from None
-
-    async def _flush_stage(self, staged: Staged) -> None:
-        """Make what is staged durable, where asked for; what fails leaves nothing staged."""
-        if not self.is_synced:
-            return
-        try:
-            await self.port.in_pool(staged.sync_stage)
-        except BaseException:
-            staged.discard()
-            raise
 
     def _repeated(self, key: str, change: Change, prior: Prior) -> Done:
         """Answer from the log what an earlier attempt did under the same key (40, section 3)."""
@@ -228,15 +294,10 @@ class StepBroker(FileEffects, Observed):
             await self.port.barrier()
         except asyncio.CancelledError:
             self._not_applied(effect, "effect.late", "the step was interrupted before the act")
-            staged.discard()
-            raise
-        except AweError:
-            staged.discard()
             raise
         if self._closed is not None:
             why = self._closed
             self._not_applied(effect, "effect.late", why)
-            staged.discard()
             raise EffectRefusedError("effect.late", kind=change.kind, target=change.target, why=why)
 
     async def _act(self, effect: str, staged: Staged) -> None:
@@ -244,15 +305,14 @@ class StepBroker(FileEffects, Observed):
         started, intended = self.port.now_us(), staged.undo
         try:
             post = staged.act()
-        except AweError as error:
-            if error.code in _UNTOUCHED:
-                self._not_applied(effect, error.code, error.summary)
-            else:
-                self._not_applied(effect, error.code, error.summary, applied="unknown")
+            interrupted = None
+            if self.is_synced:
+                interrupted = await _uninterrupted(self.port.in_pool(staged.sync_act))
+        except Exception as error:
+            code = error.code if isinstance(error, AweError) else "fs.failed"
+            is_unknown = code not in _UNTOUCHED
+            self._not_applied(effect, code, str(error), applied="unknown" if is_unknown else "no")
             raise
-        interrupted = None
-        if self.is_synced:
-            interrupted = await _uninterrupted(self.port.in_pool(staged.sync_act))
         self.port.record(
             EffectApplied(
                 step=self.step.path,
@@ -282,15 +342,16 @@ class StepBroker(FileEffects, Observed):
         )
 
 
-async def _uninterrupted(work: object) -> asyncio.CancelledError | None:
+async def _uninterrupted(work: Awaitable[None]) -> asyncio.CancelledError | None:
     """Await *work* to its end even if this task is cancelled meanwhile; give the cancellation."""
-    task = asyncio.ensure_future(work)  # type: ignore[call-overload]
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError as cancelled:
-        await task
-        return cancelled
-    return None
+    task, interrupted = asyncio.ensure_future(work), None
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError as error:
+            interrupted = error
+    task.result()
+    return interrupted
 
 
 def _undo_record(undo: Undo, staged: Staged) -> UndoRecord | Irreversible | None:

@@ -113,7 +113,8 @@ class FileEffects:
         _granted(self, "fs.write", path)
         if parents:
             await _make_parents(self, path)
-            if self.workspace.stat(path) is not None:
+            found = self.workspace.stat(path)
+            if found is not None and found.type == "directory":
                 return
         await _mkdir(self, path)
 

@@ -37,6 +37,13 @@ class Port(Protocol):
         :raises JournalUnwritableError: then nothing may act
         """
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the run still takes records: it has not closed, and was not given up."""
+
+    def touched(self, step: str, epoch: int) -> frozenset[tuple[str, str]]:
+        """Give kind and path of each file effect that attempts of *step* have asked for so far."""
+
     async def in_pool(self, work: Callable[[], None]) -> None:
         """Run blocking *work* (a flush) beside the loop."""
 

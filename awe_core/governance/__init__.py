@@ -15,59 +15,20 @@ Rules: `trust` judges, `lifecycle` allows, this package only writes down what pe
 and keys are arguments.  Every document is judged in memory before it is written.
 """
 
-from awe_core.governance.adoption import Adopted, events_of, fold, mark_from_json, mark_to_json
-from awe_core.governance.desk import Released
-from awe_core.governance.difference import Difference, differences
-from awe_core.governance.documents import Subject, facade_record, record_file, subject_of
-from awe_core.governance.governing import SUNSET_S, Governance
-from awe_core.governance.profiles import (
-    ROLES,
-    STDLIB,
-    init_dev,
-    load_person,
-    people_of,
-    unsigned_root,
-)
-from awe_core.governance.store import PENDING, StoreFolder
-from awe_core.governance.survey import (
-    SubjectState,
-    find,
-    matching,
-    read_statements,
-    read_subjects,
-    survey,
-)
-from awe_core.governance.views import check_views, views
-
-__all__ = [
-    "PENDING",
-    "ROLES",
-    "STDLIB",
-    "SUNSET_S",
-    "Adopted",
-    "Difference",
-    "Governance",
-    "Released",
-    "StoreFolder",
-    "Subject",
-    "SubjectState",
-    "check_views",
-    "differences",
-    "events_of",
-    "facade_record",
-    "find",
-    "fold",
-    "init_dev",
-    "load_person",
-    "mark_from_json",
-    "mark_to_json",
-    "matching",
-    "people_of",
-    "read_statements",
-    "read_subjects",
-    "record_file",
-    "subject_of",
-    "survey",
-    "unsigned_root",
-    "views",
-]
+from awe_core.governance.adoption import events_of as events_of
+from awe_core.governance.adoption import fold as fold
+from awe_core.governance.adoption import mark_from_json as mark_from_json
+from awe_core.governance.adoption import mark_to_json as mark_to_json
+from awe_core.governance.desk import Released as Released
+from awe_core.governance.difference import differences as differences
+from awe_core.governance.documents import Subject as Subject
+from awe_core.governance.documents import record_file as record_file
+from awe_core.governance.documents import subject_of as subject_of
+from awe_core.governance.governing import SUNSET_S as SUNSET_S
+from awe_core.governance.governing import Governance as Governance
+from awe_core.governance.profiles import init_dev as init_dev
+from awe_core.governance.profiles import load_person as load_person
+from awe_core.governance.profiles import unsigned_root as unsigned_root
+from awe_core.governance.store import StoreFolder as StoreFolder
+from awe_core.governance.survey import SubjectState as SubjectState
+from awe_core.governance.views import check_views as check_views

@@ -15,18 +15,9 @@ from awe_core.errors import TrustError
 from awe_core.governance.documents import Subject
 from awe_core.governance.survey import read_statements, read_subjects
 from awe_core.lifecycle import State
-from awe_core.records import FacadeRecord
-from awe_core.trust import (
-    FacadeVerdict,
-    Mark,
-    Stop,
-    manifest_file,
-    missing,
-    parse_envelope,
-    root_file,
-    signers,
-    walk,
-)
+from awe_core.trust import Mark, Stop, dsse, manifest_file, root_file
+from awe_core.trust.approvals import missing
+from awe_core.trust.roots import walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -42,13 +33,6 @@ _AFTER = {
     "withdraw": (State.WITHDRAWN, "withdrawn"),
     "suspend": (State.SUSPENDED, "suspended"),
     "revoke": (State.REVOKED, "revoked"),
-}
-_VERBS = {
-    State.ACTIVE: "activated",
-    State.DEPRECATED: "deprecated",
-    State.SUSPENDED: "suspended",
-    State.SUPERSEDED: "superseded",
-    State.REVOKED: "revoked",
 }
 
 
@@ -68,17 +52,13 @@ class Adopted:
         if kind == "trust.root_changed":
             return attrs.evolve(self, root=event["to"])
         if kind == "trust.manifest_changed":
-            cause = event["cause"]
-            phase = cause if cause in {"valid", "grace", "expired"} else "valid"
+            phase = "valid" if event["cause"] == "issued" else event["cause"]
             return attrs.evolve(self, manifest=event["to"], phase=phase)
         if not kind.startswith(("pack.", "facade.")):
             return self
-        statement = event.get("statement")
-        return attrs.evolve(
-            self,
-            statements=self.statements | ({statement} if statement else set()),
-            states={**self.states, event["subject"]["record"]: State(event["to"])},
-        )
+        statements = self.statements.union([event["statement"]] if event.get("statement") else [])
+        states = {**self.states, event["subject"]["record"]: State(event["to"])}
+        return attrs.evolve(self, statements=statements, states=states)
 
 
 def fold(events: Iterable[JsonObject]) -> Adopted:
@@ -96,54 +76,42 @@ def events_of(
 
     :param store: what *verdict* was judged from
     """
-    return tuple(_events(verdict, store, adopted, pin))
-
-
-def _events(
-    verdict: Verdict, store: StoreBytes, adopted: Adopted, pin: Digest
-) -> Iterator[JsonObject]:
     chain = walk(store, pin=pin, deployment=verdict.root.deployment)
     statements = read_statements(store, chain)
-    yield from _root(verdict, store, adopted)
+    stated = []
     for event in _stated(verdict, read_subjects(store), adopted, statements):
         adopted = adopted.evolve(event)
-        yield event
-    yield from _manifest(verdict, adopted)
-    yield from _transitions(verdict, store, adopted, statements)
+        stated.append(event)
+    found = [*_root(verdict, store, adopted), *stated, *_manifest(verdict, adopted)]
+    found += _transitions(verdict, store, adopted, statements)
+    return tuple({k: value for k, value in event.items() if value is not None} for event in found)
 
 
 def _root(verdict: Verdict, store: StoreBytes, adopted: Adopted) -> Iterator[JsonObject]:
-    to: JsonObject = {"version": verdict.root.version, "digest": verdict.root_digest}
-    if to == adopted.root:
-        return
-    file = root_file(verdict.root.version)
-    envelope = parse_envelope(store[file], "trust-root", at=file)
-    keyids = sorted(signers(envelope, verdict.root.keys))
-    yield _some({"kind": "trust.root_changed", "from": adopted.root, "to": to, "keyids": keyids})
+    root = verdict.root
+    to: JsonObject = {"version": root.version, "digest": verdict.root_digest}
+    if to != adopted.root:
+        file = root_file(root.version)
+        keyids = sorted(dsse.parse(store[file], "trust-root", at=file).signers(root.keys))
+        yield {"kind": "trust.root_changed", "from": adopted.root, "to": to, "keyids": keyids}
 
 
 def _stated(
-    verdict: Verdict,
-    subjects: Iterable[Subject],
-    adopted: Adopted,
-    statements: Sequence[Signed],
+    verdict: Verdict, subjects: Iterable[Subject], adopted: Adopted, statements: Sequence[Signed]
 ) -> Iterator[JsonObject]:
     """Give one event for each new statement; a resume takes effect by a manifest."""
     known = {each.digest: each for each in subjects}
     for n, each in enumerate(statements):
-        subject = known.get(each.statement.subject)
-        if each.digest in adopted.statements or subject is None:
+        subject, decision = known.get(each.statement.subject), each.statement.decision
+        if each.digest in adopted.statements or subject is None or decision == "resume":
             continue
         before = adopted.states.get(subject.digest, State.NONE)
-        match each.statement.decision:
-            case "approve":
-                earlier = [s for s in statements[: n + 1] if s.statement.subject == subject.digest]
-                after, verb = _approved(subject, before, earlier, verdict), "approved"
-            case "resume":
-                continue
-            case decision:
-                after, verb = _AFTER[decision]
-        event = _event(subject, verb, before, after, by=_Decided.of(each))
+        if decision == "approve":
+            earlier = [s for s in statements[: n + 1] if s.statement.subject == subject.digest]
+            after, verb = _approved(subject, before, earlier, verdict), "approved"
+        else:
+            after, verb = _AFTER[decision]
+        event = _event(subject, verb, before, after) | _by(each)
         adopted = adopted.evolve(event)
         yield event
 
@@ -160,25 +128,17 @@ def _approved(subject: Subject, before: State, signed: Sequence[Signed], verdict
 def _manifest(verdict: Verdict, adopted: Adopted) -> Iterator[JsonObject]:
     if verdict.manifest is None:
         return
-    to: JsonObject = {
-        "root_version": verdict.manifest.root_version,
-        "version": verdict.manifest.version,
-        "digest": verdict.manifest_digest,
-    }
-    is_new = to != adopted.manifest
-    causes = (["issued"] if is_new else []) + (
-        [verdict.phase] if verdict.phase != ("valid" if is_new else adopted.phase) else []
-    )
-    for cause in causes:
-        yield _some(
-            {
-                "kind": "trust.manifest_changed",
-                "cause": cause,
-                "from": adopted.manifest if cause == "issued" else to,
-                "to": to,
-                "expires_us": verdict.manifest.expires * _MICROSECONDS,
-            }
-        )
+    root_version, version = verdict.manifest.number
+    digest = verdict.manifest_digest
+    to: JsonObject = {"root_version": root_version, "version": version, "digest": digest}
+    expires_us = verdict.manifest.expires * _MICROSECONDS
+    about = {"kind": "trust.manifest_changed", "to": to, "expires_us": expires_us}
+    phase = adopted.phase
+    if to != adopted.manifest:
+        phase = "valid"
+        yield {**about, "cause": "issued", "from": adopted.manifest}
+    if verdict.phase != phase:
+        yield {**about, "cause": verdict.phase, "from": to}
 
 
 def _transitions(
@@ -187,101 +147,56 @@ def _transitions(
     """Give one event for each record whose state the manifest has moved."""
     released = _released(verdict, store)
     for each in verdict.entries:
-        after = each.own_status if isinstance(each, FacadeVerdict) else each.status
-        before = adopted.states.get(each.digest, State.NONE)
-        if each.refusals or before is after or released is None:
+        before, after = adopted.states.get(each.digest, State.NONE), each.own_status
+        if each.refusals or before is after:
             continue
-        resume = None
-        if before in {State.SUSPENDED, State.SUPERSEDED} and after is State.ACTIVE:
-            resume = _last_resume(each.digest, each.statements, statements)
-        by = attrs.evolve(_Decided.of(resume), manifest=released.manifest) if resume else released
-        verb = "resumed" if resume else _VERBS[after]
-        yield _event(Subject(each.record, each.digest), verb, before, after, by=by)
+        subject, verb, by = Subject(each.record, each.digest), after.lower(), released
+        if after is State.ACTIVE:
+            verb = "activated"
+            if before in {State.SUSPENDED, State.SUPERSEDED}:
+                for resume in _resumes(each.digest, each.statements, statements)[-1:]:
+                    verb = "resumed"
+                    by = {**_by(resume), "manifest": verdict.manifest_digest}
+        yield _event(subject, verb, before, after) | by
 
 
-@attrs.frozen(kw_only=True)
-class _Decided:
-    """Who brought a change about, and by what."""
-
-    owner: str
-    keyid: Digest
-    role: str
-    statement: Digest | None = None
-    manifest: Digest | None = None
-    reason: str | None = None
-
-    @classmethod
-    def of(cls, signed: Signed) -> _Decided:
-        return cls(
-            owner=signed.owner,
-            keyid=signed.keyid,
-            role=signed.statement.role,
-            statement=signed.digest,
-            reason=signed.statement.reason,
-        )
-
-
-def _released(verdict: Verdict, store: StoreBytes) -> _Decided | None:
+def _released(verdict: Verdict, store: StoreBytes) -> JsonObject:
+    """Tell who released the manifest."""
     if verdict.manifest is None:
-        return None
+        return {}
     file = manifest_file(*verdict.manifest.number)
-    envelope = parse_envelope(store[file], "manifest", at=file)
-    role = verdict.root.roles["release"]
-    held = signers(envelope, {keyid: verdict.root.keys[keyid] for keyid in role.keys})
-    keyid = min(held)
-    owner = held[keyid].owner
-    return _Decided(owner=owner, keyid=keyid, role="release", manifest=verdict.manifest_digest)
+    keys = {keyid: verdict.root.keys[keyid] for keyid in verdict.root.roles["release"].keys}
+    held = dsse.parse(store[file], "manifest", at=file).signers(keys)
+    by = {"owner": held[min(held)].owner, "keyid": min(held), "role": "release"}
+    return {**by, "manifest": verdict.manifest_digest}
 
 
-def _last_resume(
+def _resumes(
     record: Digest, justified_by: Iterable[Digest], statements: Iterable[Signed]
-) -> Signed | None:
+) -> list[Signed]:
     listed = set(justified_by)
-    resumes = [
-        each
-        for each in statements
-        if each.statement.decision == "resume"
-        and each.statement.subject == record
-        and each.digest in listed
-    ]
-    return resumes[-1] if resumes else None
+    said = [each for each in statements if each.statement.decision == "resume"]
+    return [each for each in said if each.statement.subject == record and each.digest in listed]
 
 
-def _event(subject: Subject, verb: str, before: State, after: State, *, by: _Decided) -> JsonObject:
-    record = subject.record
-    is_facade = isinstance(record, FacadeRecord)
-    return _some(
-        {
-            "kind": f"{'facade' if is_facade else 'pack'}.{verb}",
-            "subject": {
-                "facade" if is_facade else "distribution": subject.group,
-                "version": record.version,
-                "record": subject.digest,
-            },
-            "from": before.value,
-            "to": after.value,
-            **attrs.asdict(by),
-        }
-    )
+def _by(signed: Signed) -> JsonObject:
+    """Tell who decided, and by what."""
+    role, reason = signed.statement.role, signed.statement.reason
+    who = {"owner": signed.owner, "keyid": signed.keyid, "role": role}
+    return {**who, "statement": signed.digest, "reason": reason}
 
 
-def _some(event: JsonObject) -> JsonObject:
-    """Leave out what has no value."""
-    return {name: value for name, value in event.items() if value is not None}
+def _event(subject: Subject, verb: str, before: State, after: State) -> JsonObject:
+    named = "facade" if subject.kind == "facade" else "distribution"
+    about = {named: subject.group, "version": subject.record.version, "record": subject.digest}
+    change = {"from": before.value, "to": after.value}
+    return {"kind": f"{subject.kind}.{verb}", "subject": about, **change}
 
 
 def mark_to_json(mark: Mark) -> JsonObject:
     """Give the form in which a home keeps its mark."""
-    stops = sorted(mark.stops, key=lambda each: each.statement)
-    return {
-        "pin": mark.pin,
-        "root_version": mark.root_version,
-        "version": mark.version,
-        "digest": mark.digest,
-        "seen_at": mark.seen_at,
-        "stops": [[each.statement, each.subject, each.decision] for each in stops],
-        "denied": sorted(mark.denied),
-    }
+    stops = sorted([each.statement, each.subject, each.decision] for each in mark.stops)
+    return {**attrs.asdict(mark, recurse=False), "stops": stops, "denied": sorted(mark.denied)}
 
 
 def mark_from_json(x: Json) -> Mark:
@@ -290,16 +205,11 @@ def mark_from_json(x: Json) -> Mark:
     :raises TrustError: ``trust.mark``
     """
     try:
-        mark = Mark(
-            **{name: x[name] for name in ("pin", "root_version", "version", "digest", "seen_at")},
-            stops=frozenset(Stop(*each) for each in x["stops"]),
-            denied=frozenset(x["denied"]),
-        )
-        is_sound = mark_to_json(mark) == x and all(
-            type(number) is int for number in (mark.root_version, mark.version, mark.seen_at)
-        )
+        stops = frozenset(Stop(*each) for each in x["stops"])
+        mark = Mark(**{**x, "stops": stops, "denied": frozenset(x["denied"])})
+        numbers = {type(each) for each in (mark.root_version, mark.version, mark.seen_at)}
+        if mark_to_json(mark) == x and numbers == {int}:
+            return mark
     except (KeyError, TypeError, ValueError):
-        raise TrustError("trust.mark", why="it is not in its form") from None
-    if not is_sound:
-        raise TrustError("trust.mark", why="it is not in its form")
-    return mark
+        pass
+    raise TrustError("trust.mark", why="it is not in its form")

@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from awe_core import canonical
 from awe_core.errors import TrustError
-from awe_core.governance.documents import entitled, manifest_payload, sign_payload
+from awe_core.governance.documents import entitled, signed
 from awe_core.governance.releases import check_release, latest, next_manifest
 from awe_core.governance.store import PENDING
 from awe_core.governance.survey import find, survey
 from awe_core.governance.views import views
-from awe_core.trust import judge, manifest_file, walk
+from awe_core.records import Statement
+from awe_core.trust import DAY_S, judge, manifest_file, statement_file
+from awe_core.trust.roots import walk
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -57,6 +60,40 @@ class Look:
         """Tell where *subject* stands."""
         return find(self.states, subject.digest)
 
+    def statement(  # noqa: PLR0913 - one statement's fields
+        self,
+        subject: Subject,
+        decision: str,
+        *,
+        role: str,
+        signer: Signer,
+        reason: str,
+        stops: Digest | None = None,
+    ) -> dict[str, bytes]:
+        """Sign one decision; gives its file in the store.
+
+        :raises TrustError: ``signer.not_in_role``, ``trust.unknown_role``, ``store.malformed``
+        """
+        entitled(self.root, signer, role=role)
+        lasts_s = self.root.policy.approval_days * DAY_S
+        said = Statement(
+            deployment=self.root.deployment,
+            root_version=self.root.version,
+            decision=decision,
+            role=role,
+            subject=subject.digest,
+            name=subject.record.name,
+            version=subject.record.version,
+            at=self.now,
+            expires=self.now + lasts_s if decision == "approve" else None,
+            reason=reason,
+            stops=stops,
+        )
+        Statement.from_json(said.to_json())  # what we write, everybody must be able to read
+        data = signed("statement", said, [signer])
+        is_stop = decision in {"suspend", "revoke"}
+        return {statement_file(canonical.sha256_hex(data), is_stop=is_stop): data}
+
 
 @attrs.frozen
 class Desk:
@@ -86,13 +123,11 @@ class Desk:
 
     def next_revision(self, name: str, version: str) -> int:
         """Tell the revision that the same version gets when it is proposed anew."""
-        taken = [
-            each.subject.record.revision
-            for each in self.look(0).states
-            if (each.subject.record.name, each.subject.record.version) == (name, version)
-            or (each.subject.record.kind == "facade" and each.subject.record.name == name)
+        records = [each.subject.record for each in self.look(0).states]
+        same = [
+            r for r in records if r.name == name and (r.kind == "facade" or r.version == version)
         ]
-        return max(taken, default=0) + 1
+        return max((record.revision for record in same), default=0) + 1
 
     def write_views(self) -> None:
         """Write the YAML that people read in pull requests anew."""
@@ -130,21 +165,18 @@ class Desk:
         """Sign the manifest that follows the newest one, with *changes*.
 
         :param wanted: records that must come out in force
+        :param documents: deployment files to pin, path → digest; None: as they were
         """
         if look.failure is not None and look.failure.code != "trust.root_mismatch":
             raise look.failure
         for signer in signers:
             entitled(look.root, signer, role="release")
-        manifest = next_manifest(
-            latest(look.store, look.chain),
-            look.states,
-            changes,
-            chain=look.chain,
-            now=look.now,
-            documents=documents,
-        )
+        base = latest(look.store, look.chain)
+        manifest = next_manifest(base, look.states, changes, root=look.root, now=look.now)
+        if documents is not None:
+            manifest = attrs.evolve(manifest, documents=dict(documents))
+        data = signed("manifest", manifest, signers)
         file = manifest_file(*manifest.number)
-        data = sign_payload("manifest", manifest_payload(manifest), signers)
         return self.publish(file, data, now=look.now, before=look.verdict, wanted=wanted)
 
     def publish(
@@ -158,9 +190,8 @@ class Desk:
     ) -> Released:
         """Write a document where it counts if it holds, and to ``pending/`` if signatures lack."""
         before = before or self.look(now).verdict
-        store = {**self.store.read(), file: data}
         try:
-            after = self._judge(store, now)
+            after = self._judge({**self.store.read(), file: data}, now)
         except TrustError as error:
             if error.code == "trust.threshold" and error.attributes["file"] == file:
                 self.store.replace({f"{PENDING}/{file}": data})

@@ -6,11 +6,16 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from awe_core.records import CapabilityEntry, FacadeRecord, PackRecord
+from awe_core.records import FacadeRecord, PackRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
+#: In the order in which people are told: grants and contracts first, files last.
+_ABOUT = (
+    *("grant", "risk", "effects", "contract", "workflow", "dependency", "evidence", "file"),
+    *("facade", "reaches"),
+)
 _GRANTS = ("kind", "executor", "reuse", "native", "interpreter", "source", "proposed_by")
 _LISTS = ("hooks", "top_level", "authors", "facades")
 
@@ -35,90 +40,41 @@ class Difference:
 def differences(
     before: PackRecord | FacadeRecord | None, after: PackRecord | FacadeRecord
 ) -> tuple[Difference, ...]:
-    """Tell what *after* has otherwise than *before*: grants and contracts first, files last.
-
-    :param before: None: nothing was in force; everything is new
-    """
-    if isinstance(after, FacadeRecord):
-        old = before if isinstance(before, FacadeRecord) else None
-        return tuple(_facade(old, after))
-    earlier = before if isinstance(before, PackRecord) else None
-    return tuple(_pack(earlier, after))
-
-
-def _pack(before: PackRecord | None, after: PackRecord) -> Iterator[Difference]:
-    yield from _table("grant", _grants(before), _grants(after))
-    yield from _capabilities(before, after)
-    yield from _table(
-        "workflow",
-        {each.id: f"{each.version} {each.spec[:12]}" for each in before.workflows}
-        if before
-        else {},
-        {each.id: f"{each.version} {each.spec[:12]}" for each in after.workflows},
-    )
-    yield from _table("dependency", _requires(before), _requires(after))
-    yield from _table("evidence", _evidence(before), _evidence(after))
-    yield from _table(
-        "file",
-        {path: each.sha256[:12] for path, each in before.files.items()} if before else {},
-        {path: each.sha256[:12] for path, each in after.files.items()},
+    """Tell what *after* has otherwise than *before*; None: nothing was in force, all is new."""
+    old = {fact[:2]: fact[2] for fact in _facts(before)} if type(before) is type(after) else {}
+    new = {fact[:2]: fact[2] for fact in _facts(after)}
+    names = sorted(old.keys() | new.keys(), key=lambda each: (_ABOUT.index(each[0]), each[1]))
+    return tuple(
+        Difference(*name, old.get(name), new.get(name))
+        for name in names
+        if old.get(name) != new.get(name)
     )
 
 
-def _capabilities(before: PackRecord | None, after: PackRecord) -> Iterator[Difference]:
-    old = {each.id: each for each in before.capabilities} if before else {}
-    new = {each.id: each for each in after.capabilities}
-    for about, show in (("risk", _risk), ("effects", _effects), ("contract", _contract)):
-        yield from _table(
-            about,
-            {name: show(each) for name, each in old.items()},
-            {name: show(each) for name, each in new.items()},
-        )
+def _facts(record: PackRecord | FacadeRecord | None) -> Iterator[tuple[str, str, str]]:
+    """Give all that people compare: about, name, text."""
+    if isinstance(record, FacadeRecord):
+        yield from (("facade", name, repr(value)) for name, value in record.facade.items())
+        yield from (("reaches", each.id, each.contract[:12]) for each in record.reaches)
+    elif record is not None:
+        yield from _pack_facts(record)
 
 
-def _facade(before: FacadeRecord | None, after: FacadeRecord) -> Iterator[Difference]:
-    old = {name: repr(value) for name, value in before.facade.items()} if before else {}
-    yield from _table("facade", old, {name: repr(value) for name, value in after.facade.items()})
-    yield from _table(
-        "reaches",
-        {each.id: each.contract[:12] for each in before.reaches} if before else {},
-        {each.id: each.contract[:12] for each in after.reaches},
-    )
-
-
-def _table(about: str, before: Mapping[str, str], after: Mapping[str, str]) -> Iterator[Difference]:
-    for name in sorted(before.keys() | after.keys()):
-        if before.get(name) != after.get(name):
-            yield Difference(about, name, before.get(name), after.get(name))
-
-
-def _grants(record: PackRecord | None) -> dict[str, str]:
-    if record is None:
-        return {}
-    found = {name: str(getattr(record, name)) for name in _GRANTS if getattr(record, name)}
-    found |= {name: ", ".join(getattr(record, name)) for name in _LISTS if getattr(record, name)}
-    return found | {f"unenforced {each.right}": each.reason for each in record.accept_unenforced}
-
-
-def _requires(record: PackRecord | None) -> dict[str, str]:
-    return {each.distribution: each.version for each in record.requires} if record else {}
-
-
-def _evidence(record: PackRecord | None) -> dict[str, str]:
-    return (
-        {each.kind: f"{each.publisher} {each.sha256[:12]}" for each in record.evidence}
-        if record
-        else {}
-    )
-
-
-def _risk(entry: CapabilityEntry) -> str:
-    return entry.risk
-
-
-def _effects(entry: CapabilityEntry) -> str:
-    return ", ".join(entry.effects) or "none"
-
-
-def _contract(entry: CapabilityEntry) -> str:
-    return f"{entry.version} {entry.contract[:12]}"
+def _pack_facts(record: PackRecord) -> Iterator[tuple[str, str, str]]:
+    for name in (*_GRANTS, *_LISTS):
+        if value := getattr(record, name):
+            yield "grant", name, str(value) if name in _GRANTS else ", ".join(value)
+    for right in record.accept_unenforced:
+        yield "grant", f"unenforced {right.right}", right.reason
+    for entry in record.capabilities:
+        yield "risk", entry.id, entry.risk
+        yield "effects", entry.id, ", ".join(entry.effects) or "none"
+        yield "contract", entry.id, f"{entry.version} {entry.contract[:12]}"
+    for flow in record.workflows:
+        yield "workflow", flow.id, f"{flow.version} {flow.spec[:12]}"
+    for needed in record.requires:
+        yield "dependency", needed.distribution, needed.version
+    for each in record.evidence:
+        yield "evidence", each.kind, f"{each.publisher} {each.sha256[:12]}"
+    for path, file in record.files.items():
+        yield "file", path, file.sha256[:12]

@@ -11,38 +11,27 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from awe_core import canonical
 from awe_core.errors import PackError, UsageError
 from awe_core.governance.desk import Desk
-from awe_core.governance.documents import (
-    Subject,
-    entitled,
-    record_file,
-    sign_also,
-    sign_payload,
-    statement,
-    subject_of,
-)
-from awe_core.governance.releases import Change, standing_stops
+from awe_core.governance.documents import entitled, record_file, signed, signed_also, subject_of
+from awe_core.governance.releases import Change
 from awe_core.governance.store import PENDING
 from awe_core.lifecycle import TRANSITIONS, State, transition
-from awe_core.trust import DECIDERS, needs, parse_envelope, root_file
+from awe_core.trust import dsse, needs, root_file
+from awe_core.trust.approvals import excluded
+from awe_core.trust.statements import DECIDERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from awe_core.governance.desk import Look, Released
+    from awe_core.governance.documents import Subject
     from awe_core.governance.survey import SubjectState
     from awe_core.records import Digest, FacadeRecord, PackRecord, Root, Seconds
     from awe_core.trust import Signer
 
 SUNSET_S = 7 * 86_400  #: how long a replaced record takes new runs, unless told otherwise
-_APPROVABLE = frozenset(
-    {
-        *(State.PROPOSED, State.APPROVED, State.ACTIVE),
-        *(State.DEPRECATED, State.SUSPENDED, State.SUPERSEDED),
-    }
-)
+_NEVER_APPROVED = frozenset({State.NONE, State.REJECTED, State.WITHDRAWN, State.REVOKED})
 
 
 @attrs.frozen
@@ -66,12 +55,8 @@ class Governance(Desk):
         :param attachments: report and evidence, by file name, kept beside the record
         :returns: the pack, then the facades
         """
-        look = self.look(now)
-        files: dict[str, bytes] = {}
-        records: tuple[PackRecord | FacadeRecord, ...] = (record, *facades)
-        subjects = tuple(subject_of(each) for each in records)
-        for subject in subjects:
-            files |= self._proposal(look, subject, signer=signer, reason=reason)
+        subjects = (subject_of(record), *(subject_of(facade) for facade in facades))
+        files = self._proposals(subjects, signer=signer, reason=reason, now=now)
         folder = record_file(subjects[0])[0].rpartition("/")[0]
         self.store.add({f"{folder}/{name}": data for name, data in (attachments or {}).items()})
         self.write(files)
@@ -82,7 +67,7 @@ class Governance(Desk):
     ) -> Subject:
         """Put a facade of the deployment's own before people."""
         subject = subject_of(record)
-        self.write(self._proposal(self.look(now), subject, signer=signer, reason=reason))
+        self.write(self._proposals((subject,), signer=signer, reason=reason, now=now))
         return subject
 
     def approve(
@@ -91,85 +76,66 @@ class Governance(Desk):
         """Approve a record under one role."""
         look = self.look(now)
         known = look.of(subject)
-        title = known.subject.title
-        if known.state not in _APPROVABLE:
-            transition(known.state, State.APPROVED, subject=title)
-        self._asked(look, known, role)
+        name = known.subject.title
+        if known.state in _NEVER_APPROVED:
+            transition(known.state, State.APPROVED, subject=name)
+        _must_be_asked(look, known, role)
         key = entitled(look.root, signer, role=role)
         if key.kind == "machine":
-            raise PackError("pack.approval_kind", owner=key.owner, decision="approve", name=title)
-        if not look.root.policy.self_approval:
-            record = known.subject.record
-            if key.owner in {record.proposed_by, *record.authors}:
-                raise PackError("pack.self_approval", owner=key.owner, name=title)
-            if any(
-                each.owner == key.owner
-                and each.statement.decision == "approve"
-                and each.statement.role != role
-                for each in known.signed
-            ):
-                raise PackError("pack.separation_of_duties", name=title, role=role)
+            raise PackError("pack.approval_kind", owner=key.owner, decision="approve", name=name)
+        if key.owner in excluded(known.subject.record, look.root):
+            raise PackError("pack.self_approval", owner=key.owner, name=name)
+        given = [each for each in known.signed if each.statement.decision == "approve"]
+        others = {each.owner for each in given if each.statement.role != role}
+        if key.owner in others and not look.root.policy.self_approval:
+            raise PackError("pack.separation_of_duties", name=name, role=role)
         return self._say(look, known, "approve", role=role, signer=signer, reason=reason)
 
     def reject(
         self, subject: Subject, *, role: str, signer: Signer, reason: str, now: Seconds
     ) -> SubjectState:
         """End a proposal."""
-        look = self.look(now)
-        known = look.of(subject)
-        transition(known.state, State.REJECTED, subject=known.subject.title)
-        self._asked(look, known, role)
+        look, known = self._step(subject, State.REJECTED, now)
+        _must_be_asked(look, known, role)
         return self._say(look, known, "reject", role=role, signer=signer, reason=reason)
 
     def withdraw(
         self, subject: Subject, *, signer: Signer, reason: str, now: Seconds
     ) -> SubjectState:
         """Take one's own proposal back."""
-        look = self.look(now)
-        known = look.of(subject)
-        transition(known.state, State.WITHDRAWN, subject=known.subject.title)
-        self._must_propose(look, known.subject, signer)
+        look, known = self._step(subject, State.WITHDRAWN, now)
+        _must_propose(look, known.subject, signer)
         return self._say(look, known, "withdraw", role="proposer", signer=signer, reason=reason)
 
     def suspend(
         self, subject: Subject, *, signer: Signer, reason: str, now: Seconds
     ) -> SubjectState:
         """Stop new calls at once; needs no release."""
-        return self._stop(
-            subject, State.SUSPENDED, "suspend", signer=signer, reason=reason, now=now
-        )
+        look, known = self._step(subject, State.SUSPENDED, now)
+        role = _stopping_role(look.root, "suspend", signer)
+        return self._say(look, known, "suspend", role=role, signer=signer, reason=reason)
 
     def revoke(
         self, subject: Subject, *, signer: Signer, reason: str, now: Seconds
     ) -> SubjectState:
         """Stop a record for ever, at once; needs no release."""
-        return self._stop(subject, State.REVOKED, "revoke", signer=signer, reason=reason, now=now)
+        look, known = self._step(subject, State.REVOKED, now)
+        role = _stopping_role(look.root, "revoke", signer)
+        return self._say(look, known, "revoke", role=role, signer=signer, reason=reason)
 
     def resume(
         self, subject: Subject, *, signer: Signer, reason: str, now: Seconds
     ) -> SubjectState:
         """Lift what stopped a record; it is ACTIVE again when `activate` has released that."""
-        look = self.look(now)
-        known = look.of(subject)
-        transition(known.state, State.ACTIVE, subject=known.subject.title)
+        look, known = self._step(subject, State.ACTIVE, now)
+        lifted: list[Digest | None] = [each.digest for each in known.standing_stops]
         if known.state is State.SUPERSEDED:
-            lifted = [look.verdict.manifest_digest or ""] if look.verdict else []
-        else:
-            lifted = [each.digest for each in standing_stops(known)]
-        files: dict[str, bytes] = {}
+            lifted = [look.verdict.manifest_digest] if look.verdict else []
         for stop in lifted:
-            file, data = statement(
-                known.subject,
-                "resume",
-                root=look.root,
-                role="security",
-                signer=signer,
-                reason=reason,
-                now=now,
-                stops=stop,
+            self._say(
+                look, known, "resume", role="security", signer=signer, reason=reason, stops=stop
             )
-            files[file] = data
-        return self._write_and_find(files, known.subject, now)
+        return self.look(now).of(known.subject)
 
     # ----------------------------------------------------------------------------------- releases
 
@@ -188,21 +154,21 @@ class Governance(Desk):
         """
         look = self.look(now)
         known = look.of(subject)
-        _must_be_approved(known)
-        transition(known.state, State.ACTIVE, subject=known.subject.title)
-        for stop in standing_stops(known):
-            title = known.subject.title
-            raise PackError("pack.resume_missing", name=title, stop=stop.digest[:12])
-        changes = {known.subject.digest: Change(State.ACTIVE)}
+        wanted = known.subject
+        if known.lacking and (known.state, State.APPROVED) in TRANSITIONS:
+            raise known.lacking[0]
+        transition(known.state, State.ACTIVE, subject=wanted.title)
+        for stop in known.standing_stops:
+            raise PackError("pack.resume_missing", name=wanted.title, stop=stop.digest[:12])
         replaced = Change(State.SUPERSEDED) if at_once else Change(State.DEPRECATED, now + SUNSET_S)
-        for other in look.states:
-            same_group = type(other.subject.record) is type(known.subject.record) and (
-                other.subject.group == known.subject.group
-            )
-            is_other = other.subject.digest != known.subject.digest
-            if same_group and is_other and other.state is State.ACTIVE:
-                changes[other.subject.digest] = replaced
-        return self.release(look, changes, [known.subject], signers, documents)
+        changes = {
+            each.subject.digest: replaced
+            for each in look.states
+            if (each.subject.kind, each.subject.group) == (wanted.kind, wanted.group)
+            and each.state is State.ACTIVE
+        }
+        changes[wanted.digest] = Change(State.ACTIVE)
+        return self.release(look, changes, [wanted], signers, documents)
 
     def trust_local(
         self,
@@ -248,8 +214,7 @@ class Governance(Desk):
 
         :param root: complete, its version one above the current one
         """
-        payload = canonical.document(root.to_json())
-        data = sign_payload("trust-root", payload, signers)
+        data = signed("trust-root", root, signers)
         return self.publish(root_file(root.version), data, now=now)
 
     def sign(self, file: str, *, signer: Signer, now: Seconds) -> Released:
@@ -263,68 +228,32 @@ class Governance(Desk):
         if data is None:
             raise UsageError("governance.not_pending", file=file)
         kind = "trust-root" if name.startswith("root/") else "manifest"
-        envelope = parse_envelope(data, kind, at=name)
-        return self.publish(name, sign_also(envelope, signer, kind=kind), now=now)
+        return self.publish(name, signed_also(dsse.parse(data, kind, at=name), signer), now=now)
 
     # ------------------------------------------------------------------------------------- inside
 
-    def _proposal(
-        self, look: Look, subject: Subject, *, signer: Signer, reason: str
+    def _proposals(
+        self, subjects: Iterable[Subject], *, signer: Signer, reason: str, now: Seconds
     ) -> dict[str, bytes]:
-        before = next(
-            (each.state for each in look.states if each.subject.digest == subject.digest),
-            State.NONE,
-        )
-        transition(before, State.PROPOSED, subject=subject.title)
-        self._must_propose(look, subject, signer)
-        file, data = statement(
-            subject,
-            "propose",
-            root=look.root,
-            role="proposer",
-            signer=signer,
-            reason=reason,
-            now=look.now,
-        )
-        return dict([record_file(subject), (file, data)])
-
-    def _must_propose(self, look: Look, subject: Subject, signer: Signer) -> None:
-        owner = entitled(look.root, signer, role="proposer").owner
-        if owner != subject.record.proposed_by:
-            raise PackError(
-                "pack.proposer",
-                name=subject.title,
-                proposer=subject.record.proposed_by,
-                owner=owner,
+        look = self.look(now)
+        states = {each.subject.digest: each.state for each in look.states}
+        files: dict[str, bytes] = {}
+        for subject in subjects:
+            before = states.get(subject.digest, State.NONE)
+            transition(before, State.PROPOSED, subject=subject.title)
+            _must_propose(look, subject, signer)
+            files |= dict([record_file(subject)])
+            files |= look.statement(
+                subject, "propose", role="proposer", signer=signer, reason=reason
             )
+        return files
 
-    def _asked(self, look: Look, known: SubjectState, role: str) -> None:
-        needed = needs(look.root.policy, known.subject.record)
-        if role not in needed:
-            raise UsageError(
-                "governance.role_not_asked",
-                name=known.subject.title,
-                role=role,
-                asked=", ".join(sorted(needed)) or "no role",
-            )
-
-    def _stop(  # noqa: PLR0913 - one decision
-        self,
-        subject: Subject,
-        after: State,
-        decision: str,
-        *,
-        signer: Signer,
-        reason: str,
-        now: Seconds,
-    ) -> SubjectState:
+    def _step(self, subject: Subject, after: State, now: Seconds) -> tuple[Look, SubjectState]:
+        """Look where *subject* stands; refuse a step that the table does not have."""
         look = self.look(now)
         known = look.of(subject)
         transition(known.state, after, subject=known.subject.title)
-        allowed = sorted(DECIDERS[decision])
-        held = [r for r in allowed if r in look.root.roles and _holds(look.root, r, signer)]
-        role = held[0] if held else allowed[0]
-        return self._say(look, known, decision, role=role, signer=signer, reason=reason)
+        return look, known
 
     def _say(  # noqa: PLR0913 - one decision
         self,
@@ -335,29 +264,31 @@ class Governance(Desk):
         role: str,
         signer: Signer,
         reason: str,
+        stops: Digest | None = None,
     ) -> SubjectState:
-        file, data = statement(
-            known.subject,
-            decision,
-            root=look.root,
-            role=role,
-            signer=signer,
-            reason=reason,
-            now=look.now,
+        self.write(
+            look.statement(
+                known.subject, decision, role=role, signer=signer, reason=reason, stops=stops
+            )
         )
-        return self._write_and_find({file: data}, known.subject, look.now)
-
-    def _write_and_find(
-        self, files: Mapping[str, bytes], subject: Subject, now: Seconds
-    ) -> SubjectState:
-        self.write(files)
-        return self.look(now).of(subject)
+        return self.look(look.now).of(known.subject)
 
 
-def _holds(root: Root, role: str, signer: Signer) -> bool:
-    return signer.keyid in root.roles[role].keys
+def _must_propose(look: Look, subject: Subject, signer: Signer) -> None:
+    owner = entitled(look.root, signer, role="proposer").owner
+    proposer = subject.record.proposed_by
+    if owner != proposer:
+        raise PackError("pack.proposer", name=subject.title, proposer=proposer, owner=owner)
 
 
-def _must_be_approved(known: SubjectState) -> None:
-    if known.lacking and (known.state, State.APPROVED) in TRANSITIONS:
-        raise known.lacking[0]
+def _must_be_asked(look: Look, known: SubjectState, role: str) -> None:
+    needed = needs(look.root.policy, known.subject.record)
+    if role not in needed:
+        name, asked = known.subject.title, ", ".join(sorted(needed)) or "no role"
+        raise UsageError("governance.role_not_asked", name=name, role=role, asked=asked)
+
+
+def _stopping_role(root: Root, decision: str, signer: Signer) -> str:
+    """Give the role under which *signer* may stop a record, or the one that is lacking."""
+    allowed = sorted(DECIDERS[decision])
+    return next((role for role in allowed if root.holds(signer.keyid, role)), allowed[0])

@@ -6,13 +6,12 @@ For production people fill in a root and sign it together (`unsigned_root`).
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
-
-import attrs
 
 from awe_core import canonical
 from awe_core.errors import UsageError
-from awe_core.governance.documents import public_key, sign_payload
+from awe_core.governance.documents import signed
 from awe_core.governance.views import views
 from awe_core.records import ApprovalRule, Key, Policy, Role, Root, When
 from awe_core.signing import KeyFile, generate, load, person_key_file
@@ -29,7 +28,7 @@ ROLES = ("root", "release", "reviewer", "security", "operator", "proposer")
 STDLIB = ("awe-pack-stdlib",)  #: may run in process unless a root says otherwise
 
 _ROOT_DAYS = 365
-_NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._@+-")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]*")
 
 
 def init_dev(  # noqa: PLR0913 - what a deployment begins with
@@ -48,50 +47,37 @@ def init_dev(  # noqa: PLR0913 - what a deployment begins with
     :raises TrustError: ``signer.exists``, ``trust.root_threshold``, ``store.taken``
     """
     roles = people if isinstance(people, dict) else dict.fromkeys(people, ROLES)
-    for name in roles:
-        _check_name(name)
-    signers = {name: _key(home, name) for name in roles}
-    keys = dict(public_key(each, owner=name, kind="person") for name, each in signers.items())
-    root = Root(
-        deployment=deployment,
-        environment="dev",
-        version=1,
-        issued=now,
-        expires=now + _ROOT_DAYS * DAY_S,
-        keys=keys,
-        roles=_roles(roles, signers),
-        retired={},
-        policy=_policy(alone=len(roles) == 1, inproc=tuple(inproc)),
-    )
-    payload = canonical.document(root.to_json())
-    pin = canonical.sha256_hex(payload)
-    holders = [each for name, each in signers.items() if "root" in roles[name]]
-    files = {root_file(1): sign_payload("trust-root", payload, holders)}
-    judge(files, pin=pin, deployment=deployment, mark=None, now=now)
-    store.add(files)
-    store.replace(views(files))
+    files = {name: _key_file(home, name) for name in roles}
+    signers = {name: generate(file, passphrase=None) for name, file in files.items()}
+    keys = {
+        each.keyid: Key(scheme=each.scheme, public=each.public.hex(), owner=name, kind="person")
+        for name, each in signers.items()
+    }
+    held = {
+        role: tuple(sorted(signers[name].keyid for name in roles if role in roles[name]))
+        for role in ROLES
+    }
+    majority = len(held["root"]) // 2 + 1
+    thresholds = {
+        role: Role(keyids, majority if role == "root" else 1)
+        for role, keyids in held.items()
+        if keyids
+    }
+    policy = _policy(alone=len(roles) == 1, inproc=tuple(inproc))
+    root = _root(deployment, "dev", keys, thresholds, policy, now)
+    data = signed("trust-root", root, [s for name, s in signers.items() if "root" in roles[name]])
+    pin = canonical.sha256_hex(canonical.document(root.to_json()))
+    judge({root_file(1): data}, pin=pin, deployment=deployment, mark=None, now=now)
+    store.add({root_file(1): data})
+    store.replace(views({root_file(1): data}))
     return pin
 
 
 def unsigned_root(*, deployment: str, keys: Mapping[Digest, Key], now: Seconds) -> Root:
     """Give a production root for people to fill in: roles are empty, the rules are strict."""
-    policy = attrs.evolve(_policy(alone=False, inproc=STDLIB), self_approval=False)
-    return Root(
-        deployment=deployment,
-        environment="prod",
-        version=1,
-        issued=now,
-        expires=now + _ROOT_DAYS * DAY_S,
-        keys=keys,
-        roles={role: Role((), 2 if role == "root" else 1) for role in ROLES},
-        retired={},
-        policy=policy,
-    )
-
-
-def people_of(root: Root) -> tuple[str, ...]:
-    """Name the people whose keys stand in *root*."""
-    return tuple(sorted({key.owner for key in root.keys.values() if key.kind == "person"}))
+    roles = {role: Role((), 2 if role == "root" else 1) for role in ROLES}
+    policy = _policy(alone=False, inproc=STDLIB)
+    return _root(deployment, "prod", keys, roles, policy, now)
 
 
 def load_person(home: Path, name: str) -> KeyFile:
@@ -99,28 +85,34 @@ def load_person(home: Path, name: str) -> KeyFile:
 
     :raises TrustError: ``signer.unavailable``, ``signer.permissions``
     """
-    _check_name(name)
-    return load(person_key_file(home, name), passphrase=None)
+    return load(_key_file(home, name), passphrase=None)
 
 
-def _key(home: Path, name: str) -> KeyFile:
-    return generate(person_key_file(home, name), passphrase=None)
-
-
-def _check_name(name: str) -> None:
-    if not name or not name[0].isalnum() or not _NAME_CHARACTERS.issuperset(name):
+def _key_file(home: Path, name: str) -> Path:
+    if not _NAME.fullmatch(name):
         raise UsageError("governance.person", name=ascii(name))
+    return person_key_file(home, name)
 
 
-def _roles(people: Mapping[str, Sequence[str]], signers: Mapping[str, KeyFile]) -> dict[str, Role]:
-    held = {
-        role: tuple(sorted(signers[name].keyid for name in people if role in people[name]))
-        for role in ROLES
-    }
-    majority = len(held["root"]) // 2 + 1
-    return {
-        role: Role(keys, majority if role == "root" else 1) for role, keys in held.items() if keys
-    }
+def _root(  # noqa: PLR0913, PLR0917 - a root's fields
+    deployment: str,
+    environment: str,
+    keys: Mapping[Digest, Key],
+    roles: Mapping[str, Role],
+    policy: Policy,
+    now: Seconds,
+) -> Root:
+    return Root(
+        deployment=deployment,
+        environment=environment,
+        version=1,
+        issued=now,
+        expires=now + _ROOT_DAYS * DAY_S,
+        keys=keys,
+        roles=roles,
+        retired={},
+        policy=policy,
+    )
 
 
 def _policy(*, alone: bool, inproc: tuple[str, ...]) -> Policy:

@@ -12,6 +12,7 @@ import errno
 import os
 import stat
 import tempfile
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -92,12 +93,8 @@ class StoreFolder:
                 data = _read(self.folder / name, name)
                 count, size = count + 1, size + len(data)
                 if count > MOST_FILES or size > MOST_BYTES:
-                    raise TrustError(
-                        "store.too_large",
-                        file=f"the store in {self.folder}",
-                        size_bytes=size,
-                        limit_bytes=MOST_BYTES,
-                    )
+                    what = f"the store in {self.folder}"
+                    raise _too_large(what, size, MOST_BYTES)
                 yield name, data
 
 
@@ -112,12 +109,8 @@ def _names(folder: Path, part: str, depth: int) -> Iterator[str]:
         if entry.is_dir(follow_symlinks=False):
             if depth > 0:
                 yield from _names(folder, name, depth - 1)
-        elif _is_judged(entry.name):
+        elif fnmatchcase(entry.name, "*.dsse") or fnmatchcase(entry.name, "record-*.json"):
             yield name
-
-
-def _is_judged(name: str) -> bool:
-    return name.endswith(".dsse") or (name.startswith("record-") and name.endswith(".json"))
 
 
 def _read(file: Path, name: str) -> bytes:
@@ -130,13 +123,12 @@ def _read(file: Path, name: str) -> bytes:
         if not stat.S_ISREG(found.st_mode):
             raise TrustError("store.not_regular", file=name)
         if found.st_size > MOST_FILE_BYTES:
-            raise TrustError(
-                "store.too_large",
-                file=name,
-                size_bytes=found.st_size,
-                limit_bytes=MOST_FILE_BYTES,
-            )
+            raise _too_large(name, found.st_size, MOST_FILE_BYTES)
         return opened.read(MOST_FILE_BYTES)
+
+
+def _too_large(file: str, size: int, limit: int) -> TrustError:
+    return TrustError("store.too_large", file=file, size_bytes=size, limit_bytes=limit)
 
 
 def _place(file: Path, data: bytes) -> None:
@@ -144,27 +136,22 @@ def _place(file: Path, data: bytes) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary(file, data)
     try:
-        os.link(temporary, file)
+        _name(temporary, file, data)
     except FileExistsError:
         if file.is_symlink() or file.read_bytes() != data:
             raise TrustError("store.taken", file=str(file)) from None
-    except OSError as error:
-        if error.errno not in {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}:
-            raise
-        _place_without_links(file, data)
     finally:
         temporary.unlink()
     _sync(file.parent)
 
 
-def _place_without_links(file: Path, data: bytes) -> None:
+def _name(temporary: Path, file: Path, data: bytes) -> None:
     try:
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-    except FileExistsError:
-        if file.read_bytes() != data:
-            raise TrustError("store.taken", file=str(file)) from None
-        return
-    _write(descriptor, data)
+        os.link(temporary, file)
+    except OSError as error:
+        if error.errno not in {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}:
+            raise
+        _write(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), data)  # has no links
 
 
 def _temporary(file: Path, data: bytes) -> Path:

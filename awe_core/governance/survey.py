@@ -16,18 +16,21 @@ from awe_core.errors import AweError, UsageError
 from awe_core.governance.documents import Subject
 from awe_core.lifecycle import State
 from awe_core.records import FacadeRecord, PackRecord
-from awe_core.trust import Signed, is_stop, missing, needs, parse_document, read_statement
+from awe_core.trust import Signed, dsse, needs, statements
+from awe_core.trust.approvals import missing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from awe_core.records import Root, Seconds
     from awe_core.trust import Chain, StoreBytes, Verdict
 
-_STATEMENT = re.compile(r"(?:statements|stops)/([0-9a-f]{64})\.dsse")
 _RECORD = re.compile(r"(packs|facades)/.+/record-([0-9a-f]{64})\.json")
-Kind: TypeAlias = Literal["pack", "facade"]
 _ENDS = {"reject": State.REJECTED, "withdraw": State.WITHDRAWN}
+_OVER = frozenset({State.REJECTED, State.WITHDRAWN, State.REVOKED})
+_SHORTEST_DIGEST = 8
+
+Kind: TypeAlias = Literal["pack", "facade"]
 
 
 @attrs.frozen(kw_only=True)
@@ -40,6 +43,13 @@ class SubjectState:
     lacking: tuple[AweError, ...]  #: why it is not approved; empty: it is
     refusals: tuple[AweError, ...]  #: why the manifest's entry is not taken
 
+    @property
+    def standing_stops(self) -> tuple[Signed, ...]:
+        """The suspensions that no resume has lifted."""
+        lifted = {each.statement.stops for each in self.signed}
+        suspended = (each for each in self.signed if each.statement.decision == "suspend")
+        return tuple(each for each in suspended if each.digest not in lifted)
+
 
 def read_subjects(store: StoreBytes) -> tuple[Subject, ...]:
     """Read the records of a store; what is no record is passed over (`awe verify` names it)."""
@@ -50,7 +60,7 @@ def read_subjects(store: StoreBytes) -> tuple[Subject, ...]:
             continue
         kind = PackRecord if named[1] == "packs" else FacadeRecord
         try:
-            record = kind.from_json(parse_document(store[file], at=file), at=file)
+            record = kind.from_json(dsse.parse_document(store[file], at=file), at=file)
         except AweError:
             continue
         found.append(Subject(record, named[2]))
@@ -59,15 +69,7 @@ def read_subjects(store: StoreBytes) -> tuple[Subject, ...]:
 
 def read_statements(store: StoreBytes, chain: Chain) -> tuple[Signed, ...]:
     """Read the statements that hold, by time; forged ones are passed over."""
-    found = []
-    for file in sorted(store):
-        named = _STATEMENT.fullmatch(file)
-        if named is None or canonical.sha256_hex(store[file]) != named[1]:
-            continue
-        try:
-            found.append(read_statement(store[file], chain, at=file))
-        except AweError:
-            continue
+    found = (each for each in statements.every(store, chain) if isinstance(each, Signed))
     return tuple(sorted(found, key=lambda each: (each.statement.at, each.digest)))
 
 
@@ -75,18 +77,21 @@ def survey(
     store: StoreBytes, chain: Chain, verdict: Verdict | None, *, now: Seconds
 ) -> tuple[SubjectState, ...]:
     """Tell where every record of a store stands."""
-    statements = read_statements(store, chain)
-    listed = _listed(verdict)
-    return tuple(
-        _state(
-            subject,
-            tuple(each for each in statements if each.statement.subject == subject.digest),
-            listed.get(subject.digest),
-            root=chain.current,
-            now=now,
-        )
-        for subject in read_subjects(store)
+    said = read_statements(store, chain)
+    entries = verdict.entries if verdict else ()
+    listed = {each.digest: (each.own_status, each.refusals) for each in entries}
+    listed |= (
+        {each.digest: (each.status, (each.why,)) for each in verdict.absent} if verdict else {}
     )
+    found = []
+    for subject in read_subjects(store):
+        signed = tuple(each for each in said if each.statement.subject == subject.digest)
+        lacking = missing(subject.record, subject.digest, signed, root=chain.current, at=now)
+        entry = listed.get(subject.digest)
+        state, refusals = entry or (_before_manifest(subject, signed, chain.current, now), ())
+        about = {"lacking": lacking, "refusals": refusals}
+        found.append(SubjectState(subject=subject, state=state, signed=signed, **about))
+    return tuple(found)
 
 
 def matching(
@@ -97,17 +102,8 @@ def matching(
     :param kind: packs (of any kind) or facades alone; None: both
     :raises UsageError: ``governance.unknown``
     """
-    wanted, _, version = name.partition("@")
-    looked_at = [each for each in states if kind in {None, _kind(each.subject)}]
-    found = [
-        each
-        for each in looked_at
-        if (
-            wanted in {each.subject.record.name, each.subject.group}
-            and version in {"", each.subject.record.version}
-        )
-        or (len(name) >= _SHORTEST_DIGEST and each.subject.digest.startswith(name))
-    ]
+    looked_at = [each for each in states if kind in {None, each.subject.kind}]
+    found = [each for each in looked_at if _is_named(each.subject, name)]
     if not found:
         known = sorted({each.subject.title for each in looked_at})
         details = [f"known: {', '.join(known) or 'nothing has been proposed'}"]
@@ -127,62 +123,32 @@ def find(states: Iterable[SubjectState], name: str, *, kind: Kind | None = None)
     return found[0]
 
 
-def _kind(subject: Subject) -> Kind:
-    return "facade" if isinstance(subject.record, FacadeRecord) else "pack"
-
-
-_SHORTEST_DIGEST = 8
-_OVER = frozenset({State.REJECTED, State.WITHDRAWN, State.REVOKED})
-
-
-def _listed(verdict: Verdict | None) -> dict[str, tuple[State, tuple[AweError, ...]]]:
-    if verdict is None:
-        return {}
-    found: dict[str, tuple[State, tuple[AweError, ...]]] = {
-        each.digest: (each.status, (each.why,)) for each in verdict.absent
-    }
-    found |= {each.digest: (each.status, each.refusals) for each in verdict.packs}
-    return found | {each.digest: (each.own_status, each.refusals) for each in verdict.facades}
-
-
-def _state(
-    subject: Subject,
-    signed: tuple[Signed, ...],
-    listed: tuple[State, tuple[AweError, ...]] | None,
-    *,
-    root: Root,
-    now: Seconds,
-) -> SubjectState:
-    lacking = missing(subject.record, subject.digest, signed, root=root, at=now)
-    state, refusals = listed or (_before_manifest(subject, signed, lacking, root, now), ())
-    return SubjectState(
-        subject=subject, state=state, signed=signed, lacking=lacking, refusals=refusals
-    )
+def _is_named(subject: Subject, name: str) -> bool:
+    wanted, _, version = name.partition("@")
+    by_name = wanted in {subject.record.name, subject.group}
+    by_digest = len(name) >= _SHORTEST_DIGEST and subject.digest.startswith(name)
+    return by_digest or (by_name and version in {"", subject.record.version})
 
 
 def _before_manifest(
-    subject: Subject,
-    signed: Sequence[Signed],
-    lacking: tuple[AweError, ...],
-    root: Root,
-    now: Seconds,
+    subject: Subject, signed: tuple[Signed, ...], root: Root, now: Seconds
 ) -> State:
-    if any(is_stop(each) and each.statement.decision == "revoke" for each in signed):
+    """Tell the state of a record that no manifest lists."""
+
+    def lacks(said: tuple[Signed, ...]) -> bool:
+        return bool(missing(subject.record, subject.digest, said, root=root, at=now))
+
+    proposer = subject.record.proposed_by
+    if any(each.statement.decision == "revoke" for each in signed):
         return State.REVOKED
     for n, each in enumerate(signed):
         end = _ENDS.get(each.statement.decision)
-        if end and _may_end(each, subject, root):
-            until_then = signed[:n]
-            early = missing(subject.record, subject.digest, until_then, root=root, at=now)
-            if early:
-                return end
-    if not lacking:
+        if end and _may_end(each, subject, root) and lacks(signed[:n]):
+            return end
+    if not lacks(signed):
         return State.APPROVED
-    by_proposer = any(
-        each.statement.decision == "propose" and each.owner == subject.record.proposed_by
-        for each in signed
-    )
-    return State.PROPOSED if by_proposer else State.NONE
+    proposed = (each for each in signed if each.statement.decision == "propose")
+    return State.PROPOSED if proposer in {each.owner for each in proposed} else State.NONE
 
 
 def _may_end(each: Signed, subject: Subject, root: Root) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ruamel.yaml import YAML
 
 from awe_core.errors import AweError, TrustError
-from awe_core.trust import manifest_file, newest, parse_document, parse_envelope, root_file
+from awe_core.trust import dsse, manifests, roots
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from awe_core.values import JsonObject
 
 _RECORD = re.compile(r"(packs|facades)/(.+)/record-([0-9a-f]{64})\.json")
-_ROOT = re.compile(r"root/(\d{5})\.dsse")
 _HEAD = "# Generated from signed documents; nobody signs or reads this file.\n"
 
 
@@ -27,10 +26,10 @@ def views(store: StoreBytes) -> dict[str, bytes]:
     sources = {
         f"views/{m[1]}/{m[2]}/{m[3][:12]}.yaml": m[0] for m in map(_RECORD.fullmatch, store) if m
     }
-    roots = [int(m[1]) for m in map(_ROOT.fullmatch, store) if m]
-    number = newest(store)
-    sources |= {"views/root.yaml": root_file(max(roots))} if roots else {}
-    sources |= {"views/manifest.yaml": manifest_file(*number)} if number else {}
+    if root := roots.newest_root(store):
+        sources["views/root.yaml"] = roots.root_file(root)
+    if number := manifests.newest(store):
+        sources["views/manifest.yaml"] = manifests.manifest_file(*number)
     found: dict[str, bytes] = {}
     for name, file in sorted(sources.items()):
         try:
@@ -53,9 +52,9 @@ def check_views(store: StoreBytes, written: Callable[[str], bytes | None]) -> No
 
 def _document(file: str, data: bytes) -> JsonObject:
     if not file.endswith(".dsse"):
-        return parse_document(data, at=file)
+        return dsse.parse_document(data, at=file)
     kind = "trust-root" if file.startswith("root/") else "manifest"
-    return parse_document(parse_envelope(data, kind, at=file).payload, at=file)
+    return dsse.parse(data, kind, at=file).document()
 
 
 def _yaml(document: JsonObject) -> bytes:

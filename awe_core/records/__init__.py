@@ -365,6 +365,10 @@ class Root(Document):
     retired: Mapping[Digest, Retired] = form(table(forms.DIGEST, nested(Retired)))
     policy: Policy = form(nested(Policy))
 
+    def holds(self, keyid: Digest, role: str) -> bool:
+        """Whether a key stands under *role*."""
+        return role in self.roles and keyid in self.roles[role].keys
+
     def owners(self, role: str) -> frozenset[str]:
         """Name those who hold *role*; nobody holds one that the root does not know."""
         keys = self.roles[role].keys if role in self.roles else ()

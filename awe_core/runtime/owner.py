@@ -305,6 +305,7 @@ def _open_workspace(config: Config) -> Workspace:
         config.workspace.root,
         store=config.home / "undo",
         protected=protected,
+        private=[str(config.home)],
         portable_names=config.workspace.portable_names,
         hardlinks=config.workspace.hardlinks,
         quota=config.undo.quota_bytes,

@@ -11,9 +11,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
+import os
 import random
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -23,13 +26,13 @@ from typing import TYPE_CHECKING
 import attrs
 
 from awe_core.audit import parse_pins, verify_home
-from awe_core.journal import JournalReader, VerifierKey
+from awe_core.journal import JournalReader
 from awe_core.testing.deployment import Deployment
 from awe_core.testing.measuring import is_right, lay_out, machine, packs, tree_digest
 from awe_core.testing.victim import WORKFLOWS, drive
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Container, Iterable, Mapping, Sequence
 
     from awe_core.values import JsonObject
 
@@ -208,21 +211,31 @@ def _outcome(home: Path) -> _Outcome:
     with JournalReader(home) as journal:
         runs = journal.rows("SELECT id, workflow, state, residue FROM run")
         failing = {run for run, workflow, _, _ in runs if workflow == WORKFLOWS[True]}
-        applied: set[str] = set()
-        undone: set[str] = set()
-        for record in journal.read(kinds=("effect.applied", "undo.applied")):
-            event = record.event
-            if record.run in failing and event["effect"] in _intended(journal, record.run):
-                (applied if record.kind == "effect.applied" else undone).add(event["effect"])
-        note = journal.newest_note()
-        pins = parse_pins(str(VerifierKey(journal.origin, journal.public)))
+        effects = _effects(journal, failing)
+        changed = effects["effect.intended"] & effects["effect.applied"]
         return _Outcome(
             rows=[(workflow, state) for _, workflow, state, _ in runs],
-            effects=len(applied),
-            undone=len(undone),
+            effects=len(changed),
+            undone=len(changed & effects["undo.applied"]),
             residue=sum(residue for *_, residue in runs),
-            verdict=verify_home(journal, pins=pins).verdict if note else "undecided",
+            verdict=verify_home(journal, pins=parse_pins(_key(journal))).verdict,
         )
+
+
+def _effects(journal: JournalReader, runs: Container[str]) -> dict[str, set[str]]:
+    """Give the ids of what *runs* intended, did and took back; reads were never intended."""
+    found: dict[str, set[str]] = {
+        kind: set() for kind in ("effect.intended", "effect.applied", "undo.applied")
+    }
+    for record in journal.read(kinds=tuple(found)):
+        if record.run in runs:
+            found[record.kind].add(record.event["effect"])
+    return found
+
+
+def _key(journal: JournalReader) -> str:
+    """Give the log's own key; nobody else has written here."""
+    return next(str(one.event["vkey"]) for one in journal.read(kinds=("log.opened",)))
 
 
 # ---- killing ------------------------------------------------------------------------------------
@@ -247,4 +260,34 @@ def _child(
     after: int | None,
     pause_s: float,
 ) -> tuple[int, bool]:
-    return 0, False
+    """Run one child; kill it *pause_s* after its sign number *after*.
+
+    :returns: how many signs it gave, and whether it was killed before its end
+    """
+    asked = {
+        "config": str(place.config),
+        "fails": list(fails),
+        "concurrency": options.concurrency,
+        "path": sys.path,
+    }
+    command = [sys.executable, "-c", _CHILD]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes, text=True, env=_environment()) as child:  # noqa: S603 - ours
+        assert child.stdin and child.stdout  # noqa: S101, PT018 - both are pipes
+        with child.stdin:
+            json.dump(asked, child.stdin)
+        seen = 0
+        for seen, _ in enumerate(child.stdout, 1):  # noqa: B007 - its last value is wanted
+            if seen == after:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    child.wait(pause_s)
+                child.kill()
+                break
+        code = child.wait(_CHILD_S)
+    return seen, code == -signal.SIGKILL
+
+
+def _environment() -> dict[str, str]:
+    """Give the child the same modules, whatever this process was started from."""
+    path = os.pathsep.join(one for one in sys.path if one)
+    return {**os.environ, "PYTHONPATH": path}

@@ -13,8 +13,7 @@ not: TUF has no custom roles and no exclusion of the proposer.
 `statements`   one person's signed decision, and whether they may
 `approvals`    N of M by policy, separation of duties
 `standing`     one entry of the manifest held against what people signed
-`neighbours`   what entries are to each other
-`allowance`    what a record may do at a moment
+`allowance`    what a record may do beside others at a moment
 `judgement`    all of it in order
 =============  =================================================================================
 
@@ -22,77 +21,31 @@ Rules: bytes are hashed and verified before they are parsed; a bad root or manif
 `TrustError` and nothing of the store is used; a bad entry is a refusal of that entry alone.
 """
 
-from awe_core.trust.approvals import assign, missing, needs, title
-from awe_core.trust.dsse import Envelope, pae, payload_type, seal, signers
-from awe_core.trust.dsse import parse as parse_envelope
-from awe_core.trust.judgement import (
-    at_time,
-    check_documents,
-    facade_file,
-    judge,
-    pack_file,
-)
-from awe_core.trust.keys import ECDSA_P256, ED25519, Signer, check_key, holds, keyid_of
-from awe_core.trust.manifests import DAY_S, SKEW_S, manifest_file, newest
-from awe_core.trust.reading import parse as parse_document
-from awe_core.trust.roots import Chain, check_root, people, root_file, walk
-from awe_core.trust.statements import DECIDERS, Signed, as_stop, is_stop, statement_file
-from awe_core.trust.statements import read as read_statement
-from awe_core.trust.verdict import (
-    Absent,
-    FacadeVerdict,
-    Mark,
-    PackVerdict,
-    Phase,
-    Stop,
-    StoreBytes,
-    Verdict,
-)
-
-__all__ = [
-    "DAY_S",
-    "DECIDERS",
-    "ECDSA_P256",
-    "ED25519",
-    "SKEW_S",
-    "Absent",
-    "Chain",
-    "Envelope",
-    "FacadeVerdict",
-    "Mark",
-    "PackVerdict",
-    "Phase",
-    "Signed",
-    "Signer",
-    "Stop",
-    "StoreBytes",
-    "Verdict",
-    "as_stop",
-    "assign",
-    "at_time",
-    "check_documents",
-    "check_key",
-    "check_root",
-    "facade_file",
-    "holds",
-    "is_stop",
-    "judge",
-    "keyid_of",
-    "manifest_file",
-    "missing",
-    "needs",
-    "newest",
-    "pack_file",
-    "pae",
-    "parse_document",
-    "parse_envelope",
-    "payload_type",
-    "people",
-    "read_statement",
-    "root_file",
-    "seal",
-    "signers",
-    "statement_file",
-    "title",
-    "walk",
-]
+from awe_core.trust.approvals import needs as needs
+from awe_core.trust.dsse import pae as pae
+from awe_core.trust.dsse import payload_type as payload_type
+from awe_core.trust.dsse import seal as seal
+from awe_core.trust.judgement import at_time as at_time
+from awe_core.trust.judgement import check_documents as check_documents
+from awe_core.trust.judgement import facade_file as facade_file
+from awe_core.trust.judgement import judge as judge
+from awe_core.trust.judgement import pack_file as pack_file
+from awe_core.trust.keys import ECDSA_P256 as ECDSA_P256
+from awe_core.trust.keys import ED25519 as ED25519
+from awe_core.trust.keys import Signer as Signer
+from awe_core.trust.keys import check_key as check_key
+from awe_core.trust.keys import holds as holds
+from awe_core.trust.keys import keyid_of as keyid_of
+from awe_core.trust.manifests import DAY_S as DAY_S
+from awe_core.trust.manifests import manifest_file as manifest_file
+from awe_core.trust.roots import Chain as Chain
+from awe_core.trust.roots import check_root as check_root
+from awe_core.trust.roots import root_file as root_file
+from awe_core.trust.statements import Signed as Signed
+from awe_core.trust.statements import statement_file as statement_file
+from awe_core.trust.verdict import FacadeVerdict as FacadeVerdict
+from awe_core.trust.verdict import Mark as Mark
+from awe_core.trust.verdict import PackVerdict as PackVerdict
+from awe_core.trust.verdict import Stop as Stop
+from awe_core.trust.verdict import StoreBytes as StoreBytes
+from awe_core.trust.verdict import Verdict as Verdict

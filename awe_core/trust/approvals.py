@@ -40,43 +40,10 @@ def title(record: Record) -> str:
     return f"{record.name}@{record.version}"
 
 
-def check_subject(signed: Signed, record: Record, digest: Digest) -> None:
-    """Refuse a statement about something else.
-
-    :raises PackError: ``pack.approval_subject``
-    """
-    said = signed.statement
-    if (said.subject, said.name, said.version) != (digest, record.name, record.version):
-        raise PackError(
-            "pack.approval_subject",
-            owner=signed.owner,
-            decision=said.decision,
-            name=title(record),
-            details=[f"stated about: {said.name}@{said.version} sha256 {said.subject}"],
-        )
-
-
-def check_approval(signed: Signed, record: Record, root: Root, *, at: Seconds) -> None:
-    """Refuse an approval that does not count at the moment *at*.
-
-    :raises PackError: ``pack.self_approval``, ``pack.approval_expired``
-    :raises TrustError: ``trust.lifetime``
-    """
-    said = signed.statement
-    if not root.policy.self_approval and signed.owner in {record.proposed_by, *record.authors}:
-        raise PackError("pack.self_approval", owner=signed.owner, name=title(record))
-    expires = said.expires or 0
-    if not 0 < expires - said.at <= root.policy.approval_days * DAY_S:
-        why = f"{root.policy.approval_days} days are allowed"
-        raise TrustError("trust.lifetime", what=f"{signed.owner}'s approval", why=why)
-    if not said.at - SKEW_S <= at < expires:
-        raise PackError(
-            "pack.approval_expired",
-            owner=signed.owner,
-            name=title(record),
-            expires=timestamp(expires),
-            details=[f"given {timestamp(said.at)}, looked at as of {timestamp(at)}"],
-        )
+def excluded(record: Record, root: Root) -> frozenset[str]:
+    """Name those who approve nothing of this record: its proposer and authors."""
+    own = frozenset({record.proposed_by, *record.authors})
+    return frozenset() if root.policy.self_approval else own
 
 
 def missing(
@@ -91,9 +58,9 @@ def missing(
     proposed = False
     for each in signed:
         try:
-            check_subject(each, record, digest)
+            _check_subject(each, record, digest)
             if each.statement.decision == "approve":
-                check_approval(each, record, root, at=at)
+                _check_approval(each, record, root, at=at)
                 counted.append(each)
         except AweError as error:
             problems.append(error)
@@ -106,7 +73,31 @@ def missing(
     return (*problems, *lacking) if lacking else ()
 
 
-def assign(
+def _check_subject(signed: Signed, record: Record, digest: Digest) -> None:
+    said, name = signed.statement, title(record)
+    if (said.subject, said.name, said.version) != (digest, record.name, record.version):
+        who = {"owner": signed.owner, "decision": said.decision}
+        details = [f"stated about: {said.name}@{said.version} sha256 {said.subject}"]
+        raise PackError("pack.approval_subject", **who, name=name, details=details)
+
+
+def _check_approval(signed: Signed, record: Record, root: Root, *, at: Seconds) -> None:
+    said, owner, name = signed.statement, signed.owner, title(record)
+    if owner in excluded(record, root):
+        raise PackError("pack.self_approval", owner=owner, name=name)
+    ends = said.expires or 0
+    if not 0 < ends - said.at <= root.policy.approval_days * DAY_S:
+        why = f"{root.policy.approval_days} days are allowed"
+        raise TrustError("trust.lifetime", what=f"{owner}'s approval", why=why)
+    if not said.at - SKEW_S <= at < ends:
+        expires = timestamp(ends)
+        details = [f"given {timestamp(said.at)}, looked at as of {timestamp(at)}"]
+        raise PackError(
+            "pack.approval_expired", owner=owner, name=name, expires=expires, details=details
+        )
+
+
+def _assign(
     needed: Mapping[str, int], given: Mapping[str, frozenset[str]]
 ) -> dict[tuple[str, int], str]:
     """Give each needed place a person of its own, as many as can be (augmenting paths).
@@ -140,30 +131,24 @@ def _uncovered(record: Record, approvals: Sequence[Signed], root: Root) -> list[
         role: frozenset(each.owner for each in approvals if each.statement.role == role)
         for role in needed
     }
-    if root.policy.self_approval:  # one person may be everybody
-        short = {role: len(given[role]) for role in needed if len(given[role]) < needed[role]}
-    else:
-        seats = assign(needed, given)
+    filled = {role: len(given[role]) for role in needed}
+    if not root.policy.self_approval:  # else one person may be everybody
+        seats = _assign(needed, given)
         filled = {role: sum(place[0] == role for place in seats) for role in needed}
-        short = {role: filled[role] for role in needed if filled[role] < needed[role]}
-    twice = [role for role in short if len(given[role]) >= needed[role]]
+    short = [role for role in needed if filled[role] < needed[role]]
     found: list[AweError] = [
-        PackError("pack.separation_of_duties", name=title(record), role=role) for role in twice
+        PackError("pack.separation_of_duties", name=title(record), role=role)
+        for role in short
+        if len(given[role]) >= needed[role]
     ]
-    excluded = set() if root.policy.self_approval else {record.proposed_by, *record.authors}
-    for role, have in sorted(short.items()):
-        could = people(root, role) - given[role] - excluded
-        found.append(_lacking(record, role, have, needed[role], could))
+    for role in sorted(short):
+        could = people(root, role) - given[role] - excluded(record, root)
+        found.append(_lacking(record, role, filled[role], needed[role], could))
     return found
 
 
 def _lacking(record: Record, role: str, have: int, need: int, could: Iterable[str]) -> PackError:
-    who = ", ".join(sorted(could)) or "nobody in the root as it is"
-    return PackError(
-        "pack.approvals_missing",
-        name=title(record),
-        role=role,
-        have=have,
-        need=need,
-        details=[f"who could: {who}"],
-    )
+    details = ["who could: " + (", ".join(sorted(could)) or "nobody in the root as it is")]
+    numbers = {"have": have, "need": need}
+    name = title(record)
+    return PackError("pack.approvals_missing", name=name, role=role, **numbers, details=details)

@@ -1,28 +1,30 @@
 """DSSE envelopes (secure-systems-lab/dsse, version 1): parse, name the signers, seal.
 
-Rules: the payload type is compared before anything else, because it keeps an approval from being
-read as a manifest.  Strict JSON, exactly the fields of the specification, standard or URL-safe
-base64 with its one spelling.  A signature by an unknown key, or a wrong one, does not count and
-does no harm; a malformed one refuses the document.  Thresholds are ours, not the envelope's.
+Rules: bytes are hashed and verified before they are parsed.  The payload type is compared before
+anything else, because it keeps an approval from being read as a manifest.  Strict JSON, exactly the
+fields of the specification, standard or URL-safe base64 with its one spelling.  A signature by an
+unknown key, or a wrong one, does not count and does no harm; a malformed one refuses the document.
+Thresholds are ours, not the envelope's: they count distinct owners, never keys or signatures.
 """
 
 from __future__ import annotations
 
 import base64
 import json
+from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
 import attrs
 
 from awe_core import canonical
-from awe_core.errors import TrustError
-from awe_core.trust import keys as key_rules
+from awe_core.errors import CanonicalError, TrustError
+from awe_core.trust.keys import holds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from awe_core.records import Digest, Key
-    from awe_core.values import Json
+    from awe_core.records import Digest, Key, Root
+    from awe_core.values import Json, JsonObject
 
 MAX_SIGNATURES = 64
 MAX_BYTES = 6 * 1024 * 1024  #: of an envelope: 4 MiB of payload in base64, and its signatures
@@ -34,10 +36,48 @@ _MAX_DEPTH = 4
 class Envelope:
     """A payload and who claims to have signed it."""
 
+    kind: str  #: ``trust-root``, ``manifest``, ``statement``
     payload: bytes = attrs.field(repr=False)
-    payload_type: str
     signatures: tuple[tuple[Digest, bytes], ...] = attrs.field(repr=False)  #: key id, signature
     digest: Digest  #: of the envelope's own bytes
+    at: str  #: its file, for messages
+
+    @property
+    def payload_digest(self) -> Digest:
+        """The digest of the bytes that are signed."""
+        return canonical.sha256_hex(self.payload)
+
+    def document(self) -> JsonObject:
+        """Read the payload.
+
+        :raises TrustError: as `parse_document`
+        """
+        return parse_document(self.payload, at=self.at)
+
+    def signers(self, keys: Mapping[Digest, Key]) -> dict[Digest, Key]:
+        """Give those of *keys* whose signatures hold."""
+        message = pae(payload_type(self.kind), self.payload)
+        return {
+            keyid: keys[keyid]
+            for keyid, signature in self.signatures
+            if keyid in keys and holds(keys[keyid], signature, message=message)
+        }
+
+    def require(self, root: Root, role: str) -> frozenset[str]:
+        """Give the distinct owners who signed under *role*, if they are enough.
+
+        :raises TrustError: ``trust.threshold``
+        """
+        held = root.roles[role]
+        signed = self.signers({keyid: root.keys[keyid] for keyid in held.keys})
+        owners = frozenset(key.owner for key in signed.values())
+        if len(owners) < held.threshold:
+            who = ", ".join(sorted(owners)) or "nobody who counts"
+            numbers = {"have": len(owners), "need": held.threshold}
+            raise TrustError(
+                "trust.threshold", file=self.at, role=role, **numbers, details=[f"signed by: {who}"]
+            )
+        return owners
 
 
 def payload_type(kind: str) -> str:
@@ -52,9 +92,8 @@ def pae(kind: str, payload: bytes) -> bytes:
 
 
 def parse(data: bytes, kind: str, *, at: str) -> Envelope:
-    """Read an envelope whose payload is of *kind*.
+    """Read an envelope whose payload is of *kind*; *at* is its file, for messages.
 
-    :param at: the file, for messages
     :raises TrustError: ``store.too_large``, ``trust.payload_type``, ``.envelope``, ``.base64``
     """
     if len(data) > MAX_BYTES:
@@ -62,42 +101,56 @@ def parse(data: bytes, kind: str, *, at: str) -> Envelope:
     found = _strict(data, at)
     if type(found) is not dict or found.keys() != {"payload", "payloadType", "signatures"}:
         _refuse(at, "its fields are not exactly payload, payloadType, signatures")
-    wanted = payload_type(kind)
-    if found["payloadType"] != wanted:
+    if found["payloadType"] != payload_type(kind):
         raise TrustError("trust.payload_type", file=at, wanted=kind)
     entries = found["signatures"]
     if type(entries) is not list or len(entries) > MAX_SIGNATURES:
         _refuse(at, f"its signatures are not a list of at most {MAX_SIGNATURES}")
-    return Envelope(
-        payload=_bytes(found["payload"], at),
-        payload_type=wanted,
-        signatures=tuple(_signature(entry, at) for entry in entries),
-        digest=canonical.sha256_hex(data),
-    )
+    signatures = tuple(_signature(entry, at) for entry in entries)
+    digest = canonical.sha256_hex(data)
+    return Envelope(kind, _bytes(found["payload"], at), signatures, digest, at)
 
 
 def seal(kind: str, payload: bytes, signatures: Iterable[tuple[Digest, bytes]]) -> bytes:
     """Write an envelope, in the one form this project writes."""
+    signed = [{"keyid": k, "sig": base64.b64encode(s).decode()} for k, s in sorted(signatures)]
+    text = base64.b64encode(payload).decode()
     return canonical.document(
-        {
-            "payload": base64.b64encode(payload).decode(),
-            "payloadType": payload_type(kind),
-            "signatures": [
-                {"keyid": keyid, "sig": base64.b64encode(sig).decode()}
-                for keyid, sig in sorted(signatures)
-            ],
-        }
+        {"payload": text, "payloadType": payload_type(kind), "signatures": signed}
     )
 
 
-def signers(envelope: Envelope, keys: Mapping[Digest, Key]) -> dict[Digest, Key]:
-    """Give those of *keys* whose signatures hold."""
-    message = pae(envelope.payload_type, envelope.payload)
-    return {
-        keyid: keys[keyid]
-        for keyid, signature in envelope.signatures
-        if keyid in keys and key_rules.holds(keys[keyid], signature, message=message)
-    }
+def parse_document(data: bytes, *, at: str) -> JsonObject:
+    """Read canonical JSON.
+
+    :raises TrustError: ``store.malformed``, ``store.not_canonical``, ``store.too_large``
+    """
+    try:
+        return canonical.parse_document(data)
+    except CanonicalError as error:
+        limit = canonical.DOCUMENT_BYTES
+        match error.code:
+            case "canonical.too_large":
+                refusal = TrustError(
+                    "store.too_large", file=at, size_bytes=len(data), limit_bytes=limit
+                )
+            case "canonical.not_canonical":
+                refusal = TrustError("store.not_canonical", file=at)
+            case _:
+                refusal = TrustError("store.malformed", where=at, why=error.summary)
+        raise refusal from None
+
+
+def by_digest(store: Mapping[str, bytes], file: str, digest: Digest) -> bytes:
+    """Give a file that is named by the digest of its bytes.
+
+    :raises TrustError: ``store.no_file``, ``store.digest``
+    """
+    if file not in store:
+        raise TrustError("store.no_file", file=file)
+    if canonical.sha256_hex(store[file]) != digest:
+        raise TrustError("store.digest", file=file)
+    return store[file]
 
 
 def _signature(entry: Json, at: str) -> tuple[Digest, bytes]:
@@ -116,7 +169,7 @@ def _bytes(text: Json, at: str) -> bytes:
     try:
         found = base64.b64decode(text, altchars, validate=True)
     except ValueError:
-        raise TrustError("trust.base64", file=at) from None
+        found = b""
     if base64.b64encode(found, altchars).decode() != text:
         raise TrustError("trust.base64", file=at)
     return found
@@ -126,22 +179,16 @@ def _strict(data: bytes, at: str) -> Json:
     if data.count(b"[") + data.count(b"{") > _MAX_DEPTH + MAX_SIGNATURES:
         _refuse(at, "it nests too deeply or has too many signatures")
     try:
-        return json.loads(str(data, "utf-8"), object_pairs_hook=_Once(at))
+        return json.loads(str(data, "utf-8"), object_pairs_hook=partial(_once, at))
     except ValueError:
         _refuse(at, "it is not JSON in UTF-8")
 
 
-@attrs.frozen
-class _Once:
-    """Builds objects in which no key stands twice."""
-
-    at: str
-
-    def __call__(self, pairs: list[tuple[str, Json]]) -> Json:
-        found = dict(pairs)
-        if len(found) != len(pairs):
-            _refuse(self.at, "a key stands twice in one object")
-        return found
+def _once(at: str, pairs: list[tuple[str, Json]]) -> Json:
+    """Build an object in which no key stands twice."""
+    if len(dict(pairs)) != len(pairs):
+        _refuse(at, "a key stands twice in one object")
+    return dict(pairs)
 
 
 def _refuse(at: str, why: str) -> NoReturn:

@@ -9,28 +9,29 @@ and everything else stays in force.  No clock and no I/O: time and bytes are han
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 
 from awe_core.errors import TrustError
 from awe_core.lifecycle import NOTHING, State, weakest
-from awe_core.records import FacadeRecord, ManifestPack, PackRecord, timestamp
-from awe_core.trust import manifests, neighbours, statements
-from awe_core.trust.allowance import settle
-from awe_core.trust.reading import by_digest, parse
+from awe_core.records import FacadeRecord, ManifestPack, PackRecord
+from awe_core.trust import allowance, dsse, manifests, statements
 from awe_core.trust.roots import walk
-from awe_core.trust.standing import Bench, judge_entry
-from awe_core.trust.verdict import Absent, FacadeVerdict, Mark, PackVerdict, Stop, Verdict
+from awe_core.trust.standing import Bench, Case
+from awe_core.trust.verdict import Absent, FacadeVerdict, Mark, PackVerdict, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import Any
 
     from awe_core.errors import AweError
     from awe_core.records import Digest, Manifest, ManifestFacade, Seconds
-    from awe_core.trust.manifests import Entry, Issued
+    from awe_core.trust.manifests import Entry
     from awe_core.trust.roots import Chain
     from awe_core.trust.verdict import StoreBytes
+
+_R = TypeVar("_R", PackRecord, FacadeRecord)
 
 
 def judge(
@@ -50,50 +51,51 @@ def judge(
     moment = max(now, mark.seen_at) if mark else now
     _check_root_order(chain, mark, now=moment)
     issued = manifests.current(store, chain, mark=mark, now=moment)
-    manifest = issued.manifest if issued else None
-    found, ignored = statements.stops(store, chain)
-    stops = found | (mark.stops if mark else frozenset())
-    warnings = [*_clock_warnings(mark, now), *ignored]
-    warnings += manifests.expiry_warnings(manifest, chain.current, now=moment)
-    phase = manifests.phase(manifest, chain.current, now=moment)
-    unsettled = _Entries()
-    if issued:
-        history = manifests.histories(issued)
-        bench = Bench(store=store, chain=chain, issued=issued, stops=stops, history=history)
-        unsettled = _entries(bench)
-    packs, facades = settle(
-        unsettled.packs, unsettled.facades, root=chain.current, phase=phase, now=moment
-    )
-    return Verdict(
+    stops, warnings = statements.stops(store, chain)
+    if mark and now < mark.seen_at - manifests.SKEW_S:
+        warnings.insert(0, TrustError("trust.clock", behind_s=mark.seen_at - now))
+    seen = mark or Mark(pin=pin, root_version=0, version=0, digest=None, seen_at=now)
+    unsettled = Verdict(
         root=chain.current,
         root_digest=chain.digest,
-        manifest=manifest,
+        manifest=issued.manifest if issued else None,
         manifest_digest=issued.digest if issued else None,
-        phase=phase,
-        packs=packs,
-        facades=facades,
-        absent=unsettled.absent,
-        mark=_next_mark(chain, issued, mark, pin=pin, stops=stops, now=moment),
-        warnings=(*warnings, *unsettled.warnings),
+        phase="valid",
+        packs=(),
+        facades=(),
+        absent=(),
+        mark=attrs.evolve(
+            seen,
+            root_version=chain.current.version,
+            version=issued.manifest.version if issued else 0,
+            digest=issued.digest if issued else None,
+            stops=seen.stops | stops,
+            denied=seen.denied.union(issued.manifest.denied if issued else ()),
+        ),
+        warnings=tuple(warnings),
     )
+    if issued:
+        history = issued.histories()
+        stops = unsettled.mark.stops
+        bench = Bench(store=store, chain=chain, issued=issued, stops=stops, history=history)
+        unsettled = _with_entries(unsettled, bench)
+    return at_time(unsettled, moment)
 
 
 def at_time(verdict: Verdict, now: Seconds) -> Verdict:
     """Give the same verdict for a later moment: phase and sunsets move, nothing else does."""
     moment = max(now, verdict.mark.seen_at)
-    phase = manifests.phase(verdict.manifest, verdict.root, now=moment)
-    packs, facades = settle(
-        verdict.packs, verdict.facades, root=verdict.root, phase=phase, now=moment
+    root, manifest = verdict.root, verdict.manifest
+    phase = manifests.phase(manifest, root, now=moment)
+    packs, facades = allowance.settle(
+        verdict.packs, verdict.facades, root=root, phase=phase, now=moment
     )
     lasting = [each for each in verdict.warnings if each.code not in manifests.EXPIRY_CODES]
-    expiry = manifests.expiry_warnings(verdict.manifest, verdict.root, now=moment)
+    expiry = manifests.expiry_warnings(manifest, root, now=moment)
+    mark = attrs.evolve(verdict.mark, seen_at=moment)
+    warnings = (*lasting, *expiry)
     return attrs.evolve(
-        verdict,
-        phase=phase,
-        packs=packs,
-        facades=facades,
-        mark=attrs.evolve(verdict.mark, seen_at=moment),
-        warnings=(*lasting, *expiry),
+        verdict, phase=phase, packs=packs, facades=facades, mark=mark, warnings=warnings
     )
 
 
@@ -106,86 +108,8 @@ def check_documents(manifest: Manifest, files: Mapping[str, Digest]) -> None:
     for path, digest in sorted(manifest.documents.items()):
         if files.get(path) != digest:
             details = [f"signed sha256 {digest}", f"found {files.get(path) or 'no such file'}"]
-            raise TrustError(
-                "trust.document", file=path, why="differs from the signed one", details=details
-            )
-
-
-@attrs.frozen
-class _Entries:
-    """All entries, judged one by one and against each other."""
-
-    packs: Sequence[PackVerdict] = ()
-    facades: Sequence[FacadeVerdict] = ()
-    absent: tuple[Absent, ...] = ()
-    warnings: tuple[AweError, ...] = ()
-
-
-def _entries(bench: Bench) -> _Entries:
-    manifest, root = bench.manifest, bench.root
-    _check_unique(manifest)
-    if root.environment == "prod" and "people.yaml" not in manifest.documents:
-        raise TrustError("trust.document", file="people.yaml", why="is not pinned by the manifest")
-    warnings: list[AweError] = []
-    judged = [_pack(entry, bench, warnings) for entry in manifest.packs]
-    packs = [each for each in judged if isinstance(each, PackVerdict)]
-    packs = neighbours.interpreted(neighbours.unclaimed(packs), root)
-    faces = [_facade(entry, packs, bench, warnings) for entry in manifest.facades]
-    return _Entries(
-        packs,
-        [each for each in faces if isinstance(each, FacadeVerdict)],
-        tuple(each for each in (*judged, *faces) if isinstance(each, Absent)),
-        tuple(warnings),
-    )
-
-
-def _pack(entry: ManifestPack, bench: Bench, warnings: list[AweError]) -> PackVerdict | Absent:
-    file = pack_file(entry.distribution, entry.version, entry.record)
-    try:
-        data = by_digest(bench.store, file, entry.record)
-        record = PackRecord.from_json(parse(data, at=file), at=file)
-    except TrustError as error:
-        return _absent(entry, error)
-    if (record.distribution, record.version) != (entry.distribution, entry.version):
-        return _absent(entry, TrustError("store.misplaced", file=file))
-    standing = judge_entry(entry, record, bench)
-    warnings.extend(standing.warnings)
-    return PackVerdict(
-        record=record,
-        digest=entry.record,
-        status=standing.status,
-        sunset=entry.sunset,
-        permits=NOTHING,
-        refusals=(*standing.refusals, *neighbours.ungrantable(record, bench.root)),
-        statements=entry.statements,
-    )
-
-
-def _facade(
-    entry: ManifestFacade, packs: Sequence[PackVerdict], bench: Bench, warnings: list[AweError]
-) -> FacadeVerdict | Absent:
-    file = facade_file(entry.id, entry.record)
-    try:
-        data = by_digest(bench.store, file, entry.record)
-        record = FacadeRecord.from_json(parse(data, at=file), at=file)
-    except TrustError as error:
-        return _absent(entry, error)
-    if record.name != entry.id:
-        return _absent(entry, TrustError("store.misplaced", file=file))
-    standing = judge_entry(entry, record, bench)
-    warnings.extend(standing.warnings)
-    behind, problems = neighbours.reached(record, packs, bench.root)
-    return FacadeVerdict(
-        record=record,
-        digest=entry.record,
-        own_status=standing.status,
-        status=weakest([standing.status, *(pack.status for pack in behind)]),
-        sunset=entry.sunset,
-        packs=tuple(pack.digest for pack in behind),
-        permits=NOTHING,
-        refusals=(*standing.refusals, *problems),
-        statements=entry.statements,
-    )
+            why = "differs from the signed one"
+            raise TrustError("trust.document", file=path, why=why, details=details)
 
 
 def pack_file(distribution: str, version: str, digest: Digest) -> str:
@@ -196,6 +120,80 @@ def pack_file(distribution: str, version: str, digest: Digest) -> str:
 def facade_file(facade: str, digest: Digest) -> str:
     """Name the file of a facade record in the store."""
     return f"facades/{facade}/record-{digest}.json"
+
+
+def record_file(record: PackRecord | FacadeRecord, digest: Digest) -> str:
+    """Name the file of a record in the store."""
+    if isinstance(record, PackRecord):
+        return pack_file(record.distribution, record.version, digest)
+    return facade_file(record.name, digest)
+
+
+def _with_entries(verdict: Verdict, bench: Bench) -> Verdict:
+    """Judge all entries, one by one and against each other."""
+    manifest, root = bench.issued.manifest, bench.root
+    _check_unique(manifest)
+    if root.environment == "prod" and "people.yaml" not in manifest.documents:
+        raise TrustError("trust.document", file="people.yaml", why="is not pinned by the manifest")
+    warnings: list[AweError] = []
+    judged = [_pack(entry, bench, warnings) for entry in manifest.packs]
+    packs = allowance.unclaimed([each for each in judged if isinstance(each, PackVerdict)])
+    packs = allowance.interpreted(packs, root)
+    faces = [_facade(entry, packs, bench, warnings) for entry in manifest.facades]
+    return attrs.evolve(
+        verdict,
+        packs=tuple(packs),
+        facades=tuple(each for each in faces if isinstance(each, FacadeVerdict)),
+        absent=tuple(each for each in (*judged, *faces) if isinstance(each, Absent)),
+        warnings=(*verdict.warnings, *warnings),
+    )
+
+
+def _pack(entry: ManifestPack, bench: Bench, warnings: list[AweError]) -> PackVerdict | Absent:
+    file = pack_file(entry.distribution, entry.version, entry.record)
+    try:
+        record = _record(PackRecord, file, entry, bench)
+    except TrustError as error:
+        return _absent(entry, error)
+    case = Case(entry, record, bench)
+    warnings.extend(case.warnings)
+    refusals = (*case.refusals, *allowance.ungrantable(record, bench.root))
+    return PackVerdict(record=record, status=case.status, refusals=refusals, **_of(entry))
+
+
+def _facade(
+    entry: ManifestFacade, packs: Sequence[PackVerdict], bench: Bench, warnings: list[AweError]
+) -> FacadeVerdict | Absent:
+    file = facade_file(entry.id, entry.record)
+    try:
+        record = _record(FacadeRecord, file, entry, bench)
+    except TrustError as error:
+        return _absent(entry, error)
+    case = Case(entry, record, bench)
+    warnings.extend(case.warnings)
+    behind, problems = allowance.reached(record, packs, bench.root)
+    return FacadeVerdict(
+        record=record,
+        own_status=case.status,
+        status=weakest([case.status, *(pack.status for pack in behind)]),
+        packs=tuple(pack.digest for pack in behind),
+        refusals=(*case.refusals, *problems),
+        **_of(entry),
+    )
+
+
+def _record(kind: type[_R], file: str, entry: Entry, bench: Bench) -> _R:
+    data = dsse.by_digest(bench.store, file, entry.record)
+    record = kind.from_json(dsse.parse_document(data, at=file), at=file)
+    if record_file(record, entry.record) != file:
+        raise TrustError("store.misplaced", file=file)
+    return record
+
+
+def _of(entry: Entry) -> dict[str, Any]:
+    """Give what a verdict has from its entry; what it permits is settled for a moment."""
+    kept = {"digest": entry.record, "sunset": entry.sunset, "statements": entry.statements}
+    return {**kept, "permits": NOTHING}
 
 
 def _absent(entry: Entry, why: AweError) -> Absent:
@@ -220,33 +218,4 @@ def _check_root_order(chain: Chain, mark: Mark | None, *, now: Seconds) -> None:
     what = f"root {root.version}"
     if mark and root.version < mark.root_version:
         raise TrustError("trust.rollback", found=what, seen=f"root {mark.root_version}")
-    if root.issued > now + manifests.SKEW_S:
-        issued = timestamp(root.issued)
-        raise TrustError("trust.from_future", what=what, issued=issued, now=timestamp(now))
-
-
-def _clock_warnings(mark: Mark | None, now: Seconds) -> list[AweError]:
-    if mark is None or now >= mark.seen_at - manifests.SKEW_S:
-        return []
-    return [TrustError("trust.clock", behind_s=mark.seen_at - now)]
-
-
-def _next_mark(  # noqa: PLR0913 - what a mark is made of
-    chain: Chain,
-    issued: Issued | None,
-    mark: Mark | None,
-    *,
-    pin: Digest,
-    stops: frozenset[Stop],
-    now: Seconds,
-) -> Mark:
-    denied = mark.denied if mark else frozenset()
-    return Mark(
-        pin=pin,
-        root_version=chain.current.version,
-        version=issued.manifest.version if issued else 0,
-        digest=issued.digest if issued else None,
-        seen_at=now,
-        stops=stops,
-        denied=denied.union(issued.manifest.denied) if issued else denied,
-    )
+    manifests.check_not_ahead(what, root.issued, now=now)

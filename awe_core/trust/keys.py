@@ -11,11 +11,7 @@ import hashlib
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ec import (
-    ECDSA,
-    SECP256R1,
-    EllipticCurvePublicKey,
-)
+from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, SECP256R1, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
 
@@ -29,6 +25,7 @@ ECDSA_P256 = "ecdsa-sha2-nistp256"
 
 _ED25519_BYTES = 32
 _POINT_BYTES = 65
+_UNCOMPRESSED = 4  # SEC 1: the first byte of an uncompressed point
 _PRIME = 2**255 - 19
 _SIGN_BIT = 1 << 255
 _ORDER_8_Y = 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826
@@ -70,17 +67,11 @@ def check_key(keyid: Digest, key: Key) -> None:
     :raises TrustError: ``trust.root_key``
     """
     raw = bytes.fromhex(key.public)
-    if keyid != keyid_of(key.scheme, raw):
-        raise _bad(keyid, key, "its id is not the digest of its scheme and bytes")
-    if key.scheme == ED25519:
-        _check_ed25519(keyid, key, raw)
-        return
-    if len(raw) != _POINT_BYTES or raw[0] != 4:  # noqa: PLR2004 - SEC 1: 04 marks an uncompressed point
-        raise _bad(keyid, key, "it is not an uncompressed point of 65 bytes")
-    try:
-        EllipticCurvePublicKey.from_encoded_point(SECP256R1(), raw)
-    except ValueError:
-        raise _bad(keyid, key, "it is not a point of P-256") from None
+    why = "its id is not the digest of its scheme and bytes"
+    if keyid == keyid_of(key.scheme, raw):
+        why = _weak_ed25519(raw) if key.scheme == ED25519 else _no_point(raw)
+    if why:
+        raise TrustError("trust.root_key", keyid=keyid[:12], owner=key.owner, why=why)
 
 
 def holds(key: Key, signature: bytes, *, message: bytes) -> bool:
@@ -97,15 +88,20 @@ def holds(key: Key, signature: bytes, *, message: bytes) -> bool:
     return True
 
 
-def _check_ed25519(keyid: Digest, key: Key, raw: bytes) -> None:
-    if len(raw) != _ED25519_BYTES:
-        raise _bad(keyid, key, "it is not 32 bytes long")
+def _no_point(raw: bytes) -> str:
+    if len(raw) != _POINT_BYTES or raw[0] != _UNCOMPRESSED:
+        return "it is not an uncompressed point of 65 bytes"
+    try:
+        EllipticCurvePublicKey.from_encoded_point(SECP256R1(), raw)
+    except ValueError:
+        return "it is not a point of P-256"
+    return ""
+
+
+def _weak_ed25519(raw: bytes) -> str:
     y = int.from_bytes(raw, "little") & (_SIGN_BIT - 1)
+    if len(raw) != _ED25519_BYTES:
+        return "it is not 32 bytes long"
     if y >= _PRIME:
-        raise _bad(keyid, key, "it is not the one encoding of its point")
-    if y in _SMALL_ORDER_Y:
-        raise _bad(keyid, key, "it is a point of small order")
-
-
-def _bad(keyid: Digest, key: Key, why: str) -> TrustError:
-    return TrustError("trust.root_key", keyid=keyid[:12], owner=key.owner, why=why)
+        return "it is not the one encoding of its point"
+    return "it is a point of small order" if y in _SMALL_ORDER_Y else ""

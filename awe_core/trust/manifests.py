@@ -14,11 +14,9 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
 
-from awe_core import canonical
 from awe_core.errors import TrustError
 from awe_core.records import Manifest, ManifestFacade, ManifestPack, timestamp
 from awe_core.trust import dsse
-from awe_core.trust.reading import parse, require
 
 if TYPE_CHECKING:
     from awe_core.errors import AweError
@@ -32,6 +30,8 @@ EXPIRY_CODES = frozenset({"trust.root_expired", "trust.expired", "trust.expires_
 
 _FILE = re.compile(r"manifests/(\d{5})-(\d{7,15})\.dsse")
 
+Entry: TypeAlias = ManifestPack | ManifestFacade
+
 
 @attrs.frozen
 class Issued:
@@ -39,20 +39,16 @@ class Issued:
 
     manifest: Manifest
     digest: Digest  #: of its payload
-    releasers: frozenset[str]  #: owners whose release signatures hold
-    past: tuple[tuple[Digest, Manifest], ...]  #: earlier ones of this root version, newest first
+    releasers: frozenset[str] = frozenset()  #: owners whose release signatures hold
+    past: tuple[Issued, ...] = ()  #: earlier ones of this root version, newest first
 
-
-Entry: TypeAlias = ManifestPack | ManifestFacade
-
-
-def histories(issued: Issued) -> dict[Digest, list[tuple[Digest, Entry]]]:
-    """Give the entries of each record, newest first, each with the digest of its manifest."""
-    found: dict[Digest, list[tuple[Digest, Entry]]] = {}
-    for digest, manifest in ((issued.digest, issued.manifest), *issued.past):
-        for entry in manifest.entries:
-            found.setdefault(entry.record, []).append((digest, entry))
-    return found
+    def histories(self) -> dict[Digest, list[tuple[Digest, Entry]]]:
+        """Give the entries of each record, newest first, each with the digest of its manifest."""
+        found: dict[Digest, list[tuple[Digest, Entry]]] = {}
+        for each in (self, *self.past):
+            for entry in each.manifest.entries:
+                found.setdefault(entry.record, []).append((each.digest, entry))
+        return found
 
 
 def manifest_file(root_version: int, version: int) -> str:
@@ -67,33 +63,42 @@ def newest(store: StoreBytes) -> tuple[int, int] | None:
     return max(numbers, default=None)
 
 
+def read(store: StoreBytes, file: str, root: Root) -> Issued:
+    """Read a manifest that the release role of *root* has signed.
+
+    :raises TrustError: it is none, or lacks signatures
+    """
+    envelope = dsse.parse(store[file], "manifest", at=file)
+    releasers = envelope.require(root, "release")
+    manifest = Manifest.from_json(envelope.document(), at=file)
+    return Issued(manifest, envelope.payload_digest, releasers)
+
+
 def current(store: StoreBytes, chain: Chain, *, mark: Mark | None, now: Seconds) -> Issued | None:
     """Give the manifest in force; None where none was ever issued.
 
     :raises TrustError: whatever is wrong with it
     """
-    number = newest(store)
+    number, root = newest(store), chain.current
     if number is None:
-        _check_order((chain.current.version, 0), None, mark)
+        _check_order((root.version, 0), None, mark)
         return None
     file = manifest_file(*number)
-    if number[0] != chain.current.version:
+    if number[0] != root.version:
         _check_order(number, None, mark)
-        raise TrustError(
-            "trust.root_mismatch", what=file, made_for=number[0], current=chain.current.version
-        )
-    envelope = dsse.parse(store[file], "manifest", at=file)
-    role = chain.current.roles["release"]
-    signed = dsse.signers(envelope, chain.current.keys)
-    releasers = require(signed, role.keys, needed=role.threshold, role="release", at=file)
-    manifest = Manifest.from_json(parse(envelope.payload, at=file), at=file)
-    digest = canonical.sha256_hex(envelope.payload)
-    _check_name(manifest, number, chain, file=file)
-    _check_order(number, digest, mark)
-    _check_times(manifest, chain.current, now=now, file=file)
-    past = _walk_back(store, manifest, mark)
-    _check_succession(manifest, past, mark)
-    return Issued(manifest, digest, releasers, past)
+        raise chain.mismatch(number[0], at=file)
+    found = read(store, file, root)
+    chain.check_made_here(found.manifest.deployment, at=file)
+    if found.manifest.root_version != root.version:
+        raise chain.mismatch(found.manifest.root_version, at=file)
+    if found.manifest.number != number:
+        why = f"it calls itself {_text(found.manifest.number)}"
+        raise TrustError("trust.chain", what=file, why=why)
+    _check_order(number, found.digest, mark)
+    _check_times(found.manifest, root, now=now, file=file)
+    found = attrs.evolve(found, past=_walk_back(store, found.manifest, mark))
+    _check_succession(found, mark)
+    return found
 
 
 def phase(manifest: Manifest | None, root: Root, *, now: Seconds) -> Phase:
@@ -104,52 +109,35 @@ def phase(manifest: Manifest | None, root: Root, *, now: Seconds) -> Phase:
     return "grace" if now < expires + root.policy.grace_days * DAY_S else "expired"
 
 
-def expiry_warnings(manifest: Manifest | None, root: Root, *, now: Seconds) -> tuple[AweError, ...]:
+def expiry_warnings(manifest: Manifest | None, root: Root, *, now: Seconds) -> list[AweError]:
     """Say what has expired, and what will within ``warn_days``."""
     warn_s = root.policy.warn_days * DAY_S
     found: list[AweError] = []
     if now >= root.expires:
         found.append(TrustError("trust.root_expired", expires=timestamp(root.expires)))
     elif now >= root.expires - warn_s:
-        found.append(
-            TrustError(
-                "trust.expires_soon",
-                what="the root",
-                expires=timestamp(root.expires),
-                verb="rotate",
-            )
-        )
-    if manifest is None:
-        return tuple(found)
-    if now >= manifest.expires:
+        found.append(_expires_soon("the root", root.expires, "rotate"))
+    if manifest and now >= manifest.expires:
         found.append(TrustError("trust.expired", expires=timestamp(manifest.expires)))
-    elif now >= manifest.expires - min(warn_s, (manifest.expires - manifest.issued) // 2):
-        found.append(
-            TrustError(
-                "trust.expires_soon",
-                what="the manifest",
-                expires=timestamp(manifest.expires),
-                verb="renew",
-            )
-        )
-    return tuple(found)
+    elif manifest:
+        early_s = min(warn_s, (manifest.expires - manifest.issued) // 2)
+        if now >= manifest.expires - early_s:
+            found.append(_expires_soon("the manifest", manifest.expires, "renew"))
+    return found
 
 
-def _check_name(manifest: Manifest, number: tuple[int, int], chain: Chain, *, file: str) -> None:
-    deployment = chain.current.deployment
-    if manifest.deployment != deployment:
-        raise TrustError(
-            "trust.deployment", what=file, found=manifest.deployment, expected=deployment
-        )
-    if manifest.root_version != chain.current.version:
-        raise TrustError(
-            "trust.root_mismatch",
-            what=file,
-            made_for=manifest.root_version,
-            current=chain.current.version,
-        )
-    if manifest.number != number:
-        raise TrustError("trust.chain", what=file, why=f"it calls itself {_text(manifest.number)}")
+def check_not_ahead(what: str, issued: Seconds, *, now: Seconds) -> None:
+    """Refuse what says it was made in the future.
+
+    :raises TrustError: ``trust.from_future``
+    """
+    if issued > now + SKEW_S:
+        made, clock = timestamp(issued), timestamp(now)
+        raise TrustError("trust.from_future", what=what, issued=made, now=clock)
+
+
+def _expires_soon(what: str, expires: Seconds, verb: str) -> TrustError:
+    return TrustError("trust.expires_soon", what=what, expires=timestamp(expires), verb=verb)
 
 
 def _check_order(number: tuple[int, int], digest: Digest | None, mark: Mark | None) -> None:
@@ -164,21 +152,17 @@ def _check_order(number: tuple[int, int], digest: Digest | None, mark: Mark | No
 
 
 def _check_times(manifest: Manifest, root: Root, *, now: Seconds, file: str) -> None:
-    if manifest.issued > now + SKEW_S:
-        issued = timestamp(manifest.issued)
-        raise TrustError("trust.from_future", what=file, issued=issued, now=timestamp(now))
+    check_not_ahead(file, manifest.issued, now=now)
     lifetime_s = manifest.expires - manifest.issued
     if not 0 < lifetime_s <= root.policy.manifest_days * DAY_S:
         why = f"it lives {lifetime_s} s; at most {root.policy.manifest_days} days are allowed"
         raise TrustError("trust.lifetime", what=file, why=why)
 
 
-def _walk_back(
-    store: StoreBytes, manifest: Manifest, mark: Mark | None
-) -> tuple[tuple[Digest, Manifest], ...]:
+def _walk_back(store: StoreBytes, manifest: Manifest, mark: Mark | None) -> tuple[Issued, ...]:
     """Follow ``previous`` as far as the store goes; up to the mark it must go."""
     seen = mark.version if mark and mark.root_version == manifest.root_version else 0
-    past: list[tuple[Digest, Manifest]] = []
+    past: list[Issued] = []
     later = manifest
     while later.version > 1:
         version = later.version - 1
@@ -187,29 +171,28 @@ def _walk_back(
             if mark is not None and version >= seen:
                 raise TrustError("store.gap", file=file)
             break
-        payload = dsse.parse(store[file], "manifest", at=file).payload
-        digest = canonical.sha256_hex(payload)
+        envelope = dsse.parse(store[file], "manifest", at=file)
+        digest = envelope.payload_digest
         if digest != later.previous:
             raise TrustError("trust.chain", what=file, why="the manifest after it follows another")
         if mark is not None and version == seen and digest != mark.digest:
             raise TrustError("trust.chain", what=file, why="it is not the one this home has seen")
-        later = Manifest.from_json(parse(payload, at=file), at=file)
-        past.append((digest, later))
+        later = Manifest.from_json(envelope.document(), at=file)
+        past.append(Issued(later, digest))
     return tuple(past)
 
 
-def _check_succession(
-    manifest: Manifest, past: tuple[tuple[Digest, Manifest], ...], mark: Mark | None
-) -> None:
+def _check_succession(issued: Issued, mark: Mark | None) -> None:
     """Check what a manifest may not do to those before it."""
-    later = manifest
-    for _, earlier in past:
+    later = issued.manifest
+    dropped = set(mark.denied) if mark else set()
+    for earlier in (each.manifest for each in issued.past):
         if later.issued < earlier.issued:
             what = f"manifest {_text(later.number)}"
             raise TrustError("trust.chain", what=what, why="it was issued before its predecessor")
         later = earlier
-    dropped = {record for _, earlier in past for record in earlier.denied}
-    dropped = (dropped | (mark.denied if mark else frozenset())) - set(manifest.denied)
+        dropped |= set(earlier.denied)
+    dropped -= set(issued.manifest.denied)
     if dropped:
         raise TrustError("trust.denied_dropped", count=len(dropped), details=sorted(dropped)[:20])
 

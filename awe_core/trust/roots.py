@@ -14,12 +14,10 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from awe_core import canonical
 from awe_core.errors import TrustError
 from awe_core.records import Root
 from awe_core.trust import dsse
 from awe_core.trust.keys import check_key
-from awe_core.trust.reading import parse, require
 
 if TYPE_CHECKING:
     from awe_core.records import Digest, Key
@@ -45,10 +43,29 @@ class Chain:
         """Each key that ever stood in a root, for signatures of keys that left."""
         return {keyid: key for root in self.roots for keyid, key in root.keys.items()}
 
+    def check_made_here(self, deployment: str, *, at: str) -> None:
+        """Refuse a document that says it was made for another deployment.
+
+        :raises TrustError: ``trust.deployment``
+        """
+        expected = self.current.deployment
+        if deployment != expected:
+            raise TrustError("trust.deployment", what=at, found=deployment, expected=expected)
+
+    def mismatch(self, made_for: int, *, at: str) -> TrustError:
+        """Say that *at* was made for another root than the current one."""
+        current = self.current.version
+        return TrustError("trust.root_mismatch", what=at, made_for=made_for, current=current)
+
 
 def root_file(version: int) -> str:
     """Name the file of a root in the store."""
     return f"root/{version:05d}.dsse"
+
+
+def newest_root(store: StoreBytes) -> int:
+    """Give the highest version in the store; 0: there is no root."""
+    return max((int(m[1]) for m in map(_FILE.fullmatch, store) if m), default=0)
 
 
 def walk(store: StoreBytes, *, pin: Digest, deployment: str) -> Chain:
@@ -56,7 +73,7 @@ def walk(store: StoreBytes, *, pin: Digest, deployment: str) -> Chain:
 
     :raises TrustError: whatever is wrong with any of them; there is no falling back
     """
-    newest = max((int(m[1]) for m in map(_FILE.fullmatch, store) if m), default=0)
+    newest = newest_root(store)
     if newest == 0:
         raise TrustError("store.missing", file=root_file(1))
     roots: list[Root] = []
@@ -66,22 +83,22 @@ def walk(store: StoreBytes, *, pin: Digest, deployment: str) -> Chain:
         if file not in store:
             raise TrustError("trust.root_chain", file=file, why="it is missing")
         envelope = dsse.parse(store[file], "trust-root", at=file)
-        digest = canonical.sha256_hex(envelope.payload)
+        digest = envelope.payload_digest
         if roots:
-            _signed_by(roots[-1], envelope, at=file)
+            envelope.require(roots[-1], "root")
         elif digest != pin:
             details = [f"pinned sha256 {pin}", f"found sha256 {digest}"]
             raise TrustError("trust.root_pin", file=file, details=details)
-        root = Root.from_json(parse(envelope.payload, at=file), at=file)
+        root = Root.from_json(envelope.document(), at=file)
         check_root(root, at=file)
-        _signed_by(root, envelope, at=file)
+        envelope.require(root, "root")
         _check_step(roots[-1] if roots else None, root, at=file)
         roots.append(root)
-    if roots[-1].deployment != deployment:
-        raise TrustError(
-            "trust.deployment", what="the root", found=roots[-1].deployment, expected=deployment
-        )
-    return Chain(tuple(roots), digest)
+    chain = Chain(tuple(roots), digest)
+    if chain.current.deployment != deployment:
+        found = chain.current.deployment
+        raise TrustError("trust.deployment", what="the root", found=found, expected=deployment)
+    return chain
 
 
 def check_root(root: Root, *, at: str) -> None:
@@ -93,26 +110,15 @@ def check_root(root: Root, *, at: str) -> None:
         raise TrustError("trust.lifetime", what=at, why="it expires before it is issued")
     for keyid, key in root.keys.items():
         check_key(keyid, key)
-    for keyid in sorted(root.retired.keys() & root.keys.keys()):
-        why = "it is in force and retired at once"
-        raise TrustError("trust.root_key", keyid=keyid[:12], owner=root.keys[keyid].owner, why=why)
+        if keyid in root.retired:
+            why = "it is in force and retired at once"
+            raise TrustError("trust.root_key", keyid=keyid[:12], owner=key.owner, why=why)
     _check_roles(root)
-    _check_freedoms(root)
-
-
-def _check_roles(root: Root) -> None:
-    for name in ("root", "release"):
-        if name not in root.roles:
-            raise TrustError("trust.root_threshold", role=name, why="the role is missing")
-    for name, role in root.roles.items():
-        if not root.keys.keys() >= set(role.keys):
-            raise TrustError("trust.root_threshold", role=name, why="it names a key not listed")
-        _satisfiable(name, role.threshold, frozenset(root.keys[k].owner for k in role.keys))
-    for rule in root.policy.approvals:
-        for name, needed in rule.need.items():
-            if name not in root.roles:
-                raise TrustError("trust.root_threshold", role=name, why="the role is missing")
-            _satisfiable(name, needed, people(root, name))
+    policy = root.policy
+    taken = [name for name in ("self_approval", "editable", "observe") if getattr(policy, name)]
+    taken += ["inproc *"] if "*" in policy.inproc else []
+    if root.environment == "prod" and taken:
+        raise TrustError("trust.root_policy", taken=", ".join(taken))
 
 
 def people(root: Root, role: str) -> frozenset[str]:
@@ -121,34 +127,30 @@ def people(root: Root, role: str) -> frozenset[str]:
     return frozenset(key.owner for key in found if key.kind == "person")
 
 
+def _check_roles(root: Root) -> None:
+    needs = [(name, n) for rule in root.policy.approvals for name, n in rule.need.items()]
+    for name in ("root", "release", *(name for name, _ in needs)):
+        if name not in root.roles:
+            raise TrustError("trust.root_threshold", role=name, why="the role is missing")
+    for name, role in root.roles.items():
+        if not root.keys.keys() >= set(role.keys):
+            raise TrustError("trust.root_threshold", role=name, why="it names a key not listed")
+        _satisfiable(name, role.threshold, root.owners(name))
+    for name, needed in needs:
+        _satisfiable(name, needed, people(root, name))
+
+
 def _satisfiable(role: str, needed: int, owners: frozenset[str]) -> None:
     if needed > len(owners):
         why = f"it needs {needed} and has {len(owners)} that count"
         raise TrustError("trust.root_threshold", role=role, why=why)
 
 
-def _check_freedoms(root: Root) -> None:
-    policy = root.policy
-    taken = [name for name in ("self_approval", "editable", "observe") if getattr(policy, name)]
-    if "*" in policy.inproc:
-        taken.append("inproc *")
-    if root.environment == "prod" and taken:
-        raise TrustError("trust.root_policy", taken=", ".join(taken))
-
-
-def _signed_by(root: Root, envelope: dsse.Envelope, *, at: str) -> None:
-    role = root.roles["root"]
-    signed = dsse.signers(envelope, root.keys)
-    require(signed, role.keys, needed=role.threshold, role="root", at=at)
-
-
 def _check_step(before: Root | None, root: Root, *, at: str) -> None:
     if root.version != (before.version if before else 0) + 1:
         raise TrustError("trust.root_chain", file=at, why=f"it calls itself version {root.version}")
-    if before is None:
-        return
-    for name in ("deployment", "environment"):
+    for name in ("deployment", "environment") if before else ():
         if getattr(before, name) != getattr(root, name):
             raise TrustError("trust.root_chain", file=at, why=f"its {name} is another than before")
-    if root.issued < before.issued:
+    if before and root.issued < before.issued:
         raise TrustError("trust.root_chain", file=at, why="it was issued before its predecessor")

@@ -7,6 +7,7 @@ the manifests of the past must stand in the table of `lifecycle`.
 
 from __future__ import annotations
 
+from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ from awe_core.trust.verdict import Stop
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from awe_core.records import Digest, Manifest, Root
+    from awe_core.records import Digest, Root
     from awe_core.trust.manifests import Entry, Issued
     from awe_core.trust.roots import Chain
     from awe_core.trust.statements import Signed
@@ -44,138 +45,128 @@ class Bench:
         """The root in force."""
         return self.chain.current
 
+    def signed(self, digests: Iterable[Digest]) -> tuple[list[Signed], list[AweError]]:
+        """Read the statements that an entry refers to, and tell why others do not count."""
+        signed: list[Signed] = []
+        unread: list[AweError] = []
+        for digest in digests:
+            try:
+                signed.append(statements.find(self.store, digest, self.chain))
+            except AweError as error:
+                unread.append(error)
+        return signed, unread
+
+
+@attrs.define(eq=False)
+class Case:
+    """One entry before the bench: what packs and facades have in common."""
+
+    entry: Entry
+    record: approvals.Record
+    bench: Bench
+
+    @cached_property
+    def status(self) -> State:
+        """The effective state: the manifest's, narrowed by denials and standing stops."""
+        if self._is_denied or any(stop.decision == "revoke" for stop in self._stops):
+            return State.REVOKED
+        return State.SUSPENDED if self.warnings else State(self.entry.status)
+
+    @cached_property
+    def warnings(self) -> tuple[AweError, ...]:
+        """The stop that stands against a record which the manifest shows running."""
+        standing = sorted(s.statement for s in self._stops if s.statement not in self._lifted)
+        revoked = any(stop.decision == "revoke" for stop in self._stops)
+        if self._is_denied or revoked or self.entry.status not in RUNNING or not standing:
+            return ()
+        return (self._resume_missing(standing[0]),)
+
+    @cached_property
+    def refusals(self) -> tuple[AweError, ...]:
+        """Why the entry is not taken."""
+        unjustified = self._unjustified()
+        if self.entry.status == State.REVOKED:
+            return unjustified
+        signed, unread = self._signed
+        at, root = self.bench.issued.manifest.issued, self.bench.root
+        lacking = approvals.missing(self.record, self.entry.record, signed, root=root, at=at)
+        return (*unjustified, *(unread if lacking else ()), *lacking, *self._untravelled())
+
+    @cached_property
+    def _signed(self) -> tuple[list[Signed], list[AweError]]:
+        return self.bench.signed(self.entry.statements)
+
     @property
-    def manifest(self) -> Manifest:
-        """The manifest in force."""
-        return self.issued.manifest
+    def _is_denied(self) -> bool:
+        return self.entry.record in self.bench.issued.manifest.denied
 
+    @cached_property
+    def _lifted(self) -> frozenset[Digest]:
+        """What the resumes of this entry lift; whoever released the manifest lifts nothing."""
+        alone = self.bench.root.policy.self_approval
+        return frozenset(
+            each.statement.stops
+            for each in self._signed[0]
+            if each.statement.stops is not None
+            and each.statement.subject == self.entry.record
+            and (alone or each.owner not in self.bench.issued.releasers)
+        )
 
-@attrs.frozen
-class Standing:
-    """What an entry comes to."""
+    @cached_property
+    def _stops(self) -> frozenset[Stop]:
+        """What stops this record: seen by this home, stated here, or in earlier manifests.
 
-    status: State  #: effective
-    refusals: tuple[AweError, ...]
-    warnings: tuple[AweError, ...]
+        What an earlier manifest suspended it with and nobody can read any more counts as a
+        suspension: losing a file must not start anything.
+        """
+        found = set(self.bench.stops)
+        found |= {each.as_stop() for each in self._signed[0] if each.is_stop}
+        for _, earlier in self.bench.history[self.entry.record]:
+            if earlier.status == State.SUSPENDED:
+                read, _unread = self.bench.signed(earlier.statements)
+                found |= {each.as_stop() for each in read if each.is_stop}
+                lost = set(earlier.statements) - {each.digest for each in read}
+                found |= {Stop(digest, self.entry.record, "suspend") for digest in lost}
+        return frozenset(stop for stop in found if stop.subject == self.entry.record)
 
+    def _unjustified(self) -> tuple[AweError, ...]:
+        """Tell why the claimed state does not follow from what people signed."""
+        name = approvals.title(self.record)
+        match State(self.entry.status):
+            case State.REVOKED if self._is_denied:
+                return ()
+            case State.REVOKED:
+                why = "it is REVOKED and not denied"
+            case _ if self._is_denied:
+                return (PackError("pack.denied", name=name),)
+            case State.SUSPENDED if not self._stops:
+                why = "nobody has suspended it"
+            case State.DEPRECATED if self.entry.sunset is None:
+                why = "it is DEPRECATED without sunset"
+            case _:
+                return ()
+        return (TrustError("trust.status", subject=name, why=why),)
 
-def judge_entry(entry: Entry, record: approvals.Record, bench: Bench) -> Standing:
-    """Judge what packs and facades have in common."""
-    signed, unread = _signed(entry.statements, bench)
-    lifted = _lifted(entry, signed, bench)
-    stops = _stops(entry, signed, bench)
-    status, warnings = _narrowed(entry, record, stops, lifted, bench.manifest)
-    refusals = _unjustified(entry, record, stops, bench.manifest)
-    if entry.status != State.REVOKED:
-        at = bench.manifest.issued
-        lacking = approvals.missing(record, entry.record, signed, root=bench.root, at=at)
-        refusals += (*unread, *lacking) if lacking else ()
-        refusals += _untravelled(entry, record, bench, lifted)
-    return Standing(status, tuple(refusals), warnings)
+    def _untravelled(self) -> tuple[AweError, ...]:
+        """Check each step that the manifests show, oldest first.
 
-
-def _signed(digests: Iterable[Digest], bench: Bench) -> tuple[list[Signed], list[AweError]]:
-    signed: list[Signed] = []
-    unread: list[AweError] = []
-    for digest in digests:
-        try:
-            each = statements.find(bench.store, digest, bench.chain)
-        except AweError as error:
-            unread.append(error)
-        else:
-            signed.append(each)
-    return signed, unread
-
-
-def _lifted(entry: Entry, signed: Iterable[Signed], bench: Bench) -> frozenset[Digest]:
-    """Give what the resumes of this entry lift; whoever released the manifest lifts nothing."""
-    alone = bench.root.policy.self_approval
-    return frozenset(
-        each.statement.stops
-        for each in signed
-        if each.statement.stops is not None
-        and each.statement.subject == entry.record
-        and (alone or each.owner not in bench.issued.releasers)
-    )
-
-
-def _stops(entry: Entry, signed: Iterable[Signed], bench: Bench) -> frozenset[Stop]:
-    """Collect what stops this record: seen by this home, stated here, or in earlier manifests.
-
-    What an earlier manifest suspended it with and nobody can read any more counts as a suspension:
-    losing a file must not start anything.
-    """
-    found = set(bench.stops)
-    found |= {statements.as_stop(each) for each in signed if statements.is_stop(each)}
-    for _, earlier in bench.history[entry.record]:
-        if earlier.status == State.SUSPENDED:
-            read, _unread = _signed(earlier.statements, bench)
-            found |= {statements.as_stop(each) for each in read if statements.is_stop(each)}
-            lost = set(earlier.statements) - {each.digest for each in read}
-            found |= {Stop(digest, entry.record, "suspend") for digest in lost}
-    return frozenset(stop for stop in found if stop.subject == entry.record)
-
-
-def _narrowed(
-    entry: Entry,
-    record: approvals.Record,
-    stops: frozenset[Stop],
-    lifted: frozenset[Digest],
-    manifest: Manifest,
-) -> tuple[State, tuple[AweError, ...]]:
-    """Give the effective state: the manifest's, narrowed by denials and standing stops."""
-    status = State(entry.status)
-    if entry.record in manifest.denied or any(stop.decision == "revoke" for stop in stops):
-        return State.REVOKED, ()
-    standing = sorted(stop.statement for stop in stops if stop.statement not in lifted)
-    if status in RUNNING and standing:
-        return State.SUSPENDED, (_resume_missing(record, standing[0]),)
-    return status, ()
-
-
-def _unjustified(
-    entry: Entry, record: approvals.Record, stops: frozenset[Stop], manifest: Manifest
-) -> list[AweError]:
-    """Tell why the claimed state does not follow from what people signed."""
-    name = approvals.title(record)
-    is_denied = entry.record in manifest.denied
-    match State(entry.status):
-        case State.REVOKED if not is_denied:
-            return [TrustError("trust.status", subject=name, why="it is REVOKED and not denied")]
-        case State.REVOKED:
-            return []
-        case _ if is_denied:
-            return [PackError("pack.denied", name=name)]
-        case State.SUSPENDED if not stops:
-            return [TrustError("trust.status", subject=name, why="nobody has suspended it")]
-        case State.DEPRECATED if entry.sunset is None:
-            return [TrustError("trust.status", subject=name, why="it is DEPRECATED without sunset")]
-        case _:
-            return []
-
-
-def _untravelled(
-    entry: Entry, record: approvals.Record, bench: Bench, lifted: frozenset[Digest]
-) -> list[AweError]:
-    """Check each step that the manifests show, oldest first.
-
-    Back from SUPERSEDED leads a resume that names a manifest of that very time, so it works once.
-    """
-    stations: list[tuple[State, set[Digest]]] = []
-    for manifest, each in reversed(bench.history[entry.record]):
-        if stations and stations[-1][0] == each.status:
+        Back from SUPERSEDED leads a resume that names a manifest of that very time, so it works
+        once.
+        """
+        stations: list[tuple[State, set[Digest]]] = []
+        for manifest, each in reversed(self.bench.history[self.entry.record]):
+            if not stations or stations[-1][0] != each.status:
+                stations.append((State(each.status), set()))
             stations[-1][1].add(manifest)
-        else:
-            stations.append((State(each.status), {manifest}))
-    for (before, named), (after, _) in pairwise(stations):
-        try:
-            transition(before, after, subject=approvals.title(record))
-        except TrustError as error:
-            return [error]
-        if before is State.SUPERSEDED and after is State.ACTIVE and lifted.isdisjoint(named):
-            return [_resume_missing(record, min(named))]
-    return []
+        for (before, named), (after, _) in pairwise(stations):
+            try:
+                transition(before, after, subject=approvals.title(self.record))
+            except TrustError as error:
+                return (error,)
+            back = (before, after) == (State.SUPERSEDED, State.ACTIVE)
+            if back and self._lifted.isdisjoint(named):
+                return (self._resume_missing(min(named)),)
+        return ()
 
-
-def _resume_missing(record: approvals.Record, stop: Digest) -> PackError:
-    return PackError("pack.resume_missing", name=approvals.title(record), stop=stop[:12])
+    def _resume_missing(self, stop: Digest) -> PackError:
+        return PackError("pack.resume_missing", name=approvals.title(self.record), stop=stop[:12])

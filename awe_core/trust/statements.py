@@ -17,17 +17,16 @@ from awe_core.errors import AweError, PackError, TrustError
 from awe_core.lifecycle import TRANSITIONS
 from awe_core.records import Statement
 from awe_core.trust import dsse
-from awe_core.trust.reading import by_digest, parse
 from awe_core.trust.verdict import Stop
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from awe_core.records import Digest, Key
     from awe_core.trust.roots import Chain
     from awe_core.trust.verdict import StoreBytes
 
-_STOP_FILE = re.compile(r"stops/([0-9a-f]{64})\.dsse")
+_FILE = re.compile(r"(statements|stops)/([0-9a-f]{64})\.dsse")
 _STOPPING = frozenset({"suspend", "revoke"})
 
 #: Which roles a decision may be signed under; none: those that the policy asks for approvals.
@@ -44,7 +43,16 @@ class Signed:
     digest: Digest  #: of the envelope
     keyid: Digest
     owner: str
-    kind: str  #: ``person`` or ``machine``
+
+    @property
+    def is_stop(self) -> bool:
+        """Whether it stops its subject."""
+        return self.statement.decision in _STOPPING
+
+    def as_stop(self) -> Stop:
+        """Take a statement that stops its subject as the stop it is."""
+        is_last = self.statement.decision == "revoke"
+        return Stop(self.digest, self.statement.subject, "revoke" if is_last else "suspend")
 
 
 def statement_file(digest: Digest, *, is_stop: bool) -> str:
@@ -57,76 +65,55 @@ def find(store: StoreBytes, digest: Digest, chain: Chain) -> Signed:
 
     :raises AweError: why it does not count
     """
-    file = statement_file(digest, is_stop=False)
     stop = statement_file(digest, is_stop=True)
-    file = stop if file not in store and stop in store else file
-    return read(by_digest(store, file, digest), chain, at=file)
+    file = statement_file(digest, is_stop=False)
+    return _read(store, stop if file not in store and stop in store else file, digest, chain)
 
 
-def read(data: bytes, chain: Chain, *, at: str) -> Signed:
-    """Read a statement and check who signed it.
-
-    :raises AweError: why it does not count
-    """
-    envelope = dsse.parse(data, "statement", at=at)
-    signed = dsse.signers(envelope, chain.every_key)
-    owners = {key.owner for key in signed.values()}
-    if len(owners) != 1:
-        who = ", ".join(sorted(owners)) or "nobody known"
-        raise TrustError("trust.statement", file=at, why=f"it is signed by {who}, not by one")
-    statement = Statement.from_json(parse(envelope.payload, at=at), at=at)
-    current = chain.current
-    if statement.deployment != current.deployment:
-        raise TrustError(
-            "trust.deployment", what=at, found=statement.deployment, expected=current.deployment
-        )
-    if statement.root_version > current.version:
-        raise TrustError(
-            "trust.root_mismatch",
-            what=at,
-            made_for=statement.root_version,
-            current=current.version,
-        )
-    keyid = _entitled(statement, signed, envelope.digest, chain)
-    key = signed[keyid]
-    if key.kind == "machine" and statement.decision != "suspend":
-        raise PackError(
-            "pack.approval_kind", decision=statement.decision, owner=key.owner, name=statement.name
-        )
-    return Signed(statement, envelope.digest, keyid, key.owner, key.kind)
+def every(store: StoreBytes, chain: Chain, *, stops: bool = False) -> Iterator[Signed | AweError]:
+    """Read all statements of a store, or those under ``stops/``; why, where one does not count."""
+    for file in sorted(store):
+        named = _FILE.fullmatch(file)
+        if named and (named[1] == "stops" or not stops):
+            try:
+                yield _read(store, file, named[2], chain)
+            except AweError as error:
+                yield error
 
 
-def stops(store: StoreBytes, chain: Chain) -> tuple[frozenset[Stop], tuple[AweError, ...]]:
+def stops(store: StoreBytes, chain: Chain) -> tuple[frozenset[Stop], list[AweError]]:
     """Read all stops of a store: those that count, and why the others do not."""
     found: set[Stop] = set()
     ignored: list[AweError] = []
-    for file in sorted(store):
-        named = _STOP_FILE.fullmatch(file)
-        if named is None:
-            continue
-        try:
-            found.add(as_stop(read(by_digest(store, file, named[1]), chain, at=file)))
-        except AweError as error:
-            ignored.append(error)
-    return frozenset(found), tuple(ignored)
+    for each in every(store, chain, stops=True):
+        if isinstance(each, AweError):
+            ignored.append(each)
+        elif each.is_stop:
+            found.add(each.as_stop())
+        else:
+            why = f"it stands among the stops and says {each.statement.decision}"
+            ignored.append(TrustError("trust.statement", file=each.digest[:12], why=why))
+    return frozenset(found), ignored
 
 
-def is_stop(signed: Signed) -> bool:
-    """Whether a statement stops its subject."""
-    return signed.statement.decision in _STOPPING
-
-
-def as_stop(signed: Signed) -> Stop:
-    """Take a statement as the stop it is.
-
-    :raises TrustError: ``trust.statement`` when it stops nothing
-    """
-    match signed.statement.decision:
-        case "suspend" | "revoke" as decision:
-            return Stop(signed.digest, signed.statement.subject, decision)
-        case other:
-            why = f"it stands among the stops and says {other}"
-            raise TrustError("trust.statement", file=signed.digest[:12], why=why)
+def _read(store: StoreBytes, file: str, digest: Digest, chain: Chain) -> Signed:
+    """Read a statement and check who signed it."""
+    envelope = dsse.parse(dsse.by_digest(store, file, digest), "statement", at=file)
+    signed = envelope.signers(chain.every_key)
+    owners = {key.owner for key in signed.values()}
+    if len(owners) != 1:
+        who = ", ".join(sorted(owners)) or "nobody known"
+        raise TrustError("trust.statement", file=file, why=f"it is signed by {who}, not by one")
+    statement = Statement.from_json(envelope.document(), at=file)
+    chain.check_made_here(statement.deployment, at=file)
+    if statement.root_version > chain.current.version:
+        raise chain.mismatch(statement.root_version, at=file)
+    keyid = _entitled(statement, signed, digest, chain)
+    key, decision = signed[keyid], statement.decision
+    if key.kind == "machine" and decision != "suspend":
+        name = statement.name
+        raise PackError("pack.approval_kind", decision=decision, owner=key.owner, name=name)
+    return Signed(statement, digest, keyid, key.owner)
 
 
 def _entitled(
@@ -141,17 +128,15 @@ def _entitled(
     if allowed and role not in allowed:
         why = f"{role} does not {statement.decision}; {' or '.join(sorted(allowed))} does"
         raise TrustError("trust.statement", file=digest[:12], why=why)
-    then = chain.roots[statement.root_version - 1]
-    now = chain.current
+    then, now = chain.roots[statement.root_version - 1], chain.current
     if role not in now.roles and role not in then.roles:
         raise TrustError("trust.unknown_role", role=role, name=statement.name)
     for keyid in sorted(signed):
-        held_then = role in then.roles and keyid in then.roles[role].keys
-        if statement.decision in _STOPPING and held_then:
-            return keyid
-        if role in now.roles and keyid in now.roles[role].keys:
-            return keyid
-        if keyid in now.retired and digest in now.retired[keyid].statements and held_then:
+        retired = now.retired.get(keyid)
+        stays = retired is not None and digest in retired.statements
+        if now.holds(keyid, role) or (
+            then.holds(keyid, role) and (stays or statement.decision in _STOPPING)
+        ):
             return keyid
     owner = next(iter(signed.values())).owner
     raise TrustError("signer.not_in_role", owner=owner, role=role, version=now.version)

@@ -40,36 +40,41 @@ class Mark:
 
 
 @attrs.frozen(kw_only=True)
-class PackVerdict:
-    """What holds for one pack record."""
+class EntryVerdict:
+    """What holds for one record."""
 
-    record: PackRecord
-    digest: Digest  #: of the record: the "pack digest"
-    status: State  #: effective: stops are in it
+    digest: Digest  #: of the record
+    status: State  #: effective: stops are in it; of a facade the weaker of its own and its packs'
     sunset: Seconds | None  #: of a DEPRECATED record
     permits: Permits  #: of status, sunset, phase and refusals together
     refusals: tuple[AweError, ...]  #: why it is not taken; empty: it is
     statements: tuple[Digest, ...]  #: that justify it
+
+
+@attrs.frozen(kw_only=True)
+class PackVerdict(EntryVerdict):
+    """What holds for one pack record."""
+
+    record: PackRecord
 
     @property
     def name(self) -> str:
         """The distribution."""
         return self.record.distribution
 
+    @property
+    def own_status(self) -> State:
+        """By its own entry and stops."""
+        return self.status
+
 
 @attrs.frozen(kw_only=True)
-class FacadeVerdict:
-    """What holds for one facade record."""
+class FacadeVerdict(EntryVerdict):
+    """What holds for one facade record; it permits never more than its packs."""
 
     record: FacadeRecord
-    digest: Digest
     own_status: State  #: by its own entry and stops
-    status: State  #: the weaker of its own and its packs'
-    sunset: Seconds | None
     packs: tuple[Digest, ...]  #: the pack records it reaches
-    permits: Permits  #: never more than its packs'
-    refusals: tuple[AweError, ...]
-    statements: tuple[Digest, ...]
 
     @property
     def name(self) -> str:

@@ -2,7 +2,8 @@
 
 A protected path protects what lies below it too, and moving or deleting a directory is refused when
 anything inside it is protected.  Names are compared folded, so ``.GIT/Config`` on a file system
-that ignores case is the same as ``.git/config``.  Reading is not restricted here.
+that ignores case is the same as ``.git/config``.  The same rules keep the home private: it
+holds keys, and what was redacted elsewhere.
 """
 
 from __future__ import annotations
@@ -31,13 +32,15 @@ class Protection:
     _patterns: tuple[Pattern, ...]  #: over folded paths
 
     @classmethod
-    def of(cls, root: Path, protected: Sequence[str]) -> Protection:
+    def of(
+        cls, root: Path, protected: Sequence[str], *, always: Sequence[str] = ALWAYS
+    ) -> Protection:
         """Compile *protected*: patterns relative to *root*, or absolute paths.
 
         An absolute path outside the workspace needs no protection here and is left out, as is one
         that holds the whole workspace.
         """
-        texts = [*ALWAYS]
+        texts = [*always]
         for text in protected:
             paths = {Path(text), Path(text).resolve()} if text.startswith("/") else ()
             inside = (p.relative_to(root) for p in paths if p.is_relative_to(root) and p != root)

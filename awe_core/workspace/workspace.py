@@ -58,6 +58,7 @@ class Workspace:
     id: str  #: stays the same while the folder is the same; part of call digests
     confined: Confined = attrs.field(repr=False)
     protection: Protection = attrs.field(repr=False)
+    private: Protection = attrs.field(repr=False)
     portable_names: bool
     _moves: Moves | None = attrs.field(repr=False)
 
@@ -68,6 +69,7 @@ class Workspace:
         *,
         store: Path,
         protected: Sequence[str] = (),
+        private: Sequence[str] = (),
         portable_names: bool = True,
         hardlinks: HardLinks = "refuse",
         backend: BackendName = "auto",
@@ -76,6 +78,7 @@ class Workspace:
         """Open *root*; the undo store is *store*, or ``.awe/undo`` in the root, where a swap works.
 
         :param protected: patterns, or absolute paths, that no effect changes
+        :param private: the same, that no effect reads
         :param quota: bytes the undo store may hold; default 2 GiB or a tenth of the free space
         :raises EffectRefusedError: ``workspace.root``; ``undo.store`` when neither place will do
         """
@@ -83,6 +86,7 @@ class Workspace:
         try:
             confined = Confined(held, choose_backend(backend, directory=held), hardlinks)
             protection = Protection.of(resolved, protected)
+            hidden = Protection.of(resolved, private, always=())
             status = os.fstat(held)
             if not os.access(resolved, os.W_OK):
                 identity, moves = f"{status.st_dev}-{status.st_ino}", None
@@ -96,7 +100,7 @@ class Workspace:
         except BaseException:
             os.close(held)
             raise
-        return cls(resolved, identity, confined, protection, portable_names, moves)
+        return cls(resolved, identity, confined, protection, hidden, portable_names, moves)
 
     def close(self) -> None:
         """Let go of the folder and its store."""
@@ -141,9 +145,12 @@ class Workspace:
     def read(self, path: str, *, max_bytes: int) -> bytes:
         """Read a whole file.
 
-        :raises EffectRefusedError: ``effect.limit``, also for a file that grows meanwhile
+        :raises EffectRefusedError: ``effect.limit``, also for a file that grows meanwhile;
+            ``workspace.private``
         """
-        held = self.confined.open_file(parts := self._parse(path))
+        parts = self._parse(path)
+        self._check_private(path)
+        held = self.confined.open_file(parts)
         try:
             pieces, size = [], 0
             with self.confined.translated(parts):
@@ -157,7 +164,13 @@ class Workspace:
 
     def open_read(self, path: str) -> BinaryIO:
         """Open a file as a buffered, read-only binary object; its descriptor may be handed on."""
-        return self.confined.open_read(self._parse(path))
+        parts = self._parse(path)
+        self._check_private(path)
+        return self.confined.open_read(parts)
+
+    def _check_private(self, path: str) -> None:
+        if rule := self.private.rule_for(path):
+            raise EffectRefusedError("workspace.private", path=shown(path), rule=rule)
 
     def stat(self, path: str) -> Entry | None:
         """Look at one entry, a link as itself; None when it is missing."""

@@ -23,7 +23,7 @@ from awe_core.runtime import Runtime
 from awe_core.testing import Deployment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from awe_core.audit import Report
 
@@ -59,12 +59,16 @@ class Place:
         return Runtime.open(self.file, **more)
 
     def tree(self) -> dict[str, bytes | None]:
-        """Give every file of the workspace with its mode and bytes, and every folder."""
+        """Give every file of the workspace with its mode and bytes, and every folder.
+
+        What AWE leaves of a probe when it dies in it is no handler's, and swept after a minute.
+        """
         return {
             f"{path.relative_to(self.work)} {path.stat().st_mode:o}": path.read_bytes()
             if path.is_file()
             else None
             for path in sorted(self.work.rglob("*"))
+            if not path.name.startswith(".awe-probe-")
         }
 
     def workflow(self, steps: str, *, head: str = "", name: str = "drill_flow") -> Path:
@@ -169,9 +173,14 @@ def founded(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         yield founded
 
 
+@pytest.fixture(scope="session")
+def place_of(founded: Deployment) -> Callable[[Path], Place]:
+    return lambda folder: Place(founded.copy(folder).root)
+
+
 @pytest.fixture
-def place(founded: Deployment, tmp_path: Path) -> Place:
-    return Place(founded.copy(tmp_path / "deployment").root)
+def place(place_of: Callable[[Path], Place], tmp_path: Path) -> Place:
+    return place_of(tmp_path / "deployment")
 
 
 @pytest.fixture(scope="session")

@@ -73,6 +73,12 @@ EFFECTS: Mapping[str, Code] = {
         next="change it by hand, outside of AWE",
         state="Nothing was changed.",
     ),
+    "workspace.private": Code(
+        3,
+        "{path} belongs to AWE itself ({rule}) and is read by no effect, whatever a contract says",
+        next="keep what handlers shall read outside of AWE's folder",
+        state="Nothing was read.",
+    ),
     "workspace.busy": Code(
         5,
         "{path} cannot be opened safely: directories on the way keep being renamed",
