@@ -261,7 +261,11 @@ class _Waiting:
 
 
 def _wait(coroutine: Coroutine[Any, Any, _T], loop: asyncio.AbstractEventLoop) -> _T:
-    return asyncio.run_coroutine_threadsafe(coroutine, loop).result()
+    try:
+        return asyncio.run_coroutine_threadsafe(coroutine, loop).result()
+    except RuntimeError:  # the loop is closed: the engine is gone, and this thread outlived it
+        coroutine.close()
+        raise
 
 
 class ExecutionContext:

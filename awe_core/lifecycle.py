@@ -9,7 +9,6 @@ revision.
 from __future__ import annotations
 
 from enum import StrEnum
-from itertools import product
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -55,16 +54,14 @@ class Rule:
     by_manifest: bool  #: whether the next manifest has to say so
 
 
-_PROPOSE = Rule(frozenset({"proposer"}), "propose", by_manifest=False)
-_APPROVE = Rule(frozenset(), "approve", by_manifest=False)
-_REJECT = Rule(frozenset(), "reject", by_manifest=False)
-_WITHDRAW = Rule(frozenset({"proposer"}), "withdraw", by_manifest=False)
-_RELEASE = Rule(frozenset({"release"}), None, by_manifest=True)
-_SUSPEND = Rule(frozenset({"operator", "security"}), "suspend", by_manifest=False)
-_RESUME = Rule(
-    frozenset({"security"}), "resume", by_manifest=True
-)  # and a releaser, another person
-_REVOKE = Rule(frozenset({"security"}), "revoke", by_manifest=False)
+def _by(roles: str, decision: str | None = None, *, by_manifest: bool = False) -> Rule:
+    return Rule(frozenset(roles.split()), decision, by_manifest)
+
+
+_RELEASE = _by("release", by_manifest=True)
+_SUSPEND = _by("operator security", "suspend")
+_RESUME = _by("security", "resume", by_manifest=True)  # and a releaser, another person
+_REVOKE = _by("security", "revoke")
 
 _S = State
 _ENDURING = (_S.APPROVED, _S.ACTIVE, _S.SUSPENDED, _S.DEPRECATED, _S.SUPERSEDED)
@@ -72,30 +69,33 @@ _ENDURING = (_S.APPROVED, _S.ACTIVE, _S.SUSPENDED, _S.DEPRECATED, _S.SUPERSEDED)
 #: The one table: from, to, who and by what.
 TRANSITIONS: Mapping[tuple[State, State], Rule] = MappingProxyType(
     {
-        (_S.NONE, _S.PROPOSED): _PROPOSE,
-        (_S.PROPOSED, _S.APPROVED): _APPROVE,
-        (_S.PROPOSED, _S.REJECTED): _REJECT,
-        (_S.PROPOSED, _S.WITHDRAWN): _WITHDRAW,
+        (_S.NONE, _S.PROPOSED): _by("proposer", "propose"),
+        (_S.PROPOSED, _S.APPROVED): _by("", "approve"),
+        (_S.PROPOSED, _S.REJECTED): _by("", "reject"),
+        (_S.PROPOSED, _S.WITHDRAWN): _by("proposer", "withdraw"),
         (_S.APPROVED, _S.ACTIVE): _RELEASE,
-        **dict.fromkeys(product((_S.ACTIVE, _S.DEPRECATED), (_S.SUSPENDED,)), _SUSPEND),
-        **dict.fromkeys(product((_S.SUSPENDED, _S.SUPERSEDED), (_S.ACTIVE,)), _RESUME),
+        (_S.ACTIVE, _S.SUSPENDED): _SUSPEND,
+        (_S.DEPRECATED, _S.SUSPENDED): _SUSPEND,
+        (_S.SUSPENDED, _S.ACTIVE): _RESUME,
+        (_S.SUPERSEDED, _S.ACTIVE): _RESUME,
         (_S.ACTIVE, _S.DEPRECATED): _RELEASE,
         (_S.DEPRECATED, _S.ACTIVE): _RELEASE,
-        **dict.fromkeys(product((_S.ACTIVE, _S.DEPRECATED), (_S.SUPERSEDED,)), _RELEASE),
-        **dict.fromkeys(product(_ENDURING, (_S.REVOKED,)), _REVOKE),
+        (_S.ACTIVE, _S.SUPERSEDED): _RELEASE,
+        (_S.DEPRECATED, _S.SUPERSEDED): _RELEASE,
+        **{(before, _S.REVOKED): _REVOKE for before in _ENDURING},
     }
 )
 
 NOTHING = Permits(new=False, resume=False, undo_core=False, undo_own=False)
+_ALL = Permits(new=True, resume=True, undo_core=True, undo_own=True)
+_UNDO = Permits(new=False, resume=False, undo_core=True, undo_own=True)
 
-#: What each state allows; DEPRECATED takes new runs until its sunset only.
+#: What each state allows; DEPRECATED takes new runs until its sunset only; the rest nothing.
 PERMITS: Mapping[State, Permits] = MappingProxyType(
     {
-        **dict.fromkeys((_S.NONE, _S.PROPOSED, _S.APPROVED, _S.REJECTED, _S.WITHDRAWN), NOTHING),
-        _S.ACTIVE: Permits(new=True, resume=True, undo_core=True, undo_own=True),
-        _S.DEPRECATED: Permits(new=True, resume=True, undo_core=True, undo_own=True),
-        _S.SUSPENDED: Permits(new=False, resume=False, undo_core=True, undo_own=True),
-        _S.SUPERSEDED: Permits(new=False, resume=False, undo_core=True, undo_own=True),
+        **dict.fromkeys(State, NOTHING),
+        **dict.fromkeys((_S.ACTIVE, _S.DEPRECATED), _ALL),
+        **dict.fromkeys((_S.SUSPENDED, _S.SUPERSEDED), _UNDO),
         _S.REVOKED: Permits(new=False, resume=False, undo_core=True, undo_own=False),
     }
 )
@@ -121,10 +121,8 @@ def transition(before: State, after: State, *, subject: str) -> Rule:
     rule = TRANSITIONS.get((before, after))
     if rule is None:
         legal = ", ".join(to for start, to in TRANSITIONS if start is before) or "nothing"
-        why = f"{before} cannot become {after}"
-        raise TrustError(
-            "trust.status", subject=subject, why=why, details=[f"{before} can become: {legal}"]
-        )
+        why, details = f"{before} cannot become {after}", [f"{before} can become: {legal}"]
+        raise TrustError("trust.status", subject=subject, why=why, details=details)
     return rule
 
 

@@ -14,11 +14,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ec import (
-    ECDSA,
-    SECP256R1,
-    EllipticCurvePrivateKey,
-)
+from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, SECP256R1, EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
@@ -91,15 +87,15 @@ def load(file: Path, *, passphrase: str | None) -> KeyFile:
         key = load_pem_private_key(data, passphrase.encode() if passphrase else None)
     except TypeError:
         why = "it has a passphrase" if passphrase is None else "it has no passphrase"
-        raise TrustError("signer.unavailable", file=str(file), why=why) from None
     except (ValueError, UnsupportedAlgorithm):
         why = "it is no private key in PEM, or the passphrase is another"
-        raise TrustError("signer.unavailable", file=str(file), why=why) from None
-    if isinstance(key, Ed25519PrivateKey):
-        return _as_key_file(key)
-    if isinstance(key, EllipticCurvePrivateKey) and isinstance(key.curve, SECP256R1):
-        return _as_key_file(key)
-    raise TrustError("signer.unavailable", file=str(file), why="it is neither Ed25519 nor P-256")
+    else:
+        if isinstance(key, Ed25519PrivateKey):
+            return _as_key_file(key)
+        if isinstance(key, EllipticCurvePrivateKey) and isinstance(key.curve, SECP256R1):
+            return _as_key_file(key)
+        why = "it is neither Ed25519 nor P-256"
+    raise TrustError("signer.unavailable", file=str(file), why=why)
 
 
 def log_key(home: Path, *, may_create: bool) -> KeyFile:
@@ -134,18 +130,17 @@ def _private_bytes(file: Path) -> bytes:
         why = os.strerror(error.errno or 0).lower()
         raise TrustError("signer.unavailable", file=str(file), why=why) from None
     with os.fdopen(descriptor, "rb") as opened:
-        found = os.fstat(opened.fileno())
-        if not stat.S_ISREG(found.st_mode):
-            raise TrustError("signer.permissions", file=str(file), why="it is no regular file")
-        if os.name == "posix":
-            _check_private(file, found)
+        if why := _not_private(os.fstat(opened.fileno())):
+            raise TrustError("signer.permissions", file=str(file), why=why)
         return opened.read(_MOST_BYTES)
 
 
-def _check_private(file: Path, found: os.stat_result) -> None:
-    if stat.S_IMODE(found.st_mode) & 0o077:
-        mode = f"its mode is {stat.S_IMODE(found.st_mode):04o}, so others can use it"
-        raise TrustError("signer.permissions", file=str(file), why=mode)
-    if found.st_uid != os.geteuid():
-        why = f"it belongs to user {found.st_uid}"
-        raise TrustError("signer.permissions", file=str(file), why=why)
+def _not_private(found: os.stat_result) -> str:
+    mode = stat.S_IMODE(found.st_mode)
+    if not stat.S_ISREG(found.st_mode):
+        return "it is no regular file"
+    if os.name == "posix" and mode & 0o077:
+        return f"its mode is {mode:04o}, so others can use it"
+    if os.name == "posix" and found.st_uid != os.geteuid():
+        return f"it belongs to user {found.st_uid}"
+    return ""

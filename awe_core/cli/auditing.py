@@ -14,7 +14,7 @@ from awe_core.audit import Pins, Selection, export, parse_pins, verify_file, ver
 from awe_core.audit.show import Filter, matching, row
 from awe_core.cli import render
 from awe_core.cli.opening import opener, settings
-from awe_core.cli.render import Answer, answer, details, error_lines
+from awe_core.cli.render import Answer, answer, details, error_lines, listing
 from awe_core.cli.shared import group, invocation
 from awe_core.documents import duration_us
 from awe_core.errors import AuditError, UsageError
@@ -114,6 +114,15 @@ def key() -> Answer:
     with JournalReader(settings().home) as journal:
         vkey = _vkey(journal)
     return details({"vkey": vkey, "fingerprint": parse_pins(vkey).keys[0].fingerprint})
+
+
+@audit.command()
+def sinks() -> Answer:
+    """List the sinks this log has known, and how far each of them is."""
+    with JournalReader(settings().home) as journal:
+        size, known = journal.head().size, sorted(journal.sinks().items())
+    found = [{"sink": n, "state": s, "has": a, "of": size} for n, (a, _, s) in known]
+    return listing(found, "sink state has of")
 
 
 async def _export(

@@ -140,8 +140,17 @@ def _show(name: str) -> Answer:
     return attrs.evolve(shown, data={**shown.data, "record": record})
 
 
+@click.argument("before")
+@click.argument("after")
+def _diff(before: str, after: str) -> Answer:
+    """Show what record AFTER has otherwise than BEFORE."""
+    old, new = (_find(name)[1].subject.record for name in (before, after))
+    return listing(govern.differences(old, new), "about name before after")
+
+
 _on_both("list", _list)
 _on_both("show", _show)
+_on_both("diff", _diff)
 
 
 @packs.command()
@@ -317,6 +326,19 @@ def trust_key() -> Answer:
     key = signer()
     public = {"keyid": key.keyid, "scheme": key.scheme, "public": key.public.hex()}
     return details({**public, "file": file})
+
+
+@trust.command()
+@click.argument("file")
+def sign(file: str) -> Answer:
+    """Add your signature to a FILE of the store that waits for more."""
+    return _released(governance().sign(file, signer=signer(), now=now_s()))
+
+
+@trust.command()
+def renew() -> Answer:
+    """Sign the next manifest with the same contents, before the old one expires."""
+    return _released(governance().renew(signers=[signer()], now=now_s()))
 
 
 @command()

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Literal
 
 import attrs
 
-from awe_core.capability import UndoNone, UndoNotNeeded
-from awe_core.effects.changes import Change, Done
+from awe_core.effects.changes import Change, Done, completed, undo_field, undo_record
+from awe_core.effects.counters import Counters
 from awe_core.effects.files import FileEffects
 from awe_core.effects.observed import Observed
 from awe_core.errors import AweError, EffectError, EffectRefusedError
@@ -24,15 +24,13 @@ from awe_core.events import (
     EffectIntended,
     EffectRefused,
     Failure,
-    Irreversible,
-    UndoRecord,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from awe_core.capability import Undo
-    from awe_core.effects.grants import Grant, Narrowed
+    from awe_core.effects.grants import Grant
     from awe_core.effects.port import Port, Prior
     from awe_core.values import JsonObject
     from awe_core.workspace import Staged, Workspace
@@ -85,8 +83,7 @@ class StepBroker(FileEffects, Observed):
         self._changing = asyncio.Lock()
         self._claimant: asyncio.Task[object] | None = None  #: waits for a claim
         self._under_way: asyncio.Future[None] | None = None  #: of the effect after its claims
-        self._files: dict[int, set[str]] = {}  #: of each granted effect, the files asked for
-        self._appended: dict[str, int] = {}  #: bytes added to each file
+        self.counters = Counters()
 
     def close(self, why: str) -> None:
         """Let nothing more happen: the step ended, timed out or was abandoned."""
@@ -163,32 +160,6 @@ class StepBroker(FileEffects, Observed):
         if self.port.is_open:  # a thread that was abandoned may ask long after its run has closed
             self.port.record(refused)
 
-    def count(self, kind: str, granted: Narrowed, path: str) -> None:
-        """Count *path* among the files that the step asked for, over all its attempts.
-
-        :raises EffectRefusedError: ``effect.limit`` beyond ``max_files``
-        """
-        limit, files = granted.fields.get("max_files"), self._files.get(id(granted))
-        if files is None:
-            earlier = self.port.touched(self.step.path, self.step.epoch)
-            files = {target for one, target in earlier if one == kind and granted.covers(target)}
-            self._files[id(granted)] = files
-        if limit is not None and len(files | {path}) > limit:
-            error = EffectRefusedError("effect.limit", which="max_files", limit=limit, target=path)
-            raise self.refuse(kind, path, error)
-        files.add(path)
-
-    def count_appended(self, granted: Narrowed, path: str, size: int) -> None:
-        """Count bytes that the attempt adds to *path*, so that many small ones are no way around.
-
-        :raises EffectRefusedError: ``effect.limit`` beyond ``max_bytes``
-        """
-        total, limit = self._appended.get(path, 0) + size, int(granted.fields["max_bytes"])
-        if total > limit:
-            error = EffectRefusedError("effect.limit", which="max_bytes", limit=limit, target=path)
-            raise self.refuse("fs.write", path, error)
-        self._appended[path] = total
-
     def observed(self, kind: str, target: str, post: str | None) -> None:
         """Record an effect that changed nothing."""
         effect, _ = self.next_effect()
@@ -207,7 +178,8 @@ class StepBroker(FileEffects, Observed):
     async def change(self, change: Change) -> Done:
         """Perform one effect that changes the world."""
         async with self._changing:
-            self.check(change.kind, change.target)
+            if self._closed is not None:
+                self.check(change.kind, change.target)  # refuses, before anything is claimed
             await self._claim(change)
             self.check(change.kind, change.target)
             self._under_way = asyncio.get_running_loop().create_future()
@@ -240,7 +212,7 @@ class StepBroker(FileEffects, Observed):
             if self.is_synced:
                 await self.port.in_pool(staged.sync_stage)
             await self._intend(change, effect, key, staged)
-            await self._act(effect, staged)
+            await self._act(change, effect, staged)
         return Done(staged.kind == "create", staged.post.get("sha256"), staged.post.get("size"))
 
     def _staged(self, change: Change) -> Staged:
@@ -273,7 +245,7 @@ class StepBroker(FileEffects, Observed):
         return Done(is_created, found.sha256, found.size)
 
     async def _intend(self, change: Change, effect: str, key: str, staged: Staged) -> None:
-        record = _undo_record(self.undo, staged)
+        record = undo_record(self.undo, staged)
         self.port.record(
             EffectIntended(
                 step=self.step.path,
@@ -286,7 +258,7 @@ class StepBroker(FileEffects, Observed):
                 key=key,
                 claims=change.claims,
                 pre=_digest_of(staged.pre),
-                undo=_undo_field(record),
+                undo=undo_field(record),
                 record=record,
             )
         )
@@ -300,7 +272,7 @@ class StepBroker(FileEffects, Observed):
             self._not_applied(effect, "effect.late", why)
             raise EffectRefusedError("effect.late", kind=change.kind, target=change.target, why=why)
 
-    async def _act(self, effect: str, staged: Staged) -> None:
+    async def _act(self, change: Change, effect: str, staged: Staged) -> None:
         """Act, flush, record.  Whoever interrupts waits until the record is made."""
         started, intended = self.port.now_us(), staged.undo
         try:
@@ -309,10 +281,11 @@ class StepBroker(FileEffects, Observed):
             if self.is_synced:
                 interrupted = await _uninterrupted(self.port.in_pool(staged.sync_act))
         except Exception as error:
-            code = error.code if isinstance(error, AweError) else "fs.failed"
-            is_unknown = code not in _UNTOUCHED
-            self._not_applied(effect, code, str(error), applied="unknown" if is_unknown else "no")
-            raise
+            known = _as_ours(error, change.target)
+            is_untouched = known.code in _UNTOUCHED
+            applied: Literal["no", "unknown"] = "no" if is_untouched else "unknown"
+            self._not_applied(effect, known.code, known.summary, applied=applied)
+            raise known from error
         self.port.record(
             EffectApplied(
                 step=self.step.path,
@@ -321,7 +294,7 @@ class StepBroker(FileEffects, Observed):
                 effect=effect,
                 post=_digest_of(post),
                 dur_us=max(0, self.port.now_us() - started),
-                record=_completed(self.undo, intended, staged.undo),
+                record=completed(self.undo, intended, staged.undo),
             )
         )
         if interrupted is not None:
@@ -354,30 +327,11 @@ async def _uninterrupted(work: Awaitable[None]) -> asyncio.CancelledError | None
     return interrupted
 
 
-def _undo_record(undo: Undo, staged: Staged) -> UndoRecord | Irreversible | None:
-    """How the effect is taken back: as captured, not at all and why, or no need to."""
-    match undo:
-        case UndoNone(why=why):
-            return Irreversible(why)
-        case UndoNotNeeded():
-            return None
-        case _:
-            return staged.undo
-
-
-def _undo_field(record: UndoRecord | Irreversible | None) -> JsonObject:
-    match record:
-        case UndoRecord(strategy=strategy):
-            return {"strategy": strategy}
-        case Irreversible(none=why):
-            return {"none": why}
-        case None:
-            return {}
-
-
-def _completed(undo: Undo, intended: UndoRecord, now: UndoRecord) -> UndoRecord | None:
-    """The undo record again, where the act added what only it could know."""
-    return now if now != intended and not isinstance(undo, (UndoNone, UndoNotNeeded)) else None
+def _as_ours(error: Exception, target: str) -> AweError:
+    if isinstance(error, AweError):
+        return error
+    reason = getattr(error, "strerror", None) or type(error).__name__
+    return EffectError("fs.failed", path=target, reason=reason)
 
 
 def _digest_of(state: JsonObject) -> str | None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
 from awe_core import canonical
-from awe_core.context import FileEntry, FileResult
 from awe_core.effects.changes import Change, Done
 from awe_core.errors import AweError, EffectRefusedError
+from awe_core.files import FileEntry, FileResult
 from awe_core.workspace.paths import parse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from awe_core.effects.broker import StepRef
+    from awe_core.effects.counters import Counters
     from awe_core.effects.grants import Grant, Narrowed
     from awe_core.effects.port import Port
     from awe_core.values import JsonObject
@@ -26,8 +29,10 @@ class _Broker(Protocol):
     """What the kinds need of `StepBroker`."""
 
     port: Port
+    step: StepRef
     grant: Grant
     workspace: Workspace
+    counters: Counters
 
     def check(self, kind: str, target: str) -> None: ...
     def refuse(self, kind: str, target: str, error: AweError) -> AweError: ...
@@ -41,6 +46,7 @@ class FileEffects:
     async def read(self: _Broker, path: str) -> bytes:
         """Give the bytes of a file within the declared limit."""
         granted = _granted(self, "fs.read", path)
+        _count_file(self, granted, path)
         most = int(granted.fields["max_bytes"])
         data = _asked(self, "fs.read", path, lambda: self.workspace.read(path, max_bytes=most))
         self.observed("fs.read", path, canonical.digest(data))
@@ -55,18 +61,23 @@ class FileEffects:
         return tuple(_entry(one) for one in found)
 
     async def stat(self: _Broker, path: str) -> FileEntry | None:
-        """Describe one name."""
-        _granted(self, "fs.list", path)
+        """Describe one name; listing the directory above would say as much."""
+        above = path.rpartition("/")[0] or "."
+        _granted(self, "fs.list", path, above)
         found = _asked(self, "fs.list", path, lambda: self.workspace.stat(path))
         self.observed("fs.list", path, None)
         return None if found is None else _entry(found)
 
     async def glob(self: _Broker, pattern: str) -> tuple[FileEntry, ...]:
-        """Give what matches *pattern*; a directory above it must be granted."""
+        """Give what matches *pattern*; every directory that is looked into must be granted."""
         self.check("fs.list", pattern)
-        granted = _asked(self, "fs.list", pattern, lambda: self.grant.find("fs.list", pattern))
+        grant, top = self.grant, _fixed(pattern)
+        granted = _asked(self, "fs.list", pattern, lambda: grant.find("fs.list", pattern, top))
         limits = {k: int(granted.fields[k]) for k in ("max_entries", "depth")}
         found = _asked(self, "fs.list", pattern, lambda: self.workspace.glob(pattern, **limits))
+        for one in found:
+            above = one.path.rpartition("/")[0] or "."
+            _asked(self, "fs.list", above, lambda: grant.find("fs.list", one.path, above))  # noqa: B023 - called at once
         self.observed("fs.list", pattern, None)
         return tuple(_entry(one) for one in found)
 
@@ -75,8 +86,9 @@ class FileEffects:
     ) -> FileResult:
         """Create or replace a file; the earlier one is kept until the run may be forgotten."""
         granted = _granted(self, "fs.write", path)
-        _check_mode(self, granted, path, mode)
+        _check_mode(self, granted, path, *_needed_modes(self, path, mode))
         _check_size(self, granted, path, len(data))
+        _count_file(self, granted, path)
         if parents:
             await _make_parents(self, path)
         workspace, run = self.workspace, self.port.run_id
@@ -96,7 +108,8 @@ class FileEffects:
         """Add to the end of a file."""
         granted = _granted(self, "fs.write", path)
         _check_mode(self, granted, path, "append")
-        _check_size(self, granted, path, len(data))
+        _count_file(self, granted, path)
+        _asked(self, "fs.write", path, lambda: self.counters.added(granted, path, len(data)))
         workspace, run = self.workspace, self.port.run_id
         done = await self.change(
             _change(
@@ -110,7 +123,9 @@ class FileEffects:
 
     async def mkdir(self: _Broker, path: str, *, parents: bool) -> None:
         """Make a directory; one effect for each directory made."""
-        _granted(self, "fs.write", path)
+        granted = _granted(self, "fs.write", path)
+        _check_mode(self, granted, path, "create")
+        _count_file(self, granted, path)
         if parents:
             await _make_parents(self, path)
             found = self.workspace.stat(path)
@@ -120,8 +135,10 @@ class FileEffects:
 
     async def move(self: _Broker, source: str, target: str) -> None:
         """Rename without replacing; both ends must be granted."""
-        _granted(self, "fs.write", source)
-        _granted(self, "fs.write", target)
+        for path, needed in ((source, "replace"), (target, "create")):
+            granted = _granted(self, "fs.write", path)
+            _check_mode(self, granted, path, needed)
+            _count_file(self, granted, path)
         workspace, run = self.workspace, self.port.run_id
         await self.change(
             _change(
@@ -141,6 +158,7 @@ class FileEffects:
                 "effect.limit", which="recursive", limit="false", target=path
             )
             raise self.refuse("fs.delete", path, error)
+        _count_file(self, granted, path)
         run, most = self.port.run_id, int(granted.fields["max_files"])
         workspace = self.workspace
         await self.change(
@@ -155,12 +173,15 @@ class FileEffects:
         )
 
 
-def _granted(broker: _Broker, kind: str, path: str) -> Narrowed:
-    """Check lateness, lexical rules and the grant, in that order, and record a refusal."""
+def _granted(broker: _Broker, kind: str, path: str, *others: str) -> Narrowed:
+    """Check lateness, lexical rules and the grant, in that order, and record a refusal.
+
+    :param others: what says as much when it is granted
+    """
     broker.check(kind, path)
     try:
         parse(path, portable_names=broker.workspace.portable_names, root=kind == "fs.list")
-        return broker.grant.find(kind, path)
+        return broker.grant.find(kind, path, *others)
     except AweError as error:
         raise broker.refuse(kind, path, error) from None
 
@@ -173,15 +194,41 @@ def _asked(broker: _Broker, kind: str, target: str, work: Callable[[], _T]) -> _
         raise broker.refuse(kind, target, error) from None
 
 
-def _check_mode(broker: _Broker, granted: Narrowed, path: str, mode: str) -> None:
-    """An upsert needs both create and replace."""
+def _count_file(broker: _Broker, granted: Narrowed, path: str) -> None:
+    step = broker.step
+
+    def count() -> None:
+        broker.counters.file(granted, path, lambda: broker.port.touched(step.path, step.epoch))
+
+    _asked(broker, granted.kind, path, count)
+
+
+def _needed_modes(broker: _Broker, path: str, mode: str) -> tuple[str, ...]:
+    """What a write needs: an upsert both, and nothing else is a way to write a whole file."""
+    match mode:
+        case "upsert":
+            return ("create", "replace")
+        case "create" | "replace":
+            return (mode,)
+        case _:
+            limit = "create, replace, upsert"
+            error = EffectRefusedError("effect.limit", which="mode", limit=limit, target=path)
+            raise broker.refuse("fs.write", path, error)
+
+
+def _check_mode(broker: _Broker, granted: Narrowed, path: str, *needed: str) -> None:
     modes = set(granted.fields.get("modes") or ())
-    wanted = {"create", "replace"} if mode == "upsert" else {mode}
-    if modes and not wanted <= modes:
-        error = EffectRefusedError(
-            "effect.limit", which="modes", limit=", ".join(sorted(modes)), target=path
-        )
+    if not modes.issuperset(needed):
+        limit = ", ".join(sorted(modes))
+        error = EffectRefusedError("effect.limit", which="modes", limit=limit, target=path)
         raise broker.refuse("fs.write", path, error)
+
+
+def _fixed(pattern: str) -> str:
+    """The directory where a search for *pattern* begins."""
+    parts = pattern.split("/")[:-1]
+    fixed = itertools.takewhile(lambda part: not set(part) & set("*?["), parts)
+    return "/".join(fixed) or "."
 
 
 def _check_size(broker: _Broker, granted: Narrowed, path: str, size: int) -> None:

@@ -167,8 +167,8 @@ class Grant:
 
     effects: tuple[Narrowed, ...]
 
-    def find(self, kind: str, target: str) -> Narrowed:
-        """Give the narrowed effect that covers *target*.
+    def find(self, kind: str, target: str, *others: str) -> Narrowed:
+        """Give the narrowed effect that covers *target*, or one of the *others*.
 
         :raises EffectRefusedError: ``effect.undeclared``
         """
@@ -176,7 +176,7 @@ class Grant:
         for effect in self.effects:
             if effect.kind != kind:
                 continue
-            if effect.covers(target):
+            if any(effect.covers(one) for one in (target, *others)):
                 return effect
             granted += effect.shown
         raise EffectRefusedError(

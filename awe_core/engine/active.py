@@ -71,6 +71,7 @@ class ActiveRun:
         self._wake: asyncio.TimerHandle | None = None
         self._prior: dict[str, Prior] = {}
         self._by_effect: dict[str, str] = {}
+        self._touched: dict[tuple[str, int], set[tuple[str, str]]] = {}
         self._claims = Claims()
         self._claimants: dict[str, asyncio.Future[None]] = {}
         self._interrupted: set[str] = set()
@@ -117,10 +118,13 @@ class ActiveRun:
         """Keep what the broker asks for later: effect keys, and claims that end."""
         match fact:
             case EffectIntended(key=str(key)):
+                self._touch(fact, fact.type, fact.target)
                 self._prior[key] = Prior(fact, None, is_taken_back=False)
                 self._by_effect[fact.effect] = key
             case EffectApplied() if fact.effect in self._by_effect:
                 self._update(fact.effect, applied=fact)
+            case EffectApplied(type=str(kind), target=str(target)):
+                self._touch(fact, kind, target)
             case UndoApplied() if fact.effect in self._by_effect:
                 self._update(fact.effect, is_taken_back=True)
             case StepCompleted() | StepFailed() | StepSkipped():
@@ -128,9 +132,14 @@ class ActiveRun:
             case RunClosed():
                 self._prior.clear()
                 self._by_effect.clear()
+                self._touched.clear()
                 self.prepared.clear()
             case _:
                 pass
+
+    def _touch(self, fact: EffectIntended | EffectApplied, kind: str, target: str) -> None:
+        if kind.startswith("fs."):
+            self._touched.setdefault((fact.step, fact.epoch or 0), set()).add((kind, target))
 
     def _update(self, effect: str, **changes: object) -> None:
         key = self._by_effect[effect]
@@ -250,6 +259,15 @@ class ActiveRun:
     async def in_pool(self, work: Callable[[], None]) -> None:
         """Run a flush beside the loop."""
         await self.parts.pool.flush(work)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether records are still taken."""
+        return self.failed is None and self.run.closed is None
+
+    def touched(self, step: str, epoch: int) -> frozenset[tuple[str, str]]:
+        """Give the file effects that a step's attempts have asked for."""
+        return frozenset(self._touched.get((step, epoch), ()))
 
     def prior(self, key: str) -> Prior | None:
         """Give what is known of an effect key."""

@@ -6,7 +6,7 @@ it counts.  What lacks signatures only waits under ``pending/``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 import attrs
 
@@ -30,6 +30,14 @@ if TYPE_CHECKING:
     from awe_core.governance.survey import Kind, SubjectState
     from awe_core.records import Digest, Root, Seconds
     from awe_core.trust import Chain, Mark, Signer, StoreBytes, Verdict
+
+
+class By(TypedDict):
+    """Who decides, why, and when."""
+
+    signer: Signer
+    reason: str  #: signed with the decision
+    now: Seconds
 
 
 @attrs.frozen
@@ -60,21 +68,14 @@ class Look:
         """Tell where *subject* stands."""
         return find(self.states, subject.digest)
 
-    def statement(  # noqa: PLR0913 - one statement's fields
-        self,
-        subject: Subject,
-        decision: str,
-        *,
-        role: str,
-        signer: Signer,
-        reason: str,
-        stops: Digest | None = None,
+    def statement(
+        self, subject: Subject, decision: str, role: str, by: By, *, stops: Digest | None = None
     ) -> dict[str, bytes]:
         """Sign one decision; gives its file in the store.
 
         :raises TrustError: ``signer.not_in_role``, ``trust.unknown_role``, ``store.malformed``
         """
-        entitled(self.root, signer, role=role)
+        entitled(self.root, by["signer"], role=role)
         lasts_s = self.root.policy.approval_days * DAY_S
         said = Statement(
             deployment=self.root.deployment,
@@ -86,11 +87,11 @@ class Look:
             version=subject.record.version,
             at=self.now,
             expires=self.now + lasts_s if decision == "approve" else None,
-            reason=reason,
+            reason=by["reason"],
             stops=stops,
         )
         Statement.from_json(said.to_json())  # what we write, everybody must be able to read
-        data = signed("statement", said, [signer])
+        data = signed("statement", said, [by["signer"]])
         is_stop = decision in {"suspend", "revoke"}
         return {statement_file(canonical.sha256_hex(data), is_stop=is_stop): data}
 

@@ -23,8 +23,9 @@ from awe_core.trust.statements import DECIDERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from typing import Unpack
 
-    from awe_core.governance.desk import Look, Released
+    from awe_core.governance.desk import By, Look, Released
     from awe_core.governance.documents import Subject
     from awe_core.governance.survey import SubjectState
     from awe_core.records import Digest, FacadeRecord, PackRecord, Root, Seconds
@@ -40,15 +41,13 @@ class Governance(Desk):
 
     # ------------------------------------------------------------------------- people's decisions
 
-    def propose(  # noqa: PLR0913 - what a proposal is made of
+    def propose(
         self,
         record: PackRecord,
         facades: Iterable[FacadeRecord] = (),
         *,
-        signer: Signer,
-        reason: str,
-        now: Seconds,
         attachments: Mapping[str, bytes] | None = None,
+        **by: Unpack[By],
     ) -> tuple[Subject, ...]:
         """Put a pack and the facades it comes with before people.
 
@@ -56,31 +55,27 @@ class Governance(Desk):
         :returns: the pack, then the facades
         """
         subjects = (subject_of(record), *(subject_of(facade) for facade in facades))
-        files = self._proposals(subjects, signer=signer, reason=reason, now=now)
+        files = self._proposals(subjects, by)
         folder = record_file(subjects[0])[0].rpartition("/")[0]
         self.store.add({f"{folder}/{name}": data for name, data in (attachments or {}).items()})
         self.write(files)
         return subjects
 
-    def propose_facade(
-        self, record: FacadeRecord, *, signer: Signer, reason: str, now: Seconds
-    ) -> Subject:
+    def propose_facade(self, record: FacadeRecord, **by: Unpack[By]) -> Subject:
         """Put a facade of the deployment's own before people."""
         subject = subject_of(record)
-        self.write(self._proposals((subject,), signer=signer, reason=reason, now=now))
+        self.write(self._proposals((subject,), by))
         return subject
 
-    def approve(
-        self, subject: Subject, *, role: str, signer: Signer, reason: str, now: Seconds
-    ) -> SubjectState:
+    def approve(self, subject: Subject, *, role: str, **by: Unpack[By]) -> SubjectState:
         """Approve a record under one role."""
-        look = self.look(now)
+        look = self.look(by["now"])
         known = look.of(subject)
         name = known.subject.title
         if known.state in _NEVER_APPROVED:
             transition(known.state, State.APPROVED, subject=name)
         _must_be_asked(look, known, role)
-        key = entitled(look.root, signer, role=role)
+        key = entitled(look.root, by["signer"], role=role)
         if key.kind == "machine":
             raise PackError("pack.approval_kind", owner=key.owner, decision="approve", name=name)
         if key.owner in excluded(known.subject.record, look.root):
@@ -89,53 +84,41 @@ class Governance(Desk):
         others = {each.owner for each in given if each.statement.role != role}
         if key.owner in others and not look.root.policy.self_approval:
             raise PackError("pack.separation_of_duties", name=name, role=role)
-        return self._say(look, known, "approve", role=role, signer=signer, reason=reason)
+        return self._say(look, known, "approve", role, by)
 
-    def reject(
-        self, subject: Subject, *, role: str, signer: Signer, reason: str, now: Seconds
-    ) -> SubjectState:
+    def reject(self, subject: Subject, *, role: str, **by: Unpack[By]) -> SubjectState:
         """End a proposal."""
-        look, known = self._step(subject, State.REJECTED, now)
+        look, known = self._step(subject, State.REJECTED, by["now"])
         _must_be_asked(look, known, role)
-        return self._say(look, known, "reject", role=role, signer=signer, reason=reason)
+        return self._say(look, known, "reject", role, by)
 
-    def withdraw(
-        self, subject: Subject, *, signer: Signer, reason: str, now: Seconds
-    ) -> SubjectState:
+    def withdraw(self, subject: Subject, **by: Unpack[By]) -> SubjectState:
         """Take one's own proposal back."""
-        look, known = self._step(subject, State.WITHDRAWN, now)
-        _must_propose(look, known.subject, signer)
-        return self._say(look, known, "withdraw", role="proposer", signer=signer, reason=reason)
+        look, known = self._step(subject, State.WITHDRAWN, by["now"])
+        _must_propose(look, known.subject, by["signer"])
+        return self._say(look, known, "withdraw", "proposer", by)
 
-    def suspend(
-        self, subject: Subject, *, signer: Signer, reason: str, now: Seconds
-    ) -> SubjectState:
+    def suspend(self, subject: Subject, **by: Unpack[By]) -> SubjectState:
         """Stop new calls at once; needs no release."""
-        look, known = self._step(subject, State.SUSPENDED, now)
-        role = _stopping_role(look.root, "suspend", signer)
-        return self._say(look, known, "suspend", role=role, signer=signer, reason=reason)
+        look, known = self._step(subject, State.SUSPENDED, by["now"])
+        role = _stopping_role(look.root, "suspend", by["signer"])
+        return self._say(look, known, "suspend", role, by)
 
-    def revoke(
-        self, subject: Subject, *, signer: Signer, reason: str, now: Seconds
-    ) -> SubjectState:
+    def revoke(self, subject: Subject, **by: Unpack[By]) -> SubjectState:
         """Stop a record for ever, at once; needs no release."""
-        look, known = self._step(subject, State.REVOKED, now)
-        role = _stopping_role(look.root, "revoke", signer)
-        return self._say(look, known, "revoke", role=role, signer=signer, reason=reason)
+        look, known = self._step(subject, State.REVOKED, by["now"])
+        role = _stopping_role(look.root, "revoke", by["signer"])
+        return self._say(look, known, "revoke", role, by)
 
-    def resume(
-        self, subject: Subject, *, signer: Signer, reason: str, now: Seconds
-    ) -> SubjectState:
+    def resume(self, subject: Subject, **by: Unpack[By]) -> SubjectState:
         """Lift what stopped a record; it is ACTIVE again when `activate` has released that."""
-        look, known = self._step(subject, State.ACTIVE, now)
+        look, known = self._step(subject, State.ACTIVE, by["now"])
         lifted: list[Digest | None] = [each.digest for each in known.standing_stops]
         if known.state is State.SUPERSEDED:
             lifted = [look.verdict.manifest_digest] if look.verdict else []
         for stop in lifted:
-            self._say(
-                look, known, "resume", role="security", signer=signer, reason=reason, stops=stop
-            )
-        return self.look(now).of(known.subject)
+            self.write(look.statement(known.subject, "resume", "security", by, stops=stop))
+        return self.look(look.now).of(known.subject)
 
     # ----------------------------------------------------------------------------------- releases
 
@@ -171,21 +154,15 @@ class Governance(Desk):
         return self.release(look, changes, [wanted], signers, documents)
 
     def trust_local(
-        self,
-        record: PackRecord,
-        facades: Iterable[FacadeRecord] = (),
-        *,
-        signer: Signer,
-        reason: str,
-        now: Seconds,
+        self, record: PackRecord, facades: Iterable[FacadeRecord] = (), **by: Unpack[By]
     ) -> tuple[Subject, ...]:
         """Propose, approve and activate in one step; only a development root lets one person."""
-        subjects = self.propose(record, facades, signer=signer, reason=reason, now=now)
-        root = self.verdict(now=now).root
+        subjects = self.propose(record, facades, **by)
+        policy = self.verdict(now=by["now"]).root.policy
         for subject in subjects:
-            for role in sorted(needs(root.policy, subject.record)):
-                self.approve(subject, role=role, signer=signer, reason=reason, now=now)
-            self.activate(subject, signers=[signer], now=now)
+            for role in sorted(needs(policy, subject.record)):
+                self.approve(subject, role=role, **by)
+            self.activate(subject, signers=[by["signer"]], now=by["now"])
         return subjects
 
     def deprecate(
@@ -232,20 +209,16 @@ class Governance(Desk):
 
     # ------------------------------------------------------------------------------------- inside
 
-    def _proposals(
-        self, subjects: Iterable[Subject], *, signer: Signer, reason: str, now: Seconds
-    ) -> dict[str, bytes]:
-        look = self.look(now)
+    def _proposals(self, subjects: Iterable[Subject], by: By) -> dict[str, bytes]:
+        look = self.look(by["now"])
         states = {each.subject.digest: each.state for each in look.states}
         files: dict[str, bytes] = {}
         for subject in subjects:
             before = states.get(subject.digest, State.NONE)
             transition(before, State.PROPOSED, subject=subject.title)
-            _must_propose(look, subject, signer)
+            _must_propose(look, subject, by["signer"])
             files |= dict([record_file(subject)])
-            files |= look.statement(
-                subject, "propose", role="proposer", signer=signer, reason=reason
-            )
+            files |= look.statement(subject, "propose", "proposer", by)
         return files
 
     def _step(self, subject: Subject, after: State, now: Seconds) -> tuple[Look, SubjectState]:
@@ -255,22 +228,10 @@ class Governance(Desk):
         transition(known.state, after, subject=known.subject.title)
         return look, known
 
-    def _say(  # noqa: PLR0913 - one decision
-        self,
-        look: Look,
-        known: SubjectState,
-        decision: str,
-        *,
-        role: str,
-        signer: Signer,
-        reason: str,
-        stops: Digest | None = None,
+    def _say(
+        self, look: Look, known: SubjectState, decision: str, role: str, by: By
     ) -> SubjectState:
-        self.write(
-            look.statement(
-                known.subject, decision, role=role, signer=signer, reason=reason, stops=stops
-            )
-        )
+        self.write(look.statement(known.subject, decision, role, by))
         return self.look(look.now).of(known.subject)
 
 

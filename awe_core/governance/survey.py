@@ -94,13 +94,11 @@ def survey(
     return tuple(found)
 
 
-def matching(
-    states: Iterable[SubjectState], name: str, *, kind: Kind | None = None
-) -> tuple[SubjectState, ...]:
-    """Give what NAME, NAME@VERSION or the beginning of a digest stands for; ended records last.
+def find(states: Iterable[SubjectState], name: str, *, kind: Kind | None = None) -> SubjectState:
+    """Give the record that NAME, NAME@VERSION or the beginning of a digest stands for.
 
     :param kind: packs (of any kind) or facades alone; None: both
-    :raises UsageError: ``governance.unknown``
+    :raises UsageError: ``governance.unknown``, ``governance.ambiguous``
     """
     looked_at = [each for each in states if kind in {None, each.subject.kind}]
     found = [each for each in looked_at if _is_named(each.subject, name)]
@@ -108,15 +106,7 @@ def matching(
         known = sorted({each.subject.title for each in looked_at})
         details = [f"known: {', '.join(known) or 'nothing has been proposed'}"]
         raise UsageError("governance.unknown", name=name, details=details)
-    return tuple(each for each in found if each.state not in _OVER) or tuple(found)
-
-
-def find(states: Iterable[SubjectState], name: str, *, kind: Kind | None = None) -> SubjectState:
-    """Give the one record that *name* stands for.
-
-    :raises UsageError: ``governance.unknown``, ``governance.ambiguous``
-    """
-    found = matching(states, name, kind=kind)
+    found = [each for each in found if each.state not in _OVER] or found
     if len(found) > 1:
         details = [f"{each.subject.title} {each.subject.digest} {each.state}" for each in found]
         raise UsageError("governance.ambiguous", name=name, details=details)

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from awe_core.capability import CapabilitySpec, Confirm
-
     from awe_core.context import Attempt
     from awe_core.effects import StepBroker
     from awe_core.events import Actor, ConfirmationRequest, Requirement
@@ -215,7 +214,7 @@ class Invoker:
                 raise
             raise _late(attempt, timeout_us) from None
         finally:
-            broker.close("the step has ended")
+            await broker.end("the step has ended")
         return self._checked(prepared, found)
 
     def _checked(self, prepared: Prepared, found: Json) -> Json:

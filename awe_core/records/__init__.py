@@ -32,9 +32,8 @@ if TYPE_CHECKING:
     from awe_core.values import JsonObject
 
 RISKS = ("low", "medium", "high", "critical")  #: in rising order
-DECISIONS = ("propose", "approve", "reject", "withdraw", "suspend", "resume", "revoke")
-MANIFEST_STATES = ("ACTIVE", "SUSPENDED", "DEPRECATED", "SUPERSEDED", "REVOKED")
-SCHEMES = ("ed25519", "ecdsa-sha2-nistp256")
+_DECISIONS = ("propose", "approve", "reject", "withdraw", "suspend", "resume", "revoke")
+_STATES = ("ACTIVE", "SUSPENDED", "DEPRECATED", "SUPERSEDED", "REVOKED")
 
 _SIZE = forms.integer(0)
 _NAME = forms.text(r"[A-Za-z_][A-Za-z0-9_]*", most=128)  # of Python
@@ -189,7 +188,7 @@ class Statement(Document):
     awe = "statement/v1"
     deployment: str = form(forms.NAME)
     root_version: int = form(forms.integer(1))
-    decision: str = form(forms.word(*DECISIONS))
+    decision: str = form(forms.word(*_DECISIONS))
     role: str = form(forms.ROLE)  #: under which its signer decides
     subject: Digest = form(forms.DIGEST)  #: of the record
     name: str = form(forms.NAME)  #: for the reader; must match the record
@@ -212,7 +211,7 @@ class ManifestEntry:
     """The state of one record; a pack's or a facade's."""
 
     record: Digest = form(forms.DIGEST)
-    status: str = form(forms.word(*MANIFEST_STATES))
+    status: str = form(forms.word(*_STATES))
     sunset: Seconds | None = form(maybe(forms.TIME))  #: when a DEPRECATED record takes no new runs
     statements: tuple[Digest, ...] = form(many(forms.DIGEST))  #: that justify the state
 
@@ -278,7 +277,7 @@ _DAYS = forms.integer(0, 36_500)
 class Key:
     """A public key and whose it is."""
 
-    scheme: str = form(forms.word(*SCHEMES))
+    scheme: str = form(forms.word("ed25519", "ecdsa-sha2-nistp256"))
     public: str = form(forms.text(r"(?:[0-9a-f]{2})+", most=130))  #: raw bytes, hex
     owner: str = form(forms.NAME)
     kind: str = form(forms.word("person", "machine"))

@@ -222,9 +222,8 @@ def _typed(x: Json, kind: type[_T], at: str, why: str) -> _T:
 _PART = r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*"
 
 BOOL = Form(lambda x, at: _typed(x, bool, at, "is neither true nor false"))
-OBJECT = Form(
-    lambda x, at: dict(_typed(x, dict, at, "is not an object"))
-)  #: any JSON object, checked elsewhere
+#: Any JSON object, checked elsewhere.
+OBJECT = Form(lambda x, at: dict(_typed(x, dict, at, "is not an object")))
 TIME = Form(parse_timestamp, timestamp)
 DIGEST = text(r"[0-9a-f]{64}", why="is not a bare lower-case SHA-256")
 DIGEST_OR_NONE = text(r"(?:[0-9a-f]{64})?", why="is neither empty nor a bare lower-case SHA-256")

@@ -242,52 +242,54 @@ def _key(journal: JournalReader) -> str:
 def _kill(
     place: Deployment, options: ChaosOptions, fails: Sequence[bool], dice: random.Random
 ) -> int:
-    """Drive the runs in a child that is killed again and again; the last one may end by itself."""
-    kills, signs = 0, 2 * options.runs  # each run says when it is opened and when it has ended
+    """Drive the runs in a child that is killed again and again; the last one may end by itself.
+
+    Between two kills enough runs end for each to have got further: that a run which no process
+    survives is set aside (`run.crash_loop`) is not what is looked at here.
+    """
+    kills, ended = 0, set[str]()
     for left in range(options.kill, -1, -1):
-        after = dice.randint(1, max(1, signs // (left + 1))) if left else None
-        seen, is_killed = _child(place, options, fails, after=after, pause_s=dice.random() / 50)
-        kills += is_killed
-        signs -= seen
+        most = max(1, (options.runs - len(ended)) // (left + 1))
+        after = dice.randint(min(most, options.concurrency // 2 + 1), most) if left else None
+        with _child(place, options, fails) as child:
+            kills += _killed(child, ended, after=after, pause_s=dice.random() / 50)
     return kills
 
 
-def _child(
-    place: Deployment,
-    options: ChaosOptions,
-    fails: Sequence[bool],
-    *,
-    after: int | None,
-    pause_s: float,
-) -> tuple[int, bool]:
-    """Run one child; kill it *pause_s* after its sign number *after*.
+def _killed(
+    child: subprocess.Popen[str], ended: set[str], *, after: int | None, pause_s: float
+) -> bool:
+    """Kill *child* *pause_s* after so many more runs have ended; tell whether it was in time."""
+    more = 0
+    for line in child.stdout or ():
+        more += line not in ended
+        ended.add(line)
+        if more == after:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(pause_s)
+            child.kill()
+            break
+    return child.wait(_CHILD_S) == -signal.SIGKILL
 
-    :returns: how many signs it gave, and whether it was killed before its end
-    """
+
+def _child(
+    place: Deployment, options: ChaosOptions, fails: Sequence[bool]
+) -> subprocess.Popen[str]:
+    """Start an engine of its own, with the same modules, whatever this one was started from."""
     asked = {
         "config": str(place.config),
         "fails": list(fails),
         "concurrency": options.concurrency,
         "path": sys.path,
     }
-    command = [sys.executable, "-c", _CHILD]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen(command, **pipes, text=True, env=_environment()) as child:  # noqa: S603 - ours
-        assert child.stdin and child.stdout  # noqa: S101, PT018 - both are pipes
+    child = subprocess.Popen(  # noqa: S603 - this interpreter, our own code
+        [sys.executable, "-c", _CHILD],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )
+    if child.stdin is not None:
         with child.stdin:
             json.dump(asked, child.stdin)
-        seen = 0
-        for seen, _ in enumerate(child.stdout, 1):  # noqa: B007 - its last value is wanted
-            if seen == after:
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    child.wait(pause_s)
-                child.kill()
-                break
-        code = child.wait(_CHILD_S)
-    return seen, code == -signal.SIGKILL
-
-
-def _environment() -> dict[str, str]:
-    """Give the child the same modules, whatever this process was started from."""
-    path = os.pathsep.join(one for one in sys.path if one)
-    return {**os.environ, "PYTHONPATH": path}
+    return child

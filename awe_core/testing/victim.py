@@ -28,7 +28,7 @@ async def drive(
 ) -> None:
     """Submit every run and wait for it, a fixed number of callers at a time.
 
-    :param progress: hears of each run that it is ``opened`` and that it has ``ended``
+    :param progress: hears the name of each run that has ended
     """
     rest = iter(enumerate(fails))
     actor = Actor.person("ana", via="sdk")
@@ -40,12 +40,11 @@ async def drive(
                 handle = await runtime.submit(
                     WORKFLOWS[is_failing], {"dir": name, "name": name}, idempotency_key=name
                 )
-                progress("opened")
                 try:
                     await handle.wait()
                 except AweError as error:  # this run stays as it is, which the outcome shows
                     print(f"{name}: {error.summary}", file=sys.stderr)  # noqa: T201 - to be seen
-                progress("ended")
+                progress(name)
 
         async with asyncio.TaskGroup() as callers:
             for _ in range(concurrency):
@@ -53,13 +52,13 @@ async def drive(
 
 
 def main() -> None:
-    """Drive what standard input describes; a line on standard output for each step forward."""
+    """Drive what standard input describes; a line on standard output for each run that ended."""
     asked = json.load(sys.stdin)
     sys.path[:] = asked["path"]
     work = drive(
         Path(asked["config"]),
         asked["fails"],
         asked["concurrency"],
-        lambda step: print(step, flush=True),  # noqa: T201 - how the parent hears of it
+        lambda name: print(name, flush=True),  # noqa: T201 - how the parent hears of it
     )
     asyncio.run(work)

@@ -72,11 +72,12 @@ class Place:
         }
 
     def workflow(self, steps: str, *, head: str = "", name: str = "drill_flow") -> Path:
-        """Write a workflow whose inputs are free, and give its file."""
+        """Write a workflow with inputs ``path`` and ``fifo``, and give its file."""
         path = self.folder / f"{name}.yaml"
         path.write_text(
             f"awe: workflow/v1\nid: {name}\nversion: 1.0.0\nsummary: A drill.\n"
-            f"inputs: {{type: object}}\n{head}steps:\n{steps}"
+            "inputs: {type: object, properties: {path: {type: string}, fifo: {type: string}}}\n"
+            f"{head}steps:\n{steps}"
         )
         return path
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import shutil
 import sqlite3
-import stat
 import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from awe_core import signing
+from awe_core.audit import parse_pins, verify_home
 from awe_core.errors import AweError, RunNotCompletedError
 from awe_core.events import Decision
+from awe_core.journal import JournalReader
 
 OUTSIDE = ("../outside.txt", "/etc/passwd", "a/../../outside.txt", "linked/outside.txt")
 INSIDE_BUT_ODD = ("hard.txt", "pipe", "a//b", "a\\b", "c:d", "con.txt", "x ", "", "a\x00b", "\u202ea")
@@ -229,38 +232,22 @@ input:
   properties: {how: {type: string}, path: {type: string, format: workspace-path}}
 output: {type: object, required: [v], additionalProperties: false, properties: {v: {}}}
 """
-ENDS = {
-    "exit": "step.handler_raised",
-    "interrupt": "step.handler_raised",
-    "odd": "step.handler_raised",
-    "generator": "step.handler_raised",
-    "stop": "step.handler_raised",
-    "cancelled": "step.handler_raised",
-    "timeout": "step.timeout",
-    "recursion": "step.handler_raised",
-    "memory": "step.handler_raised",
-    "surrogate": "step.handler_raised",
-    "nan": "contract.output",
-    "infinity": "contract.output",
-    "huge": "contract.output_size",
-    "none": "contract.output",
-    "list": "contract.output",
-    "bytes": "contract.output",
-    "set": "contract.output",
-    "keys": "contract.output",
-    "surrogate_out": "contract.output",
-    "cycle": "contract.output",
-    "deep": "contract.output",
-    "liar": "contract.output",
-    "extra": "contract.output",
-    "missing": "contract.output",
-    "coroutine": "contract.output",
-}
+ENDS = (
+    dict.fromkeys(
+        ("exit", "interrupt", "odd", "generator", "stop", "cancelled", "recursion", "memory"),
+        "step.handler_raised",
+    )
+    | dict.fromkeys(("surrogate", "liar"), "step.handler_raised")
+    | dict.fromkeys(("none", "list", "keys", "extra", "missing"), "contract.output")
+    | dict.fromkeys(("nan", "infinity", "bytes", "set", "coroutine"), "canonical.domain")
+    | dict.fromkeys(("surrogate_out", "cycle", "deep"), "canonical.domain")
+    | {"timeout": "step.timeout", "huge": "contract.output_size"}
+)
 
 
 @pytest.mark.parametrize("where", ["in_thread", "on_loop"])
 def test_however_a_handler_ends_its_effects_are_taken_back_and_others_run(
-    site, active, where, capfd
+    site, active, where
 ):
     pack = active(BAD_ENDS, **{where: ENDING})
     found = {}
@@ -269,9 +256,202 @@ def test_however_a_handler_ends_its_effects_are_taken_back_and_others_run(
             handle = rt.submit_call(f"{pack.name}.{where}", {"how": how, "path": f"{how}.txt"})
             result = handle.wait(20)
             found[how] = "" if result.error is None else result.error.code
-            print(how, found[how], file=sys.stderr)
             assert (how, "ROLLED_BACK") == (how, result.state)
             assert not (site.root / f"{how}.txt").exists()
         assert {"v": "fine"} == rt.call(f"{pack.name}.{where}", how="fine", path="fine.txt")
     assert ENDS == found
     assert "fine" == (site.root / "fine.txt").read_text()
+
+
+ASKING = '''\
+import asyncio, time
+
+async def ask(ctx, *, path):
+    """Try everything that was not granted, and swallow every no."""
+    fs, said = ctx.fs, []
+    for attempt in (
+        lambda: fs.write_text("other.txt", "x"),
+        lambda: fs.write_text("../other.txt", "x"),
+        lambda: fs.write_text("awe.yaml", "x"),
+        lambda: fs.write_text(".awe/journal.db", "x"),
+        lambda: fs.write_text("governance/x", "x"),
+        lambda: fs.write_text(path + "/../other.txt", "x"),
+        lambda: fs.write_text("OUT.TXT", "x"),
+        lambda: fs.write_text("out.txt ", "x"),
+        lambda: fs.write_text("out.t*", "x"),
+        lambda: fs.append("other.txt", "x"),
+        lambda: fs.mkdir("folder"),
+        lambda: fs.move(path, "other.txt"),
+        lambda: fs.move("other.txt", path),
+        lambda: fs.delete(path),
+        lambda: fs.read_text("awe.yaml"),
+        lambda: fs.read_bytes(path),
+        lambda: fs.list("."),
+        lambda: fs.stat(path),
+        lambda: fs.glob("**"),
+        lambda: ctx.clock.now(),
+        lambda: ctx.random.bytes(8),
+        lambda: ctx.env("HOME"),
+    ):
+        try:
+            await attempt()
+        except PermissionError as error:
+            said.append(error.code)
+        else:
+            said.append("")
+    await fs.write_text(path, "granted")
+    return {"said": said}
+
+async def later(ctx, *, path):
+    """Leave a task behind that acts when the step has ended."""
+    async def act():
+        await asyncio.sleep(0.05)
+        try:
+            await ctx.fs.write_text(path, "late")
+        except BaseException as error:
+            LATE.append(getattr(error, "code", repr(error)))
+    TASKS.append(asyncio.create_task(act()))
+    return {"said": []}
+
+LATE, TASKS = [], []
+
+def never(ctx, *, path):
+    """Outlive the timeout in a thread, then try to act."""
+    time.sleep(0.4)
+    try:
+        ctx.fs.write_text(path, "late")
+    except BaseException as error:
+        LATE.append(getattr(error, "code", repr(error)))
+
+async def cancelled(ctx, *, path):
+    """Act when cancelled."""
+    try:
+        await asyncio.sleep(60)
+    except asyncio.CancelledError:
+        try:
+            await ctx.fs.write_text(path, "late")
+        except BaseException as error:
+            LATE.append(getattr(error, "code", repr(error)))
+        raise
+
+async def blocking(ctx, *, path):
+    """Hold the whole loop longer than the timeout, then return as if nothing was."""
+    await ctx.fs.write_text(path, "in time")
+    time.sleep(0.3)
+    return {"said": []}
+'''
+ASKED = """\
+risk: low
+undo: captured
+timeout: 150ms
+effects: [{fs.write: {paths: ["${input.path}"]}}]
+input:
+  type: object
+  required: [path]
+  properties: {path: {type: string, format: workspace-path}}
+output: {type: object, required: [said], properties: {said: {type: array}}}
+"""
+
+
+@pytest.fixture
+def asking(active):
+    return active(
+        ASKING,
+        ask=ASKED.replace("timeout: 150ms", "timeout: 20s"),
+        later=ASKED,
+        never=ASKED,
+        cancelled=ASKED,
+        blocking=ASKED,
+    )
+
+
+def test_a_handler_gets_what_its_contract_declares_for_this_call_and_nothing_else(site, asking):
+    before = own_files(site.root)
+    with site.open() as rt:
+        handle = rt.submit_call(f"{asking.name}.ask", {"path": "out.txt"})
+        said = handle.wait().unwrap()["said"]
+        refusals = [one.event for one in handle.events() if one.event["kind"] == "effect.refused"]
+    assert "" not in said
+    assert {"effect.undeclared", "workspace.escape"} >= set(said)
+    assert len(said) == len(refusals)
+    assert before == own_files(site.root)
+    assert "granted" == (site.root / "out.txt").read_text()
+    assert ["awe.yaml", "governance", "out.txt"] == sorted(
+        path.name for path in site.root.iterdir() if path.name != ".awe"
+    )
+    assert not (site.root.parent / "other.txt").exists()
+
+
+def test_what_a_handler_left_behind_acts_no_more(site, asking):
+    with site.open() as rt:
+        assert {"said": []} == rt.call(f"{asking.name}.later", path="later.txt")
+        for how in ("never", "cancelled"):
+            result = rt.submit_call(f"{asking.name}.{how}", {"path": f"{how}.txt"}).wait()
+            assert ("ROLLED_BACK", "step.timeout") == (result.state, result.error.code)
+        late = sys.modules[f"{asking.package}.work"].LATE
+        until = time.monotonic() + 10
+        while len(late) < 3 and time.monotonic() < until:
+            rt.runs()
+        print(late, [one.event for one in rt.journal.read()][-12:])
+        assert ["effect.late"] * 3 == late
+        assert {"said"} == set(rt.call(f"{asking.name}.ask", path="out.txt"))
+    assert not {"later.txt", "never.txt", "cancelled.txt"} & set(os.listdir(site.root))
+
+
+def test_a_handler_that_holds_the_loop_beyond_its_time_has_failed(site, asking):
+    with site.open() as rt:
+        result = rt.submit_call(f"{asking.name}.blocking", {"path": "b.txt"}).wait()
+        assert ("ROLLED_BACK", "step.timeout") == (result.state, result.error.code)
+    assert not (site.root / "b.txt").exists()
+
+
+def test_threads_that_never_return_do_not_use_up_the_pool(site, asking):
+    site.configure("engine: {limits: {threads: 2}}\n")
+    with site.open() as rt:
+        handles = [
+            rt.submit_call(f"{asking.name}.never", {"path": f"n{n}.txt"}) for n in range(6)
+        ]
+        assert {"step.timeout"} == {handle.wait(20).error.code for handle in handles}
+        assert {"said"} == set(rt.call(f"{asking.name}.ask", path="out.txt"))
+
+
+# ---- history -------------------------------------------------------------------------------------
+@pytest.fixture
+def history(site, active):
+    """A closed home with a few dozen records; gives the path of its log."""
+    pack = active("def go(ctx, *, x):\n    return {'x': x}\n", go=PLAIN)
+    with site.open() as rt:
+        for x in range(6):
+            rt.call(f"{pack.name}.go", x=x)
+    return site.home / "journal.db"
+
+
+PLAIN = """\
+risk: low
+input: {type: object, properties: {x: {type: integer, default: 0}}}
+output: {type: object, properties: {x: {type: integer}}}
+"""
+
+
+def edited(path: Path, *statements: str) -> None:
+    """Change the log as somebody with the files can: the triggers keep nobody out."""
+    with sqlite3.connect(path, isolation_level=None) as base:
+        for (name,) in base.execute("SELECT name FROM sqlite_master WHERE type='trigger'").fetchall():
+            sql = base.execute("SELECT sql FROM sqlite_master WHERE name=?", (name,)).fetchone()[0]
+            base.execute(f"DROP TRIGGER {name}")
+            statements = (*statements, sql)
+        for statement in statements:
+            base.execute(statement)
+        base.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    base.close()
+
+
+def verified(site):
+    """What an offline verification says, by the log's own public key."""
+    pin = base64.b64encode(b"\1" + signing.log_key(site.home, may_create=False).public).decode()
+    with JournalReader(site.home) as journal:
+        return verify_home(journal, pins=parse_pins(f"demo/* {pin}"), payloads=True)
+
+
+def codes(report) -> list[str]:
+    return [one.code for one in report.findings]

@@ -1,0 +1,423 @@
+"""The commands on a real deployment: what they do, what they print, how they end."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import select
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from awe_core.cli import run
+from awe_core.runtime import Runtime
+from awe_core.testing import Deployment, me
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    Awe = Callable[..., Any]
+
+WORKFLOW = """\
+awe: workflow/v1
+id: notes
+version: 1.0.0
+summary: Write a note.
+inputs:
+  type: object
+  required: [text]
+  properties: {text: {type: string}, fails: {type: boolean, default: false}}
+  additionalProperties: false
+steps:
+  - {id: write, capability: fs.write_text@1, with: {path: note.txt, text: "${inputs.text}"}}
+  - {id: fail, capability: flow.fail@1, when: "${inputs.fails}", needs: [write], with: {message: no}}
+"""
+PROGRAM = "import sys; from awe_core.cli import main; main()"
+
+
+@pytest.fixture(scope="module")
+def founded(tmp_path_factory) -> Deployment:
+    folder = tmp_path_factory.mktemp("founded")
+    with Deployment.create(folder, ["awe-pack-stdlib"], people=(me(),)) as place:
+        yield place
+
+
+@pytest.fixture
+def place(founded, tmp_path, monkeypatch) -> Iterator[Deployment]:
+    here = founded.copy(tmp_path / "here")
+    monkeypatch.chdir(here.root)
+    (here.root / "notes.yaml").write_text(WORKFLOW, encoding="utf-8")
+    yield here
+    here.close()
+
+
+@pytest.fixture
+def awe(place, capsys) -> Awe:  # noqa: ARG001 - commands find the deployment in the folder
+    """Run a command with ``--json``, check its exit code, give its data or its error."""
+
+    def call(*words: str, expect: int = 0) -> Any:
+        code = run([*words, "--json"])
+        printed = capsys.readouterr().out
+        assert expect == code, printed
+        document = json.loads(printed)
+        assert document["ok"] is (code == 0)
+        return document.get("data", document.get("error"))
+
+    return call
+
+
+def spoken(capsys, *words: str) -> tuple[int, str, str]:
+    code = run(words)
+    return (code, *capsys.readouterr())
+
+
+# ------------------------------------------------------------------------------------ runs and calls
+
+
+def test_a_call_prints_its_output_and_its_progress_beside_it(place, capsys):
+    code, out, err = spoken(capsys, "call", "fs.write_text", "path=a.txt", "text=hello")
+    assert 0 == code
+    assert "COMPLETED" in out
+    assert '"bytes": 5' in out
+    assert "call  completed in" in err
+    assert "hello" == (place.workspace / "a.txt").read_text(encoding="utf-8")
+
+
+def test_a_run_ends_by_the_table_of_exit_codes_and_can_be_taken_back(place, awe):
+    done = awe("run", "notes.yaml", "text=hi")
+    note = place.workspace / "note.txt"
+    assert ("COMPLETED", "hi") == (done["state"], note.read_text(encoding="utf-8"))
+    failed = awe("run", "notes.yaml", "text=other", "fails=true", expect=4)
+    assert ("ROLLED_BACK", "flow_failed") == (failed["state"], failed["error"]["code"])
+    assert "hi" == note.read_text(encoding="utf-8")
+    assert "ROLLED_BACK" == awe("undo", done["run"][:6])["state"]
+    assert not note.exists()
+    illegal = awe("runs", "rollback", done["run"], expect=8)
+    assert "run.illegal_state" == illegal["code"]
+    listed = awe("runs", "list", "--state", "rolled_back")
+    assert {done["run"], failed["run"]} == {row["run_id"] for row in listed}
+
+
+def test_a_run_is_shown_whole_for_people(awe, capsys):
+    done = awe("run", "notes.yaml", "text=hi")
+    code, out, _ = spoken(capsys, "runs", "show", done["run"])
+    assert 0 == code
+    for part in ("COMPLETED", "fs.write_text@1", "note.txt", "APPLIED", "rollback"):
+        assert part in out
+    assert [] == awe("runs", "show", done["run"], "--residue")
+    assert "error[run.unknown]" in spoken(capsys, "runs", "show", "nothing")[2]
+
+
+def test_watching_a_closed_run_gives_its_records_a_document_a_line(awe, capsys):
+    done = awe("run", "notes.yaml", "text=hi")
+    assert 0 == run(["runs", "watch", done["run"], "--json"])
+    kinds = [json.loads(line)["data"]["kind"] for line in capsys.readouterr().out.splitlines()]
+    assert ("run.opened", "run.closed") == (kinds[0], kinds[-1])
+    assert "write  completed in" in spoken(capsys, "runs", "watch", done["run"])[1]
+
+
+def test_one_idempotency_key_is_one_run(awe):
+    words = ("run", "notes.yaml", "text=hi", "--idempotency-key", "k1")
+    assert awe(*words)["run"] == awe(*words)["run"]
+    other = awe("run", "notes.yaml", "text=ho", "--idempotency-key", "k1", expect=8)
+    assert "run.idempotency_conflict" == other["code"]
+
+
+def test_a_run_is_detached_only_where_somebody_else_drives_it(place, awe):
+    assert "cli.detached" == awe("run", "notes.yaml", "text=x", "--detach", expect=9)["code"]
+    with Runtime.open(place.config) as owner:
+        left = awe("run", "notes.yaml", "text=x", "--detach")
+        assert owner.attach(left["run"]).wait(timeout=20).is_completed
+
+
+def test_waiting_ends_and_leaves_the_run_alone(awe):
+    refused = awe("call", "time.sleep", "seconds=2", expect=0)
+    assert "COMPLETED" == refused["state"]
+
+
+def test_what_does_not_exist_is_named_with_what_does(awe):
+    unknown = awe("call", "fs.raed_text", "path=a", expect=8)
+    assert "fs.read_text" in unknown["details"][0]
+    assert "workflow.unknown" == awe("run", "nothing", expect=8)["code"]
+
+
+# -------------------------------------------------------------------------------------- the handshake
+
+
+def waiting(awe: Awe, place: Deployment) -> dict[str, Any]:
+    (place.workspace / "old.txt").write_text("old", encoding="utf-8")
+    paused = awe("call", "fs.delete", "path=old.txt", expect=6)
+    assert "PAUSED" == paused["state"]
+    return awe("approvals", "show", paused["waiting"][0])
+
+
+def test_an_approval_names_the_call_and_the_run_goes_on(place, awe, capsys):
+    asked = waiting(awe, place)
+    assert [asked["id"]] == [each["id"] for each in awe("approvals", "list")]
+    shown = spoken(capsys, "approvals", "show", asked["id"])[1]
+    for part in ("fs.delete (1): old.txt", asked["digest"], asked["requester"], "captured"):
+        assert part in shown
+    assert "cli.digest_needed" == awe("approve", asked["id"], expect=2)["code"]
+    other = awe("approve", asked["id"], "--digest", "sha256:00", expect=8)
+    assert "cli.digest_differs" == other["code"]
+    assert (place.workspace / "old.txt").exists()
+    done = awe("approve", asked["id"], "--digest", asked["digest"], "--reason", "it is old")
+    assert "COMPLETED" == done["state"]
+    assert not (place.workspace / "old.txt").exists()
+    assert [] == awe("approvals", "list")
+
+
+def test_a_denial_ends_the_step_and_nothing_was_done(place, awe):
+    asked = waiting(awe, place)
+    assert "ROLLED_BACK" == awe("deny", asked["id"], "--reason", "keep it")["state"]
+    assert (place.workspace / "old.txt").exists()
+
+
+def test_an_agent_decides_nothing(place, awe):
+    asked = waiting(awe, place)
+    digest = ("--digest", asked["digest"])
+    refused = awe("approve", asked["id"], *digest, "--as", "agent:helper", expect=3)
+    assert "handshake.not_eligible" == refused["code"]
+    assert (place.workspace / "old.txt").exists()
+
+
+# ---------------------------------------------------------------------------------------- at a terminal
+
+
+def typed(words: Sequence[str], script: Sequence[tuple[str, str]]) -> tuple[int, str]:
+    """Run a command at a terminal of its own; when a text appears, type the next."""
+    child, terminal = pty.fork()
+    if child == 0:
+        os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)
+        os.execv(sys.executable, [sys.executable, "-c", PROGRAM, *words])  # noqa: S606
+    shown, waits = b"", list(script)
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        if select.select([terminal], [], [], 0.05)[0]:
+            try:
+                read = os.read(terminal, 65536)
+            except OSError:
+                break
+            shown += read
+        elif waits and waits[0][0].encode() in shown:  # it is quiet: the question stands there
+            os.write(terminal, waits.pop(0)[1].encode())
+    os.close(terminal)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), shown.decode()
+
+
+def test_a_grave_call_takes_six_characters_of_its_digest_at_the_terminal(place, awe):
+    asked = waiting(awe, place)
+    question = "characters of the digest:"
+    code, shown = typed(["approve", asked["id"]], [(question, "y\n")])
+    assert 3 == code
+    assert "cli.declined" in shown
+    assert asked["digest"] in shown
+    first = asked["digest"].removeprefix("sha256:")[:6]
+    assert 0 == typed(["approve", asked["id"]], [(question, f"{first}\n")])[0]
+    assert not (place.workspace / "old.txt").exists()
+
+
+@pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("\n", 4), ("\x04", 4), ("\x03", 4)])
+def test_the_policy_console_asks_in_the_foreground_and_no_is_the_default(place, answer, code):
+    place.configure("confirm: [{policy: console}]\n")
+    words = ["call", "fs.write_text", "path=a.txt", "text=x"]
+    ended, shown = typed(words, [("approve? [y/N]", answer)])
+    assert code == ended, shown
+    assert (code == 0) is (place.workspace / "a.txt").exists()
+
+
+@pytest.mark.parametrize(("answer", "code"), [("c\n", 4), ("r\n", 4), ("\n", 130), ("\x03", 130)])
+def test_ctrl_c_asks_once_what_shall_become_of_the_run(place, awe, answer, code):  # noqa: ARG001
+    script = [("run  ", "\x03"), ("[L/c/r]", answer)]
+    ended, shown = typed(["call", "time.sleep", "seconds=1"], script)
+    assert code == ended, shown
+    (row,) = awe("runs", "list")
+    assert ("ROLLED_BACK" if code == 4 else "COMPLETED") == row["state"]
+
+
+def test_a_terminal_gets_tables_whose_ids_can_be_copied(place, awe):  # noqa: ARG001
+    done = awe("run", "notes.yaml", "text=hi")
+    code, shown = typed(["runs", "list"], [])
+    assert 0 == code
+    assert done["run"] in shown
+    assert "\x1b[" not in typed(["runs", "list", "--color", "never"], [])[1].replace("\x1b[1m", "")
+
+
+# ------------------------------------------------------------------------------------------ governance
+
+
+def test_a_deployment_is_founded_once(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert 0 == run(["init", "--name", "fresh", "--person", me(), "--person", "lin", "--json"])
+    made = json.loads(capsys.readouterr().out)["data"]
+    assert ("fresh", "dev-local", [me(), "lin"]) == (made["name"], made["trust"], made["people"])
+    assert 8 == run(["init"])
+    assert "error[cli.exists]" in capsys.readouterr().err
+    assert 0 == run(["status"])
+    assert "dev-local" in capsys.readouterr().out
+    assert 0 == run(["trust", "key", "--as", "ana", "--json"])
+    assert json.loads(capsys.readouterr().out)["data"]["file"].endswith("ana.pem")
+
+
+def test_a_production_root_is_unsigned_and_nothing_may_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert 0 == run(["init", "--prod"])
+    assert (tmp_path / "governance" / "root" / "unsigned.json").is_file()
+    assert "root_sha256" not in (tmp_path / "awe.yaml").read_text(encoding="utf-8")
+    assert 7 == run(["verify"])
+    assert "trust" in capsys.readouterr().out
+
+
+def test_a_pack_goes_from_proposal_to_revocation(tmp_path, monkeypatch, wheels, capsys):
+    monkeypatch.chdir(tmp_path)
+
+    def awe(*words: str, expect: int = 0) -> Any:
+        assert expect == run([*words, "--json"]), capsys.readouterr()
+        found = json.loads(capsys.readouterr().out)
+        return found.get("data", found.get("error"))
+
+    awe("init", "--person", me(), "--person", "lin", "--person", "kim")
+    (wheel,) = map(str, wheels.glob("awe_pack_stdlib-*.whl"))
+    assert "stdlib" == awe("packs", "inspect", wheel)["name"]
+    (subject,) = awe("packs", "propose", wheel, "--reason", "files")
+    say = ("--reason", "read it", "--digest", subject["digest"])
+    own = awe("packs", "approve", "stdlib", "--role", "reviewer", *say, expect=3)
+    assert "pack.self_approval" == own["code"]
+    assert 2 == run(["packs", "approve", "stdlib", "--role", "reviewer", "--reason", "x", "--json"])
+    capsys.readouterr()
+    awe("packs", "approve", "stdlib", "--role", "reviewer", *say, "--as", "lin")
+    asked = awe("packs", "approve", "stdlib", "--role", "security", *say, "--as", "kim")
+    assert "APPROVED" == asked["state"]
+    assert not awe("packs", "activate", "stdlib", "--digest", subject["digest"])["is_pending"]
+    assert ["ACTIVE"] == [each["state"] for each in awe("packs", "list")]
+    assert "text" == awe("call", "text.template", "template=text", "values:={}")["output"]["text"]
+    stop = ("packs", "suspend", "stdlib", "--reason", "look", "--as", "lin")
+    assert "SUSPENDED" == awe(*stop)["state"]
+    assert 3 == run(["call", "text.template", "template=x", "values:={}"])
+    capsys.readouterr()
+    assert "REVOKED" == awe("packs", "revoke", "stdlib", "--reason", "bad", "--as", "kim")["state"]
+    said = awe("packs", "show", subject["digest"])["statements"]
+    assert {"propose", "approve", "suspend", "revoke"} == {each["decision"] for each in said}
+
+
+def test_a_facade_of_the_deployment_s_own_is_governed_alike(place, awe):
+    (place.root / "reader.yaml").write_text(
+        "awe: facade/v1\nid: reader\nsummary: Read a text.\n"
+        "exposes: {capability: fs.read_text@1}\nchannels: [cli]\n",
+        encoding="utf-8",
+    )
+    (subject,) = awe("facades", "propose", "reader.yaml", "--reason", "reading")
+    sign = ("--digest", subject["digest"])
+    awe("facades", "approve", "reader", "--role", "reviewer", *sign, "--reason", "small")
+    awe("facades", "activate", "reader", *sign)
+    assert ["reader"] == [each["title"].partition("@")[0] for each in awe("facades", "list")]
+    (place.workspace / "a.txt").write_text("hello", encoding="utf-8")
+    assert "hello" == awe("run", "reader", "path=a.txt")["output"]["text"]
+    assert "stdlib@0.1.0" in [each["title"] for each in awe("packs", "list")]
+
+
+def test_the_root_and_what_is_installed_can_be_looked_at(awe):
+    assert {"release", "security"} <= {role["role"] for role in awe("trust", "show")["roles"]}
+    assert ["as approved"] == [each["why"] for each in awe("verify", "--deep", "--store")]
+    assert any(c["id"] == "fs.read_text@1.0.0" for c in awe("capabilities", "list"))
+    assert "fs.read" in awe("capabilities", "show", "fs.read_text")["effects"]
+    assert [] == awe("workflows", "list")
+    assert 2 == awe("trust", "renew")["is_pending"] + 2
+
+
+def test_a_workflow_is_checked_without_running_anything(place, awe, capsys):
+    assert "saga.undo_coverage" in [
+        found["code"] for found in awe("workflows", "check", "notes.yaml")
+    ]
+    (place.root / "bad.yaml").write_text(WORKFLOW.replace("inputs.text", "inputs.txet"))
+    code, out, _ = spoken(capsys, "workflows", "check", "bad.yaml")
+    assert 7 == code
+    assert "bad.yaml:" in out
+    assert "write --> fail" in spoken(capsys, "workflows", "graph", "notes.yaml")[1]
+    assert [] == awe("runs", "list") if place.home.joinpath("journal.db").exists() else True
+
+
+# ----------------------------------------------------------------------------------------------- the log
+
+
+def test_the_log_is_shown_exported_and_proved(place, awe, capsys):
+    done = awe("run", "notes.yaml", "text=hi")
+    kinds = spoken(capsys, "audit", "show", "--run", done["run"], "--kind", "step.*")[1]
+    assert ["step.started", "step.completed"] == [
+        line.split("  ")[2] for line in kinds.splitlines() if "write" in line
+    ]
+    assert "log.opened" == awe("audit", "show", "0")["kind"]
+    assert "audit.no_records" == awe("audit", "show", "99999", expect=8)["code"]
+    assert "verified" == awe("audit", "verify", "--payloads")[0]["verdict"]
+    (place.root / "pins").write_text(awe("audit", "key")["vkey"], encoding="utf-8")
+    assert awe("audit", "export", "log", "--bundle")["is_recorded"]
+    assert 9 == run(["audit", "verify", "log.awelog"])
+    assert "verified" in spoken(capsys, "audit", "verify", "log.awelog", "--key", "pins")[1]
+    forged = (place.root / "log.awelog").read_bytes().replace(b'"run.closed"', b'"run.clozed"', 1)
+    (place.root / "forged.awelog").write_bytes(forged)
+    code, out, _ = spoken(capsys, "audit", "verify", "forged.awelog", "--key", "pins")
+    assert 7 == code
+    assert "error[audit." in out
+    assert [] == awe("audit", "sinks")
+
+
+def test_an_export_beside_the_owner_says_that_it_is_not_recorded(place, awe):
+    awe("run", "notes.yaml", "text=hi")
+    with Runtime.open(place.config):
+        assert not awe("audit", "export", "log")["is_recorded"]
+
+
+def test_a_range_is_two_numbers(awe):
+    awe("run", "notes.yaml", "text=hi")
+    assert "cli.argument" == awe("audit", "show", "--range", "x", expect=2)["code"]
+
+
+# ------------------------------------------------------------------------------------- the deployment
+
+
+def test_status_doctor_and_settings(awe, capsys):
+    awe("run", "notes.yaml", "text=hi")
+    found = awe("status")
+    assert ("demo", [["COMPLETED", 1]]) == (found["deployment"], found["runs"])
+    assert "red" not in {check["level"] for check in awe("doctor", "disk", "keys")}
+    assert "awe.yaml:2:7" in {s["origin"] for s in awe("config", "show") if s["key"] == "name"}
+    assert awe("config", "check")["file"].endswith("awe.yaml")
+    assert "deployment/v1" in json.dumps(awe("config", "schema"))
+    assert "_AWE_COMPLETE" in spoken(capsys, "completion", "bash")[1]
+
+
+def test_bad_settings_are_2_with_their_place(place, capsys):
+    place.configure("engine: {durabilty: full}\n")
+    code, _, err = spoken(capsys, "config", "check")
+    assert 2 == code
+    assert "awe.yaml:6:10" in err
+
+
+def test_a_fault_of_ours_is_1_one_line_and_a_report_file_in_the_home(place, capsys):
+    run(["call", "time.now"])
+    capsys.readouterr()
+    fault = ("audit", "show", "--kind", "\ud800")  # what no database takes
+    code, out, err = spoken(capsys, *fault)
+    assert (1, "") == (code, out)
+    (report,) = place.home.glob("report-*.txt")
+    assert "UnicodeEncodeError" in report.read_text(encoding="utf-8")
+    assert 0o600 == report.stat().st_mode & 0o777
+    assert str(report) in err
+    assert "Traceback" not in err
+    assert "Traceback" in spoken(capsys, *fault, "--debug")[2]
+
+
+def test_the_demo_tells_its_story(capsys):
+    assert 0 == run(["demo", "--json"])
+    assert 7 < len(json.loads(capsys.readouterr().out)["data"]["claims"])
+
+
+def test_bench_measures_and_torments(capsys):
+    assert 0 == run(["bench", "load", "--runs", "4", "--concurrency", "2", "--json"])
+    assert json.loads(capsys.readouterr().out)["data"]["ok"]
+    assert 0 == run(["bench", "chaos", "--runs", "4", "--seed", "7"])
+    assert "rolled back" in capsys.readouterr().out
