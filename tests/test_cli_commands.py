@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import select
+import subprocess
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -13,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from awe_core.cli import run
+from awe_core.documents import load_deployment
+from awe_core.packs import discover, rebuild_wheel
 from awe_core.runtime import Runtime
 from awe_core.testing import Deployment, me
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
 
     Awe = Callable[..., Any]
 
@@ -34,7 +36,19 @@ inputs:
   additionalProperties: false
 steps:
   - {id: write, capability: fs.write_text@1, with: {path: note.txt, text: "${inputs.text}"}}
-  - {id: fail, capability: flow.fail@1, when: "${inputs.fails}", needs: [write], with: {message: no}}
+  - id: fail
+    capability: flow.fail@1
+    when: "${inputs.fails}"
+    needs: [write]
+    with: {message: it must}
+"""
+SLEEPING = """\
+awe: workflow/v1
+id: sleeping
+version: 1.0.0
+summary: Sleep.
+steps:
+  - {id: sleep, capability: time.sleep@1, with: {seconds: 1}}
 """
 PROGRAM = "import sys; from awe_core.cli import main; main()"
 
@@ -51,6 +65,7 @@ def place(founded, tmp_path, monkeypatch) -> Iterator[Deployment]:
     here = founded.copy(tmp_path / "here")
     monkeypatch.chdir(here.root)
     (here.root / "notes.yaml").write_text(WORKFLOW, encoding="utf-8")
+    (here.root / "sleeping.yaml").write_text(SLEEPING, encoding="utf-8")
     yield here
     here.close()
 
@@ -75,7 +90,7 @@ def spoken(capsys, *words: str) -> tuple[int, str, str]:
     return (code, *capsys.readouterr())
 
 
-# ------------------------------------------------------------------------------------ runs and calls
+# ----------------------------------------------------------------------------------- runs and calls
 
 
 def test_a_call_prints_its_output_and_its_progress_beside_it(place, capsys):
@@ -134,9 +149,12 @@ def test_a_run_is_detached_only_where_somebody_else_drives_it(place, awe):
         assert owner.attach(left["run"]).wait(timeout=20).is_completed
 
 
-def test_waiting_ends_and_leaves_the_run_alone(awe):
-    refused = awe("call", "time.sleep", "seconds=2", expect=0)
-    assert "COMPLETED" == refused["state"]
+def test_waiting_has_an_end_and_the_run_goes_on(place, awe):
+    with Runtime.open(place.config) as owner:
+        late = awe("run", "sleeping.yaml", "--wait", "10ms", expect=9)
+        assert "run.still_running" == late["code"]
+        (row,) = owner.runs()
+        assert owner.attach(row.run_id).wait(timeout=20).is_completed
 
 
 def test_what_does_not_exist_is_named_with_what_does(awe):
@@ -145,7 +163,7 @@ def test_what_does_not_exist_is_named_with_what_does(awe):
     assert "workflow.unknown" == awe("run", "nothing", expect=8)["code"]
 
 
-# -------------------------------------------------------------------------------------- the handshake
+# ------------------------------------------------------------------------------------ the handshake
 
 
 def waiting(awe: Awe, place: Deployment) -> dict[str, Any]:
@@ -185,7 +203,7 @@ def test_an_agent_decides_nothing(place, awe):
     assert (place.workspace / "old.txt").exists()
 
 
-# ---------------------------------------------------------------------------------------- at a terminal
+# ------------------------------------------------------------------------------------ at a terminal
 
 
 def typed(words: Sequence[str], script: Sequence[tuple[str, str]]) -> tuple[int, str]:
@@ -221,7 +239,7 @@ def test_a_grave_call_takes_six_characters_of_its_digest_at_the_terminal(place, 
     assert not (place.workspace / "old.txt").exists()
 
 
-@pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("\n", 4), ("\x04", 4), ("\x03", 4)])
+@pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("\x04", 4), ("\x03", 4)])
 def test_the_policy_console_asks_in_the_foreground_and_no_is_the_default(place, answer, code):
     place.configure("confirm: [{policy: console}]\n")
     words = ["call", "fs.write_text", "path=a.txt", "text=x"]
@@ -230,13 +248,13 @@ def test_the_policy_console_asks_in_the_foreground_and_no_is_the_default(place, 
     assert (code == 0) is (place.workspace / "a.txt").exists()
 
 
-@pytest.mark.parametrize(("answer", "code"), [("c\n", 4), ("r\n", 4), ("\n", 130), ("\x03", 130)])
+@pytest.mark.parametrize(("answer", "code"), [("c\n", 5), ("r\n", 4), ("\x03", 130)])
 def test_ctrl_c_asks_once_what_shall_become_of_the_run(place, awe, answer, code):  # noqa: ARG001
     script = [("run  ", "\x03"), ("[L/c/r]", answer)]
     ended, shown = typed(["call", "time.sleep", "seconds=1"], script)
     assert code == ended, shown
     (row,) = awe("runs", "list")
-    assert ("ROLLED_BACK" if code == 4 else "COMPLETED") == row["state"]
+    assert {4: "ROLLED_BACK", 5: "FAILED", 130: "COMPLETED"}[code] == row["state"]
 
 
 def test_a_terminal_gets_tables_whose_ids_can_be_copied(place, awe):  # noqa: ARG001
@@ -244,10 +262,11 @@ def test_a_terminal_gets_tables_whose_ids_can_be_copied(place, awe):  # noqa: AR
     code, shown = typed(["runs", "list"], [])
     assert 0 == code
     assert done["run"] in shown
-    assert "\x1b[" not in typed(["runs", "list", "--color", "never"], [])[1].replace("\x1b[1m", "")
+    assert "\x1b[" in shown
+    assert "\x1b[" not in typed(["runs", "list", "--color", "never"], [])[1]
 
 
-# ------------------------------------------------------------------------------------------ governance
+# --------------------------------------------------------------------------------------- governance
 
 
 def test_a_deployment_is_founded_once(tmp_path, monkeypatch, capsys):
@@ -256,11 +275,19 @@ def test_a_deployment_is_founded_once(tmp_path, monkeypatch, capsys):
     made = json.loads(capsys.readouterr().out)["data"]
     assert ("fresh", "dev-local", [me(), "lin"]) == (made["name"], made["trust"], made["people"])
     assert 8 == run(["init"])
+    assert "fresh" == load_deployment((tmp_path / "awe.yaml").read_bytes(), file="x").name
     assert "error[cli.exists]" in capsys.readouterr().err
     assert 0 == run(["status"])
     assert "dev-local" in capsys.readouterr().out
     assert 0 == run(["trust", "key", "--as", "ana", "--json"])
     assert json.loads(capsys.readouterr().out)["data"]["file"].endswith("ana.pem")
+
+
+def test_a_name_that_cannot_be_leaves_nothing_behind(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert 2 == run(["init", "--name", 'a" b: {c'])
+    assert "error[document." in capsys.readouterr().err
+    assert [] == list(tmp_path.iterdir())
 
 
 def test_a_production_root_is_unsigned_and_nothing_may_run(tmp_path, monkeypatch, capsys):
@@ -272,7 +299,7 @@ def test_a_production_root_is_unsigned_and_nothing_may_run(tmp_path, monkeypatch
     assert "trust" in capsys.readouterr().out
 
 
-def test_a_pack_goes_from_proposal_to_revocation(tmp_path, monkeypatch, wheels, capsys):
+def test_a_pack_goes_from_proposal_to_revocation(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
 
     def awe(*words: str, expect: int = 0) -> Any:
@@ -281,7 +308,8 @@ def test_a_pack_goes_from_proposal_to_revocation(tmp_path, monkeypatch, wheels, 
         return found.get("data", found.get("error"))
 
     awe("init", "--person", me(), "--person", "lin", "--person", "kim")
-    (wheel,) = map(str, wheels.glob("awe_pack_stdlib-*.whl"))
+    (found,) = (each for each in discover() if each.name == "awe-pack-stdlib")
+    wheel = str(rebuild_wheel(found, tmp_path / "wheels"))
     assert "stdlib" == awe("packs", "inspect", wheel)["name"]
     (subject,) = awe("packs", "propose", wheel, "--reason", "files")
     say = ("--reason", "read it", "--digest", subject["digest"])
@@ -341,7 +369,7 @@ def test_a_workflow_is_checked_without_running_anything(place, awe, capsys):
     assert [] == awe("runs", "list") if place.home.joinpath("journal.db").exists() else True
 
 
-# ----------------------------------------------------------------------------------------------- the log
+# ------------------------------------------------------------------------------------------ the log
 
 
 def test_the_log_is_shown_exported_and_proved(place, awe, capsys):
@@ -365,6 +393,19 @@ def test_the_log_is_shown_exported_and_proved(place, awe, capsys):
     assert [] == awe("audit", "sinks")
 
 
+def test_a_reader_that_stops_reading_is_no_fault(place, awe):  # noqa: ARG001
+    awe("run", "notes.yaml", "text=hi")
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-c", PROGRAM, "audit", "show"]
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    ended = subprocess.run(
+        command, stdout=writing, stderr=subprocess.PIPE, env=environ, check=False
+    )
+    os.close(writing)
+    assert (141, b"") == (ended.returncode, ended.stderr)
+
+
 def test_an_export_beside_the_owner_says_that_it_is_not_recorded(place, awe):
     awe("run", "notes.yaml", "text=hi")
     with Runtime.open(place.config):
@@ -376,7 +417,7 @@ def test_a_range_is_two_numbers(awe):
     assert "cli.argument" == awe("audit", "show", "--range", "x", expect=2)["code"]
 
 
-# ------------------------------------------------------------------------------------- the deployment
+# ----------------------------------------------------------------------------------- the deployment
 
 
 def test_status_doctor_and_settings(awe, capsys):
@@ -416,8 +457,6 @@ def test_the_demo_tells_its_story(capsys):
     assert 7 < len(json.loads(capsys.readouterr().out)["data"]["claims"])
 
 
-def test_bench_measures_and_torments(capsys):
-    assert 0 == run(["bench", "load", "--runs", "4", "--concurrency", "2", "--json"])
-    assert json.loads(capsys.readouterr().out)["data"]["ok"]
-    assert 0 == run(["bench", "chaos", "--runs", "4", "--seed", "7"])
+def test_bench_torments_and_says_what_came_of_it(capsys):
+    assert 0 == run(["bench", "chaos", "--runs", "2", "--seed", "7"])
     assert "rolled back" in capsys.readouterr().out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -92,8 +93,14 @@ V = Value(c="0", len=0)
 def capability(name: str = "do.it", **more: Any) -> CapabilitySpec:
     schema = {"type": "object"}
     return CapabilitySpec(
-        id=name, version="1.0.0", summary="x", risk=Risk.LOW, input=schema, output=schema,
-        handler="m:f", **more,
+        id=name,
+        version="1.0.0",
+        summary="x",
+        risk=Risk.LOW,
+        input=schema,
+        output=schema,
+        handler="m:f",
+        **more,
     )
 
 
@@ -116,8 +123,13 @@ def step(name: str, *needs: str | Need, **more: Any) -> StepSpec:
 def opened(**more: Any) -> RunOpened:
     given = {"inputs": {}, **more}
     return RunOpened(
-        workflow=WorkflowRef("flow", "1.0.0", "0"), via="sdk", by="person:lin", in_=V,
-        trust="dev-local", policies=D, **given,
+        workflow=WorkflowRef("flow", "1.0.0", "0"),
+        via="sdk",
+        by="person:lin",
+        in_=V,
+        trust="dev-local",
+        policies=D,
+        **given,
     )
 
 
@@ -217,8 +229,16 @@ class Driver:
                 self.fold(RunPaused(cause=cause, steps=steps))
             case Close(state=state, residue=residue, standing=standing, failure=failure):
                 count = self.run.next_rseq + 1
-                self.fold(RunClosed(state=state, count=count, dur_us=0, residue=residue,
-                                    standing=standing, err=failure))
+                self.fold(
+                    RunClosed(
+                        state=state,
+                        count=count,
+                        dur_us=0,
+                        residue=residue,
+                        standing=standing,
+                        err=failure,
+                    )
+                )
             case Interrupt():
                 pass
 
@@ -229,8 +249,11 @@ class Driver:
 
     def take_back(self, command: TakeBack) -> None:
         effect, path = command.item, command.step
-        self.fold(UndoStarted(step=path, effect=effect, strategy="s", try_=command.try_,
-                              cause=command.cause))
+        self.fold(
+            UndoStarted(
+                step=path, effect=effect, strategy="s", try_=command.try_, cause=command.cause
+            )
+        )
         script = self.undos.get(effect, [])
         match script.pop(0) if script else "applied":
             case "applied":
@@ -249,8 +272,16 @@ class Driver:
     def ask(self, path: str, *, expires_us: int | None = None) -> str:
         self._requests += 1
         request = f"hs_{self._requests}"
-        self.fold(HandshakeRequested(step=path, req=request, version=1, digest=D, request=V,
-                                     expires_us=expires_us or self.now + 10**9))
+        self.fold(
+            HandshakeRequested(
+                step=path,
+                req=request,
+                version=1,
+                digest=D,
+                request=V,
+                expires_us=expires_us or self.now + 10**9,
+            )
+        )
         return request
 
     def grant(self, path: str) -> Driver:
@@ -267,10 +298,17 @@ class Driver:
         return self.apply(path, name)
 
     def intend(self, path: str, name: str, *, on: str = "", undo: Any = None) -> str:
-        self.fold(EffectIntended(
-            step=path, attempt=self.run.unit(path).attempt, effect=name, type="fs.write",
-            target=on or name, request=D, undo={"strategy": "s"} if undo is None else undo,
-        ))
+        self.fold(
+            EffectIntended(
+                step=path,
+                attempt=self.run.unit(path).attempt,
+                effect=name,
+                type="fs.write",
+                target=on or name,
+                request=D,
+                undo={"strategy": "s"} if undo is None else undo,
+            )
+        )
         return name
 
     def apply(self, path: str, name: str, **more: Any) -> str:
@@ -284,23 +322,43 @@ class Driver:
             case "applied":
                 self.apply(path, effect, found_by="inspect")
             case "not_applied":
-                self.fold(EffectFailed(step=path, attempt=attempt, effect=effect, err=ERR,
-                                       found_by="inspect"))
+                self.fold(
+                    EffectFailed(
+                        step=path, attempt=attempt, effect=effect, err=ERR, found_by="inspect"
+                    )
+                )
             case seen:
-                self.fold(EffectFailed(step=path, attempt=attempt, effect=effect, err=ERR,
-                                       applied=seen, found_by="inspect"))
+                self.fold(
+                    EffectFailed(
+                        step=path,
+                        attempt=attempt,
+                        effect=effect,
+                        err=ERR,
+                        applied=seen,
+                        found_by="inspect",
+                    )
+                )
 
     def complete(self, path: str, output: Any = None, **more: Any) -> Driver:
         unit = self.run.unit(path)
-        self.fold(StepCompleted(step=path, attempt=unit.attempt, epoch=unit.epoch or None,
-                                dur_us=0, output=output, **more))
+        self.fold(
+            StepCompleted(
+                step=path,
+                attempt=unit.attempt,
+                epoch=unit.epoch or None,
+                dur_us=0,
+                output=output,
+                **more,
+            )
+        )
         return self.turn()
 
     def failure_of(self, path: str, class_: str = "error", **more: Any) -> StepFailed:
         unit = self.run.unit(path)
         given = {"err": Failure("x.y", f"{path} failed"), **more}
-        return StepFailed(step=path, attempt=unit.attempt, epoch=unit.epoch or None,
-                          class_=class_, **given)
+        return StepFailed(
+            step=path, attempt=unit.attempt, epoch=unit.epoch or None, class_=class_, **given
+        )
 
     def fail(self, path: str, class_: str = "error", **more: Any) -> Driver:
         return self.fold(self.failure_of(path, class_, **more)).turn()
@@ -347,8 +405,11 @@ ERR = Failure("undo.failed", "no")
 
 
 def driver(*steps: StepSpec, **more: Any) -> Driver:
-    of_run = {key: more.pop(key) for key in ("workflows", "expires_us", "inputs", "auto_rollback")
-              if key in more}
+    of_run = {
+        key: more.pop(key)
+        for key in ("workflows", "expires_us", "inputs", "auto_rollback")
+        if key in more
+    }
     return Driver(workflow(*steps, **more), **of_run).turn()
 
 
@@ -489,8 +550,9 @@ def test_drift_found_at_use_asks_again() -> None:
     d.is_watching = True
     d.fold(HandshakeGranted(step="a", version=2, digest=D, req="hs_1"))
 
-    d.fold(HandshakeRequested(step="a", req="hs_1", version=3, digest=D, request=V,
-                              expires_us=10**9))
+    d.fold(
+        HandshakeRequested(step="a", req="hs_1", version=3, digest=D, request=V, expires_us=10**9)
+    )
 
     assert (S.ASKED, 3) == (d.state("a"), d.run.unit("a").version)
 
@@ -645,8 +707,11 @@ def test_without_auto_rollback_a_failure_stops() -> None:
 
 
 def test_continue_takes_back_only_the_step_and_goes_on() -> None:
-    d = driver(step("a"), step("b", "a", on_failure=OnFailure.CONTINUE),
-               step("c", with_={"x": "${steps.b.output}"}))
+    d = driver(
+        step("a"),
+        step("b", "a", on_failure=OnFailure.CONTINUE),
+        step("c", with_={"x": "${steps.b.output}"}),
+    )
     d.effect("a", "a1")
     d.complete("a")
     d.effect("b", "b1")
@@ -672,8 +737,12 @@ def test_continue_with_residue_acts_as_rollback_and_tries_it_again() -> None:
 
 # ---- fan-outs and scopes -------------------------------------------------------------------------
 def fan(count: int, **more: Any) -> Driver:
-    d = Driver(workflow(step("each", foreach="${inputs.of}", with_={"x": "${item}"}, **more),
-                        step("after", with_={"all": "${steps.each.output}"})))
+    d = Driver(
+        workflow(
+            step("each", foreach="${inputs.of}", with_={"x": "${item}"}, **more),
+            step("after", with_={"all": "${steps.each.output}"}),
+        )
+    )
     d.lists["each"] = [10 * n for n in range(count)]
     return d.turn()
 
@@ -728,10 +797,15 @@ def test_a_tolerated_item_gives_null_and_is_named() -> None:
 
 
 def nested(**more: Any) -> Driver:
-    inner = workflow(step("read"), step("sum", "read"), name="inner",
-                     outputs={"n": "${steps.sum.output}"})
-    d = Driver(workflow(step("first"), step("sub", "first", workflow="inner@1", **more),
-                        step("last", "sub")), workflows=[inner]).turn()
+    inner = workflow(
+        step("read"), step("sum", "read"), name="inner", outputs={"n": "${steps.sum.output}"}
+    )
+    d = Driver(
+        workflow(
+            step("first"), step("sub", "first", workflow="inner@1", **more), step("last", "sub")
+        ),
+        workflows=[inner],
+    ).turn()
     d.effect("first", "f1")
     return d.complete("first")
 
@@ -788,8 +862,9 @@ def test_a_retried_scope_is_taken_back_whole_and_runs_anew() -> None:
 
 def test_a_fan_out_of_sub_workflows_has_items_with_steps() -> None:
     inner = workflow(step("read"), name="inner")
-    d = Driver(workflow(step("each", foreach="${inputs.of}", workflow="inner@1")),
-               workflows=[inner])
+    d = Driver(
+        workflow(step("each", foreach="${inputs.of}", workflow="inner@1")), workflows=[inner]
+    )
     d.lists["each"] = [1, 2]
     d.turn()
 
@@ -1202,10 +1277,10 @@ def test_a_retry_of_one_item_runs_only_that_one() -> None:
         d.complete(f"each[{n}]", n)
     d.complete("after")
 
-    d.resume("retry", from_="each[1]")
+    d.fold(RunResumed(mode="retry", from_="each[1]"))
 
-    assert ["each[1]"] == d.running()
     assert {"inputs", "arguments", "output"} == {value.kind for value in d.run.unloaded()}
+    assert ["each[1]"] == d.turn().running()
     d.complete("each[1]", 9)
     assert S.STARTED is d.state("after")
 
@@ -1516,6 +1591,7 @@ def test_a_second_opening_and_unknown_steps_are_illegal() -> None:
 def test_what_the_table_lacks_is_illegal_and_changes_nothing(fact: Fact, why: str) -> None:
     d = driver(step("a"), step("b", "a"))
     d.effect("a", "e1")
+    d.effect("a", "e2")
 
     assert why in illegal(d, fact)
 
@@ -1553,8 +1629,15 @@ def test_an_item_taken_back_is_never_applied_again() -> None:
     d = driver(step("a", retry=RETRY))
     d.effect("a", "e1")
     d.fail("a", "timeout").wait()
-    intent = EffectIntended(step="a", attempt=2, effect="e1", type="fs.write", target="x",
-                            request=D, undo={"strategy": "s"})
+    intent = EffectIntended(
+        step="a",
+        attempt=2,
+        effect="e1",
+        type="fs.write",
+        target="x",
+        request=D,
+        undo={"strategy": "s"},
+    )
 
     assert "does not follow UNDONE" in illegal(d, intent)
 
@@ -1562,7 +1645,7 @@ def test_an_item_taken_back_is_never_applied_again() -> None:
 def test_a_failing_record_of_a_clearing_step_needs_something_that_remains() -> None:
     d = driver(step("a", retry=RETRY))
     d.effect("a", "e1")
-    d.undos["e1"] = ["hangs"]
+    d.undos["e1"] = ["failed"]
     d.fail("a", "timeout")
 
     assert "nothing of the attempt remains" in illegal(d, d.failure_of("a"))
@@ -1586,11 +1669,19 @@ def summary(run: Run) -> dict[str, Any]:
     unwinds = [attrs.asdict(u.unwind) if u.unwind else None for u in run.units]
     items = [attrs.asdict(i, filter=lambda a, _: a.name != "record") for i in run.items]
     return {
-        "units": units, "inner": inner, "unwinds": unwinds, "items": items,
+        "units": units,
+        "inner": inner,
+        "unwinds": unwinds,
+        "items": items,
         "of": (run.phase, run.hold, run.ending, run.cause, run.closed, run.next_rseq),
-        "counts": +run.counts, "item_counts": +run.item_counts, "containers": run.containers,
-        "ready": sorted(run.ready), "alarms": sorted(run.alarms), "duties": list(run.duties),
-        "interrupts": list(run.interrupts), "outputs": sorted(run.outputs),
+        "counts": +run.counts,
+        "item_counts": +run.item_counts,
+        "containers": run.containers,
+        "ready": sorted(run.ready),
+        "alarms": sorted(run.alarms),
+        "duties": list(run.duties),
+        "interrupts": list(run.interrupts),
+        "outputs": sorted(run.outputs),
     }
 
 
@@ -1635,7 +1726,11 @@ def rescan(run: Run) -> None:
             assert is_free or child.state not in BEGUN | {S.READY}, "started before its needs"
             assert not (is_free and child.state is S.WAITING and not inner.is_doomed)
             users = [c for c in children if child.ordinal in c.step.uses]
-            if child.state is S.DONE and child.inner is None and any(u.state not in ENDED for u in users):
+            if (
+                child.state is S.DONE
+                and child.inner is None
+                and any(u.state not in ENDED for u in users)
+            ):
                 known = run.outputs.get(child.index) == f"out {child.path}"
                 assert known or (child.path, "output") in unloaded
 
@@ -1723,7 +1818,8 @@ def workflows(draw: Any) -> WorkflowSpec:
     for n in range(draw(st.integers(1, 6))):
         needs = [
             Need(f"s{m}", even_if_skipped=draw(st.booleans()))
-            for m in range(n) if draw(st.integers(0, 2)) == 0
+            for m in range(n)
+            if draw(st.integers(0, 2)) == 0
         ]
         reads = {f"x{m}": f"${{steps.s{m}.output}}" for m in range(n) if draw(st.booleans())}
         more: dict[str, Any] = {
@@ -1766,7 +1862,9 @@ class Chance:
             if unit.step.kind == "fanout":
                 d.lists.setdefault(unit.path, [1] * self.pick(0, 1, 3))
         for item in d.run.items:
-            ends = self.pick("applied", "applied", "applied", "conflict", "failed", "final", "hangs")
+            ends = self.pick(
+                "applied", "applied", "applied", "conflict", "failed", "final", "hangs"
+            )
             d.undos.setdefault(item.effect, []).append(ends)
             d.sees[item.effect] = self.pick("applied", "not_applied", "partial", "unknown")
 
@@ -1818,8 +1916,9 @@ class Chance:
             if unit.state is S.ASKED and self.pick(True, False):
                 match self.pick("grant", "drift"):
                     case "grant":
-                        d.fold(HandshakeGranted(step=unit.path, version=2, digest=D,
-                                                req=unit.request))
+                        d.fold(
+                            HandshakeGranted(step=unit.path, version=2, digest=D, req=unit.request)
+                        )
                     case "drift" if not run.parent_of(unit).is_doomed:
                         d.expire(unit.path, "drift")
                 return
@@ -1861,8 +1960,9 @@ class Chance:
             case "applied":
                 d.complete(doubtful.path, f"out {doubtful.path}", **by)
             case "not_applied":
-                due = StepRetryScheduled(step=doubtful.path, attempt=doubtful.attempt + 1,
-                                         due_us=d.now, **by)
+                due = StepRetryScheduled(
+                    step=doubtful.path, attempt=doubtful.attempt + 1, due_us=d.now, **by
+                )
                 d.fold(due)
             case "roll_back":
                 d.fail(doubtful.path, **by)
@@ -1907,3 +2007,108 @@ def test_any_run_obeys_the_laws(spec: WorkflowSpec, data: Any) -> None:
     for _ in range(data.draw(st.integers(5, 60))):
         chance.act()
     chance.finish()
+
+
+# ---- costs ---------------------------------------------------------------------------------------
+def chain(count: int) -> WorkflowSpec:
+    return workflow(
+        *(
+            step(f"s{n}", with_={"x": f"${{steps.s{n - 1}.output}}"} if n else {})
+            for n in range(count)
+        )
+    )
+
+
+def wide(count: int) -> WorkflowSpec:
+    return workflow(*(step(f"s{n}") for n in range(count)))
+
+
+def gathered(count: int) -> WorkflowSpec:
+    ends = step("end", *(f"s{n}" for n in range(count)))
+    return workflow(*(step(f"s{n}") for n in range(count)), ends)
+
+
+def layers(count: int) -> WorkflowSpec:
+    names = [[f"s{n}_{m}" for m in range(10)] for n in range(count // 10)]
+    return workflow(
+        *(step(name, *(names[n - 1] if n else ())) for n, row in enumerate(names) for name in row)
+    )
+
+
+def skipping(count: int) -> WorkflowSpec:
+    return workflow(step("s0"), *(step(f"s{n}", "s0") for n in range(1, count)))
+
+
+def listed(count: int) -> WorkflowSpec:
+    return workflow(step("each", foreach="${inputs.of}", max_parallel=count))
+
+
+def drive(spec: WorkflowSpec, count: int, *, fails: bool | None) -> Run:
+    """Run *spec* with one effect a step, to its end or to a failure in the last and all the way back."""
+    d = Driver(spec)
+    run, facts = d.run, 0
+    while run.phase is not Phase.CLOSED:
+        for command in decide(run, 0, 32 - run.calls).commands:
+            match command:
+                case Expand():
+                    evolve(run, StepStarted(step=command.step, attempt=1, items=count))
+                case Admit() if fails is None:
+                    evolve(run, StepSkipped(step=command.step, cause="when"))
+                case Admit():
+                    d.fold(d.start_of(command))
+                    d.effect(command.step, command.step)
+                    facts += 1
+                    if fails and facts == count:
+                        evolve(run, d.failure_of(command.step))
+                    else:
+                        evolve(run, StepCompleted(step=command.step, attempt=1, dur_us=0, output=1))
+                case TakeBack(item=effect, step=path):
+                    evolve(
+                        run,
+                        UndoStarted(
+                            step=path, effect=effect, strategy="s", try_=1, cause="failure"
+                        ),
+                    )
+                    evolve(run, UndoApplied(step=path, effect=effect))
+                case _:
+                    d.carry_out(command)
+    return run
+
+
+def work(shape: Callable[[int], WorkflowSpec], count: int, *, fails: bool | None) -> int:
+    """Count the calls of functions that a run of *count* steps makes, compiling included."""
+    calls = 0
+
+    def note(_: Any, event: str, __: Any) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    spec = shape(count)
+    sys.setprofile(note)
+    try:
+        drive(spec, count, fails=fails)
+    finally:
+        sys.setprofile(None)
+    return calls
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["forward", "and back"])
+@pytest.mark.parametrize("shape", [chain, wide, gathered, layers, listed])
+def test_a_step_costs_the_same_in_a_large_run_as_in_a_small_one(
+    shape: Callable[[int], WorkflowSpec], fails: bool
+) -> None:
+    small, large = work(shape, 100, fails=fails) / 100, work(shape, 1_000, fails=fails) / 1_000
+
+    assert large < 1.2 * small
+
+
+def test_skipping_many_steps_costs_each_the_same() -> None:
+    small, large = work(skipping, 100, fails=None) / 100, work(skipping, 2_000, fails=None) / 2_000
+
+    assert large < 1.2 * small
+
+
+def test_a_chain_of_50_000_steps_compiles_runs_and_unwinds() -> None:
+    needs = workflow(*(step(f"s{n}", *([f"s{n - 1}"] if n else ())) for n in range(50_000)))
+
+    assert drive(needs, 50_000, fails=True).state == "ROLLED_BACK"

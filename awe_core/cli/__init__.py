@@ -10,9 +10,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-import tempfile
 import time
-import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -78,7 +76,7 @@ def run(arguments: Sequence[str]) -> int:
     except (KeyboardInterrupt, click.Abort):
         render.note("interrupted", invocation)
         code = 130
-    except BrokenPipeError:  # `awe audit show | head`: nobody reads on
+    except (BrokenPipeError, SystemExit):  # click exits when nobody reads on: `… | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 141
     except Exception as fault:  # noqa: BLE001 - the last resort: one line and a report file
@@ -123,6 +121,8 @@ def _usage(error: click.ClickException) -> UsageError:
 
 def _fault(error: Exception, invocation: Invocation) -> AweError:
     """Keep the traceback of a defect of ours in a file; show it with ``--debug``."""
+    import traceback  # noqa: PLC0415 - `awe --version` has no use for it
+
     text = "".join(traceback.format_exception(error))
     if invocation.is_debug:
         click.echo(text, err=True)
@@ -131,6 +131,8 @@ def _fault(error: Exception, invocation: Invocation) -> AweError:
 
 
 def _report(folder: Path | None, text: str) -> str:
+    import tempfile  # noqa: PLC0415 - a third of what `awe --version` costs, for nothing
+
     name = f"report-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.getpid()}.txt"
     for place in filter(None, (folder, Path(tempfile.gettempdir()))):
         try:

@@ -168,6 +168,6 @@ def _live(drawn: Callable[[], RenderableType]) -> Live:
     from rich.console import Console  # noqa: PLC0415 - only where something is drawn
     from rich.live import Live  # noqa: PLC0415
 
-    coloured = render.is_coloured(is_terminal=True, wanted=invocation().color)
-    console = Console(stderr=True, no_color=not coloured, highlight=False, markup=False)
+    colours = render.colours(invocation())
+    console = Console(stderr=True, color_system=colours, highlight=False, markup=False)
     return Live(console=console, get_renderable=drawn, refresh_per_second=8)

@@ -6,6 +6,7 @@ as a server, whose running engine finds the news by itself.
 
 from __future__ import annotations
 
+import json
 import re
 import tempfile
 from datetime import UTC, datetime
@@ -30,7 +31,7 @@ from awe_core.cli.opening import (
 )
 from awe_core.cli.render import Answer, block, details, listing
 from awe_core.cli.shared import command, group
-from awe_core.documents import load_facade, load_proposal, read
+from awe_core.documents import load_deployment, load_facade, load_proposal, read
 from awe_core.errors import AweError, PackError, UsageError
 from awe_core.packs import (
     Written,
@@ -72,6 +73,9 @@ def init(prod: bool, name: str | None, people: tuple[str, ...]) -> Answer:  # no
         raise UsageError("cli.exists", file=file.absolute())
     name = name or re.sub(r"[^a-z0-9-]+", "-", Path.cwd().name.lower()).strip("-") or "local"
     store, pin = govern.StoreFolder(config.trust.store), ""
+    shown = {"name": name, "home": _relative(config.home), "store": _relative(store.folder)}
+    quoted = {key: json.dumps(value) for key, value in shown.items()}
+    load_deployment(_DOCUMENT.format(**quoted, pin=""), file=str(file))  # before anything is made
     who = people or (actor().id,)
     if prod:
         root = govern.unsigned_root(deployment=name, keys={}, now=now_s())
@@ -79,9 +83,8 @@ def init(prod: bool, name: str | None, people: tuple[str, ...]) -> Answer:  # no
     else:
         config.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         pin = govern.init_dev(store, config.home, deployment=name, people=who, now=now_s())
-    shown = {"name": name, "home": _relative(config.home), "store": _relative(store.folder)}
     with file.open("x", encoding="utf-8") as out:
-        out.write(_DOCUMENT.format(**shown, pin=pin and f'root_sha256: "{pin}", '))
+        out.write(_DOCUMENT.format(**quoted, pin=pin and f'root_sha256: "{pin}", '))
     with opener():
         pass  # the log begins with who is trusted
     trusts = "nothing yet: fill in and sign root/unsigned.json" if prod else "dev-local"
@@ -137,7 +140,7 @@ def _show(name: str) -> Answer:
     ]
     record = found.subject.record.to_json()
     shown = details({**_said(found), "statements": said}, *block(record))
-    return attrs.evolve(shown, data={**shown.data, "record": record})
+    return shown._replace(data={**shown.data, "record": record})
 
 
 @click.argument("before")

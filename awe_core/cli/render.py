@@ -14,7 +14,7 @@ import sys
 import unicodedata
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import attrs
 import click
@@ -30,16 +30,14 @@ _SHOWN_AS_CODE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _WIDEST = 71  #: characters of a cell but the last, where no terminal says how much there is
 
 
-@attrs.frozen
-class Table:
+class Table(NamedTuple):  # attrs would cost `awe --help` 2 ms a class
     """Rows for people; without columns, names and values."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[object, ...], ...]
 
 
-@attrs.frozen
-class Answer:
+class Answer(NamedTuple):
     """What a command has to say: to programs `data`, to people the parts, each a line or table."""
 
     data: Json
@@ -163,6 +161,11 @@ def is_coloured(is_terminal: bool, wanted: str) -> bool:  # noqa: FBT001 - what 
     return is_terminal and os.environ.get("TERM") != "dumb"
 
 
+def colours(invocation: Invocation) -> Literal["auto"] | None:
+    """Give what rich may use on a terminal."""
+    return "auto" if is_coloured(is_terminal=True, wanted=invocation.color) else None
+
+
 def moment(at_us: int) -> str:
     """Write a time of the journal in UTC, to the second."""
     return datetime.fromtimestamp(at_us / 1_000_000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
@@ -213,8 +216,8 @@ def _draw(table: Table, invocation: Invocation) -> None:
         drawn.add_column(Text(name), no_wrap=bool(name), min_width=min(least, 40))
     for row in table.rows:
         drawn.add_row(*(Text(plain(cell)) for cell in row))
-    coloured = is_coloured(is_terminal=True, wanted=invocation.color)
-    Console(no_color=not coloured, highlight=False, markup=False, emoji=False).print(drawn)
+    console = Console(color_system=colours(invocation), highlight=False, markup=False, emoji=False)
+    console.print(drawn)
 
 
 def _encoded(value: Any) -> Json:  # noqa: ANN401 - json's hook for what it does not know

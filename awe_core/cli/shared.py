@@ -5,24 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import attrs
 import click
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-@attrs.define
 class Invocation:
     """One command line; click hands it to every command as its object."""
 
-    is_json: bool = False  #: one document on stdout, no colour, no prompt, no progress
-    home: Path | None = None
-    config: Path | None = None
-    actor: str | None = None  #: ``--as``: NAME, or KIND:NAME
-    color: str = "auto"
-    is_debug: bool = False
-    report_folder: Path | None = None  #: the home, once it is known
+    def __init__(self, *, is_json: bool = False, color: str = "auto") -> None:
+        """Begin with what is the case until an option says otherwise."""
+        self.is_json = is_json  #: one document on stdout, no colour, no prompt, no progress
+        self.home: Path | None = None
+        self.config: Path | None = None
+        self.actor: str | None = None  #: ``--as``: NAME, or KIND:NAME
+        self.color = color
+        self.is_debug = False
+        self.report_folder: Path | None = None  #: the home, once it is known
 
 
 def invocation() -> Invocation:

@@ -239,7 +239,9 @@ def _reopen(run: Run, chosen: list[Unit]) -> None:
         for unit in run.children(open_.pop()):
             if unit.index in inside or unit.inner is None:
                 continue
-            if unit.state is StepState.FAILED and _can_reopen(unit):  # steps in it may never have begun
+            if unit.state is StepState.FAILED and _can_reopen(
+                unit
+            ):  # steps in it may never have begun
                 _reopen_one(run, unit)
             if unit.state is StepState.STARTED:
                 open_.append(unit)

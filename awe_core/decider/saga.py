@@ -464,7 +464,7 @@ _ADMISSIBLE = (StepState.READY, StepState.GRANTED)
 
 def is_undoing(run: Run, owner: Unit) -> bool:
     """Whether an undo of *owner*'s unwinding is at work this moment."""
-    queue = owner.unwind.queue if owner.unwind else ()
+    queue = owner.unwind.queue if owner.unwind else []
     return bool(queue) and run.items[queue[-1]].state is ItemState.UNDOING
 
 

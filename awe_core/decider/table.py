@@ -193,7 +193,7 @@ DERIVED: frozenset[tuple[State, State]] = frozenset(
         *((state, _S.WAITING) for state in _S),  # run.resumed, or a new attempt of the scope
         (_S.FAILED, _S.STARTED),  # run.resumed: a container that steps of the set stand in
         (_S.DONE, _S.STARTED),
-            (_I.INTENDED, _I.APPLIED),  # the step completed, or a person said so
+        (_I.INTENDED, _I.APPLIED),  # the step completed, or a person said so
         (_I.INTENDED, _I.NOTHING),  # a person said so
         *((state, _I.GONE) for state in _I),  # undo.discarded
         *((before, after) for before in _P for after in _P if before is not after),

@@ -60,6 +60,7 @@ class RuntimeEngine:
         self._turns = Turns(parts, self.plans)
         self._asking = Asking(parts)
         self._active: dict[str, ActiveRun] = {}
+        self._keys: dict[str | None, tuple[bytes, str]] = {}  #: not durable yet: body and run
         self._is_closing = False
 
     # ---- submissions ---------------------------------------------------------------------------
@@ -74,10 +75,14 @@ class RuntimeEngine:
         inputs: JsonObject = self.plans.inputs(wanted.spec).apply(wanted.inputs, side="input")
         key = wanted.idempotency_key
         if key is not None and (known := self._known(key, _body(wanted, inputs))) is not None:
+            await self.parts.journal.barrier()
             return known
         self._check_gate(plan)
         active = self._opened(wanted, plan, inputs)
-        await active.barrier()
+        try:
+            await active.barrier()
+        finally:
+            self._keys.pop(active.opened.idem, None)
         self._turns.turn(active)
         return active.run_id
 
@@ -108,16 +113,18 @@ class RuntimeEngine:
         run = open_run(plan, run_id, fact, started_at=started_at(now))
         active = ActiveRun(parts, run, wanted.actor, opened_us=now)
         upserts = []
-        if wanted.idempotency_key is not None:
-            row = (self._mac(wanted.idempotency_key), _body(wanted, inputs), run_id)
-            upserts.append(Upsert("submission", row))
+        if fact.idem is not None:
+            named = _body(wanted, inputs), run_id
+            self._keys[fact.idem] = named
+            upserts.append(Upsert("submission", (fact.idem, *named)))
         active.write_opened(fact, marks=self.plans.inputs(spec).marks(inputs), upserts=upserts)
         self._active[run_id] = active
         return active
 
     def _known(self, key: str, body: bytes) -> str | None:
         """Give the run that this idempotency key already names."""
-        found = self.parts.journal.submission(self._mac(key))
+        mac = self._mac(key)
+        found = self._keys.get(mac) or self.parts.journal.submission(mac)
         if found is None:
             return None
         digest, run = found

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from awe_core.records import Digest
-    from awe_core.trust import Signed, StoreBytes, Verdict
+    from awe_core.trust import FacadeVerdict, PackVerdict, Signed, StoreBytes, Verdict
     from awe_core.values import Json, JsonObject
 
 _MICROSECONDS = 1_000_000
@@ -154,7 +154,7 @@ def _transitions(
         if after is State.ACTIVE:
             verb = "activated"
             if before in {State.SUSPENDED, State.SUPERSEDED}:
-                for resume in _resumes(each.digest, each.statements, statements)[-1:]:
+                for resume in _resumed_by(each, statements):
                     verb = "resumed"
                     by = {**_by(resume), "manifest": verdict.manifest_digest}
         yield _event(subject, verb, before, after) | by
@@ -171,12 +171,14 @@ def _released(verdict: Verdict, store: StoreBytes) -> JsonObject:
     return {**by, "manifest": verdict.manifest_digest}
 
 
-def _resumes(
-    record: Digest, justified_by: Iterable[Digest], statements: Iterable[Signed]
-) -> list[Signed]:
-    listed = set(justified_by)
+def _resumed_by(verdict: PackVerdict | FacadeVerdict, statements: Sequence[Signed]) -> list[Signed]:
+    """Give the newest of the resumes that an entry refers to."""
     said = [each for each in statements if each.statement.decision == "resume"]
-    return [each for each in said if each.statement.subject == record and each.digest in listed]
+    return [
+        each
+        for each in said
+        if each.statement.subject == verdict.digest and each.digest in verdict.statements
+    ][-1:]
 
 
 def _by(signed: Signed) -> JsonObject:

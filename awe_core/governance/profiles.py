@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+import attrs
+
 from awe_core import canonical
 from awe_core.errors import UsageError
 from awe_core.governance.documents import signed
@@ -64,7 +66,8 @@ def init_dev(  # noqa: PLR0913 - what a deployment begins with
         if keyids
     }
     policy = _policy(alone=len(roles) == 1, inproc=tuple(inproc))
-    root = _root(deployment, "dev", keys, thresholds, policy, now)
+    strict = unsigned_root(deployment=deployment, keys=keys, now=now)
+    root = attrs.evolve(strict, environment="dev", roles=thresholds, policy=policy)
     data = signed("trust-root", root, [s for name, s in signers.items() if "root" in roles[name]])
     pin = canonical.sha256_hex(canonical.document(root.to_json()))
     judge({root_file(1): data}, pin=pin, deployment=deployment, mark=None, now=now)
@@ -76,8 +79,17 @@ def init_dev(  # noqa: PLR0913 - what a deployment begins with
 def unsigned_root(*, deployment: str, keys: Mapping[Digest, Key], now: Seconds) -> Root:
     """Give a production root for people to fill in: roles are empty, the rules are strict."""
     roles = {role: Role((), 2 if role == "root" else 1) for role in ROLES}
-    policy = _policy(alone=False, inproc=STDLIB)
-    return _root(deployment, "prod", keys, roles, policy, now)
+    return Root(
+        deployment=deployment,
+        environment="prod",
+        version=1,
+        issued=now,
+        expires=now + _ROOT_DAYS * DAY_S,
+        keys=keys,
+        roles=roles,
+        retired={},
+        policy=_policy(alone=False, inproc=STDLIB),
+    )
 
 
 def load_person(home: Path, name: str) -> KeyFile:
@@ -92,27 +104,6 @@ def _key_file(home: Path, name: str) -> Path:
     if not _NAME.fullmatch(name):
         raise UsageError("governance.person", name=ascii(name))
     return person_key_file(home, name)
-
-
-def _root(  # noqa: PLR0913, PLR0917 - a root's fields
-    deployment: str,
-    environment: str,
-    keys: Mapping[Digest, Key],
-    roles: Mapping[str, Role],
-    policy: Policy,
-    now: Seconds,
-) -> Root:
-    return Root(
-        deployment=deployment,
-        environment=environment,
-        version=1,
-        issued=now,
-        expires=now + _ROOT_DAYS * DAY_S,
-        keys=keys,
-        roles=roles,
-        retired={},
-        policy=policy,
-    )
 
 
 def _policy(*, alone: bool, inproc: tuple[str, ...]) -> Policy:

@@ -9,6 +9,7 @@ import attrs
 from awe_core.errors import (
     AccessError,
     AweError,
+    CanonicalError,
     CapabilityError,
     ContractError,
     EffectRefusedError,
@@ -26,6 +27,7 @@ _LONGEST = 2_000  #: characters of a recorded message
 
 _CLASSES: Mapping[type[AweError], str] = {
     ContractError: "contract",
+    CanonicalError: "contract",  # an output that is no JSON keeps no contract
     ExpressionError: "expression",
     EffectRefusedError: "refused",
     HandshakeError: "refused",
@@ -53,7 +55,7 @@ def fault_of(error: BaseException) -> Fault:
     if isinstance(error, AweError):
         return Fault(_failure(error), _class_of(error))
     if isinstance(error, TimeoutError):
-        return Fault(Failure("step.timeout", "the step took longer than its timeout"), "timeout")
+        return Fault(_foreign(error), "timeout")  # the handler's own: the step's has a code of ours
     if isinstance(error, ConnectionError):
         return Fault(_foreign(error), "unavailable")
     return Fault(_foreign(error), "error")

@@ -9,7 +9,6 @@ import attrs
 
 from awe_core import canonical
 from awe_core.context import AsyncExecutionContext
-from awe_core.contract import Mark
 from awe_core.effects import CORE_KINDS, Grant, GrantPlan
 from awe_core.errors import ContractError, EngineError
 from awe_core.events import Facts
@@ -22,12 +21,14 @@ from awe_core.handshake import (
     new_request_id,
     question,
 )
+from awe_core.invoke.masking import masked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from awe_core.capability import CapabilitySpec, Confirm
     from awe_core.context import Attempt
+    from awe_core.contract import Mark
     from awe_core.effects import StepBroker
     from awe_core.events import Actor, ConfirmationRequest, Requirement
     from awe_core.gate import Gate, Purpose
@@ -116,7 +117,7 @@ class Invoker:
         valid: JsonObject = capability.input.apply(arguments, side="input")
         grant = self._plan(capability).narrow(valid, self.config_of(capability))
         marks = capability.input.marks(valid)
-        shown = masked(valid, marks, self._mac) if marks else valid
+        shown = masked(valid, marks, self._mac)
         return Prepared(
             capability=capability,
             arguments=valid,
@@ -204,6 +205,7 @@ class Invoker:
         context = AsyncExecutionContext(broker, attempt, actor)
         handler = prepared.capability.handler()
         clock = asyncio.timeout(timeout_us / 1e6)
+        shut = _shut_after(timeout_us / 1e6, broker)
         try:
             async with clock:
                 found = await executor.call(handler, context, prepared.arguments)
@@ -214,6 +216,7 @@ class Invoker:
                 raise
             raise _late(attempt, timeout_us) from None
         finally:
+            shut.cancel()
             await broker.end("the step has ended")
         return self._checked(prepared, found)
 
@@ -247,6 +250,12 @@ class Invoker:
         ).digest
 
 
+def _shut_after(seconds: float, broker: StepBroker) -> asyncio.TimerHandle:
+    """Let the broker close before the handler is cancelled: on that it may act no more."""
+    loop = asyncio.get_running_loop()
+    return loop.call_later(seconds, broker.close, "the step took longer than its timeout")
+
+
 def _is_late(clock: asyncio.Timeout) -> bool:
     """Whether the instant of *clock* has passed, noticed or not."""
     due = clock.when()
@@ -268,30 +277,3 @@ def _preimage(workspace: Workspace, path: str) -> JsonObject:
         "sha256": found.sha256 or ("absent" if found.kind == "absent" else ""),
         "mode": found.mode,
     }
-
-
-def masked(value: Json, marks: Sequence[tuple[str, Mark]], mac: Callable[[bytes], str]) -> Json:
-    """Replace what is marked sensitive by ``{redacted, mac, len}``: comparable, not guessable."""
-    hidden = {pointer for pointer, mark in marks if mark in {Mark.SENSITIVE, Mark.HIDDEN}}
-    return _masked(value, "", hidden, mac)
-
-
-def _masked(value: Json, at: str, hidden: set[str], mac: Callable[[bytes], str]) -> Json:
-    if at in hidden:
-        written = canonical.value(value)
-        return {"redacted": "sensitive", "mac": mac(written), "len": len(written)}
-    match value:
-        case dict():
-            return {
-                key: _masked(one, f"{at}/{_escaped(key)}", hidden, mac)
-                for key, one in value.items()
-            }
-        case list():
-            return [_masked(one, f"{at}/{i}", hidden, mac) for i, one in enumerate(value)]
-        case _:
-            return value
-
-
-def _escaped(key: str) -> str:
-    """A key as a step of a JSON pointer (RFC 6901)."""
-    return key.replace("~", "~0").replace("/", "~1")

@@ -51,9 +51,8 @@ class DaemonPool:
         """Run *work* in a thread and give what it returns or raises."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[_T] = loop.create_future()
-        if self._busy >= len(self._threads) and len(self._threads) < self._size:
-            self._start()
         self._busy += 1
+        self._grow()
         job = _Job(work, loop, future, contextvars.copy_context())
         self._jobs.put(job)
         try:
@@ -61,7 +60,8 @@ class DaemonPool:
         except asyncio.CancelledError:
             if not future.done() or future.cancelled():
                 job.is_given_up = True
-                self._size += 1  # its thread may never return: another may take its place
+                self._size += 1  # its thread may never return: another takes its place
+                self._grow()
             raise
 
     async def flush(self, work: Callable[[], None]) -> None:
@@ -75,7 +75,10 @@ class DaemonPool:
             self._jobs.put(None)
         self._threads.clear()
 
-    def _start(self) -> None:
+    def _grow(self) -> None:
+        """Start a thread where there is more to do than threads, and room for one."""
+        if not len(self._threads) < min(self._busy, self._size):
+            return
         name = f"{self._name}-{len(self._threads)}"
         thread = threading.Thread(target=self._serve, name=name, daemon=True)
         self._threads.append(thread)

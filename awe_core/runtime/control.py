@@ -101,9 +101,12 @@ class Client:
         """
         async with self._turn:
             stream = next(self._streams)
-            self._writer.write(frames.pack(stream, {"method": method, "params": params}))
-            await self._writer.drain()
-            found = await frames.read(self._reader)
+            asked = frames.pack(stream, {"method": method, "params": params})
+            found = None
+            with contextlib.suppress(ConnectionError):  # the owner is gone, as is its answer
+                self._writer.write(asked)
+                await self._writer.drain()
+                found = await frames.read(self._reader)
         if found is None or found[0] != stream:
             raise EngineError("engine.owner_gone", method=method)
         if "error" in found[1]:

@@ -88,11 +88,11 @@ class AsyncRunHandle:
     async def events(self, after: int = -1, *, follow: bool = True) -> AsyncIterator[SealedRecord]:
         """Give the run's records after position *after*; with *follow* until it has closed."""
         while True:
+            row = self._runtime.journal.run_row(self.run_id)  # first, so that no end is missed
+            is_open = row is not None and row["state"] in {"PENDING", "RUNNING", "PAUSED"}
             for record in self._runtime.journal.read(run=self.run_id, after_rseq=after):
                 after = record.rseq if record.rseq is not None else after
                 yield record
-            row = self._runtime.journal.run_row(self.run_id)
-            is_open = row is not None and row["state"] in {"PENDING", "RUNNING", "PAUSED"}
             if not follow or not is_open:
                 return
             await asyncio.sleep(_POLL_S)

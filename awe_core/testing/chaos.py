@@ -119,7 +119,7 @@ class ChaosReport:
         options, wanted = self.options, self.injected_failures
         rest = options.runs - wanted
         killed = f", engine killed {self.kills} times" if options.kill else ""
-        is_same = self.trees[0] == self.trees[1]
+        is_same = "the same" if self.trees[0] == self.trees[1] else self.trees[1][:16]
         return [
             f"{options.runs} runs, {options.concurrency} at a time, seed {self.seed}{killed}",
             "journal FULL, barriers output, effects synced, executor inproc",
@@ -127,8 +127,7 @@ class ChaosReport:
             f"  file removed  {self.file_removed}/{wanted}",
             f"  undone        {self.undone}/{self.effects} effects, residue {self.residue}",
             f"  completed     {self.completed}/{rest} of the others",
-            f"  tree          {self.trees[0][:16]} before, {self.trees[1][:16]} after: "
-            f"{'the same' if is_same else 'not the same'}",
+            f"  tree          {self.trees[0][:16]} before, {is_same} after",
             f"  log           {self.verdict}",
             *(f"failed: {one}" for one in self.failures),
         ]

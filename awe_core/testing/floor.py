@@ -11,13 +11,13 @@ import hashlib
 import queue
 import sqlite3
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import attrs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
 
 _SCHEMA = "CREATE TABLE IF NOT EXISTS step(run TEXT, n INTEGER, out TEXT, PRIMARY KEY(run, n))"
 _STEP = "INSERT INTO step VALUES(?, ?, ?)"

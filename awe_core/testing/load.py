@@ -81,7 +81,7 @@ class Figures:
     cpu_ms: float  #: of the whole process, a workflow
     records: float  #: a workflow, as what follows
     barriers: float  #: commits
-    flushes: float  #: commits and flushes of files or folders
+    flushes: float  #: commits, and flushes of files and folders before a step is done
     floor_rate: float  #: workflows a second by hand, in the same round
     floor_cpu_ms: float
     in_flight: float | None  #: rate times mean latency; None: too few runs to say
@@ -170,10 +170,11 @@ def measure(options: LoadOptions) -> LoadReport:
     """
     root = Path(tempfile.mkdtemp(prefix="awe-load-"))
     try:
-        figures = [
-            asyncio.run(_measured(root / f"mode-{n}", options, mode))
-            for n, mode in enumerate(options.modes)
-        ]
+        with Deployment.create(root / "template", packs()) as made:
+            figures = [
+                asyncio.run(_measured(made.copy(root / f"mode-{n}"), options, mode))
+                for n, mode in enumerate(options.modes)
+            ]
         return LoadReport(
             options=options,
             machine=machine(root),
@@ -203,24 +204,23 @@ class _Tally:
         self.cpu_s += time.process_time()
 
 
-async def _measured(folder: Path, options: LoadOptions, mode: Mode) -> Figures:
+async def _measured(place: Deployment, options: LoadOptions, mode: Mode) -> Figures:
     """Measure one mode: a warm-up, then slices of engine and floor in turn."""
-    ours, floors, warm = _laid_out(folder, options)
+    ours, floors, warm = _laid_out(place.workspace, options)
     flags = {"engine.barriers": mode.barriers, "engine.effects": mode.effects}
     engine, floor, many = _Tally(), _Tally(), options.concurrency
-    with Deployment.create(folder, packs()) as place:
-        before = Held.now()
-        with Floor(folder / "floor.db") as by_hand:
-            async with place.open(flags=flags) as runtime:
-                await _drive(runtime, warm, options, _Tally())
-                start = _counted(runtime)
-                for mine, its in zip(_sliced(ours, options), _sliced(floors, options), strict=True):
-                    with engine:
-                        await _drive(runtime, mine, options, engine)
-                    with floor:
-                        by_hand.run(its, concurrency=many, is_failing=options.failing)
-                spent = {name: n - start[name] for name, n in _counted(runtime).items()}
-        leaks = await leaked(before)
+    before = Held.now()
+    with Floor(place.root / "floor.db") as by_hand:
+        async with place.open(flags=flags) as runtime:
+            await _drive(runtime, warm, options, _Tally())
+            start = _counted(runtime)
+            for mine, its in zip(_sliced(ours, options), _sliced(floors, options), strict=True):
+                with engine:
+                    await _drive(runtime, mine, options, engine)
+                with floor:
+                    by_hand.run(its, concurrency=many, is_failing=options.failing)
+            spent = {name: n - start[name] for name, n in _counted(runtime).items()}
+    leaks = await leaked(before)
     wrong = sum(not is_right(one, is_failing=options.failing) for one in [*ours, *floors])
     return _figures(options, mode, engine, floor, spent, wrong=engine.wrong + wrong, leaks=leaks)
 
@@ -306,18 +306,20 @@ def _figures(  # noqa: PLR0913 - what was measured
 
 
 def _lines(one: Figures) -> list[str]:
-    what = "the default" if one.mode == DEFAULT else "beside it"
-    if one.mode == PEERS:
-        what = "the peers' durability class"
+    name = {DEFAULT: "the default", PEERS: "the peers' durability class"}
+    mode = f"journal FULL, barriers {one.mode.barriers}, effects {one.mode.effects}"
+    times = {"p50": one.p50_ms, "p95": one.p95_ms, "p99": one.p99_ms}
+    spent = [f"{one.cpu_ms:.2f} ms CPU", f"{one.records:.1f} records"]
+    spent += [f"{one.barriers:.2f} barriers", f"{one.flushes:.2f} flushes"]
+    floor = [f"{one.floor_rate:.0f} workflows/s", f"{one.floor_cpu_ms:.2f} ms CPU"]
+    shown = "   ".join(f"{at} {found:.1f} ms" for at, found in times.items())
     return [
         "",
-        f"{what}: journal FULL, barriers {one.mode.barriers}, effects {one.mode.effects}",
-        f"  {one.rate:.0f} workflows/s   p50 {one.p50_ms:.1f} ms   p95 {one.p95_ms:.1f} ms   "
-        f"p99 {one.p99_ms:.1f} ms",
-        f"  a workflow: {one.cpu_ms:.2f} ms CPU, {one.records:.1f} records, "
-        f"{one.barriers:.2f} barriers, {one.flushes:.2f} flushes",
-        f"  the floor, by hand, each step FULL, files not synced: {one.floor_rate:.0f} workflows/s,"
-        f" {one.floor_cpu_ms:.2f} ms CPU; ratio {one.floor_ratio:.3f}",
+        f"{name.get(one.mode, 'beside it')}: {mode}",
+        f"  {one.rate:.0f} workflows/s   {shown}",
+        f"  a workflow: {', '.join(spent)}",
+        f"  the floor (by hand, each step FULL, files not synced): {', '.join(floor)}",
+        f"  ratio to the floor: {one.floor_ratio:.3f}",
     ]
 
 

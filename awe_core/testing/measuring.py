@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 PACKS = ("awe-pack-stdlib", "awe-pack-load-test")
 BODY = ("The quick brown fox jumps over the lazy dog. " * 32)[:1024]
 
-_SETTLES_S = 2.0  #: threads that were told to end need a moment
-
 
 def packs() -> tuple[Path | str, ...]:
     """Give what `Deployment.create` shall make ACTIVE: built wheels, or the installed packs' names.
@@ -93,10 +91,10 @@ class Held:
         return any(attrs.astuple(self))
 
 
-async def leaked(before: Held) -> Held:
-    """Give what is open beyond *before* once everything had time to end."""
-    deadline = time.monotonic() + _SETTLES_S
-    while (left := Held.now().more_than(before)) and time.monotonic() < deadline:
+async def leaked(before: Held, *, settles_s: float = 2.0) -> Held:
+    """Give what is open beyond *before* once threads that were told to end had time for it."""
+    deadline = time.monotonic() + settles_s
+    while (left := Held.now().more_than(before)) and time.monotonic() < deadline:  # noqa: ASYNC110 - nobody tells when a thread has ended
         await asyncio.sleep(0.02)
     return left
 

@@ -78,7 +78,9 @@ def reached(
     problems: list[AweError] = []
     offers = [
         (pack, entry)
-        for pack in sorted(packs, key=lambda each: (not _in_force(each, root), _rank(each)))
+        for pack in sorted(
+            packs, key=lambda each: (not _in_force(each, root), _STRENGTH.index(each.status))
+        )
         for entry in pack.record.capabilities
     ]
     for reach in facade.reaches:
@@ -145,7 +147,3 @@ def _claims(record: PackRecord) -> list[str]:
 
 def _refused(pack: PackVerdict, problems: Iterable[AweError]) -> PackVerdict:
     return attrs.evolve(pack, refusals=(*pack.refusals, *problems))
-
-
-def _rank(pack: PackVerdict) -> int:
-    return _STRENGTH.index(pack.status)

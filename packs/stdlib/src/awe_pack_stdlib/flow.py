@@ -21,7 +21,7 @@ async def now(ctx: AsyncExecutionContext) -> dict[str, Any]:
 async def sleep(ctx: AsyncExecutionContext, *, seconds: float) -> dict[str, Any]:
     """Wait without holding a thread."""
     await ctx.clock.sleep(seconds)
-    return {"slept_us": int(seconds * 1_000_000)}
+    return {"slept_us": round(seconds * 1_000_000)}
 
 
 async def uuid(ctx: AsyncExecutionContext) -> dict[str, Any]:

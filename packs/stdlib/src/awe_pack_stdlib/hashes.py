@@ -1,4 +1,4 @@
-"""``hash.*``: digests of files."""
+"""``hash.*``: digests of files; in a thread, so that the engine's loop need not wait."""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ import hmac
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from awe_core import AsyncExecutionContext
+    from awe_core import ExecutionContext
 
 
-async def sha256(ctx: AsyncExecutionContext, *, path: str) -> dict[str, Any]:
+def sha256(ctx: ExecutionContext, *, path: str) -> dict[str, Any]:
     """Digest a file with SHA-256 (FIPS 180-4)."""
-    data = await ctx.fs.read_bytes(path)
+    data = ctx.fs.read_bytes(path)
     return {"path": path, "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
 
 
-async def verify(ctx: AsyncExecutionContext, *, path: str, sha256: str) -> dict[str, Any]:
+def verify(ctx: ExecutionContext, *, path: str, sha256: str) -> dict[str, Any]:
     """Compare a file's SHA-256 with an expected one."""
-    data = await ctx.fs.read_bytes(path)
-    found = hashlib.sha256(data).hexdigest()
+    found = hashlib.sha256(ctx.fs.read_bytes(path)).hexdigest()
     return {"path": path, "matches": hmac.compare_digest(found, sha256), "found": found}

@@ -18,14 +18,16 @@ from __future__ import annotations
 import functools
 import re
 import sys
-import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from jinja2 import StrictUndefined, Undefined, nodes, pass_context
 from jinja2.compiler import CodeGenerator
 from jinja2.exceptions import SecurityError, TemplateRuntimeError
+from jinja2.filters import FILTERS
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.visitor import NodeTransformer
+
+from awe_pack_stdlib.purse import Purse, PurseEmptyError, no_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -38,19 +40,20 @@ MOST_BITS = 4096  #: of a whole number
 MOST_ARGUMENT = 1000  #: of a number, and characters of a text, given to a filter or method
 
 _TURN = 16  #: bytes that a turn of a loop costs
-_FILTERS = frozenset(
-    "abs capitalize count d default dictsort e escape filesizeformat first float forceescape "
-    "groupby int items last length list lower map max min reject rejectattr reverse round safe "
-    "select selectattr sort sum title tojson trim truncate unique upper urlencode wordcount".split()
-)
+_FILTERS = """
+    abs capitalize count d default dictsort e escape filesizeformat first float forceescape
+    groupby int items last length list lower map max min reject rejectattr reverse round safe
+    select selectattr sort sum title tojson trim truncate unique upper urlencode wordcount
+"""
 #: Filters that hand their arguments on, to another filter or as they are.
 _HANDING_ON = frozenset({"d", "default", "map", "reject", "rejectattr", "select", "selectattr"})
+_OF_TEXTS = """
+    capitalize count endswith find index isalnum isalpha isdecimal isdigit islower isnumeric
+    isspace istitle isupper lower lstrip removeprefix removesuffix rstrip split splitlines
+    startswith strip swapcase title upper
+"""
 _METHODS: dict[type, frozenset[str]] = {
-    str: frozenset(
-        "capitalize count endswith find index isalnum isalpha isdecimal isdigit islower isnumeric "
-        "isspace istitle isupper lower lstrip removeprefix removesuffix rstrip split splitlines "
-        "startswith strip swapcase title upper".split()
-    ),
+    str: frozenset(_OF_TEXTS.split()),
     dict: frozenset({"get", "items", "keys", "values"}),
     list: frozenset({"count", "index"}),
     tuple: frozenset({"count", "index"}),
@@ -62,14 +65,10 @@ _SPREAD = 100  #: bytes that one character may become as an item of a list
 _WIDTH = re.compile(r"\*|[0-9]{4,}")
 
 
-class TemplateLimitError(TemplateRuntimeError):
-    """The rendering would take more memory or time than it may."""
-
-
 def render(template: str, values: dict[str, Any]) -> str:
     """Fill *template* in.
 
-    :raises TemplateLimitError: it is too dear
+    :raises PurseEmptyError: it is too dear
     :raises SecurityError: it asks for what no template gets
     :raises TemplateError: it cannot be read or filled in
     """
@@ -89,31 +88,9 @@ class _Environment(ImmutableSandboxedEnvironment):
             optimized=False,
         )
         self.code_generator_class = _Generator
-        self.filters = {name: _paying(name, self.filters[name]) for name in _FILTERS} | _OWN
+        self.filters = _OFFERED
         del self.globals["lipsum"]
-        self._left = MOST_BYTES
-        self._until = time.monotonic() + MOST_SECONDS
-
-    def pay(self, size: int) -> None:
-        """Take *size* bytes from the purse."""
-        self._left -= size
-        if self._left < 0 or time.monotonic() > self._until:
-            raise TemplateLimitError(
-                f"it takes more than {MOST_BYTES >> 20} MiB or {MOST_SECONDS:g} seconds"
-            )
-
-    def pay_for(self, value: object) -> None:
-        """Pay for *value* with all it holds; what it holds twice is paid twice."""
-        waiting = [value]
-        while waiting:
-            one = waiting.pop()
-            self.pay(sys.getsizeof(one))
-            match one:
-                case list() | tuple():
-                    waiting += one
-                case dict():
-                    waiting += one.keys()
-                    waiting += one.values()
+        self.purse = Purse(MOST_BYTES, seconds=MOST_SECONDS)
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:  # noqa: ANN401
         """Pay for what an operator makes before it does."""
@@ -121,33 +98,33 @@ class _Environment(ImmutableSandboxedEnvironment):
             case "%", str(), _:
                 return _formatted(context, left, *(right if isinstance(right, tuple) else (right,)))
             case "*", (str() | list() | tuple()), int():
-                self.pay(sys.getsizeof(left) * max(right, 1))
+                self.purse.pay(sys.getsizeof(left) * max(right, 1))
             case "*", int(), (str() | list() | tuple()):
-                self.pay(sys.getsizeof(right) * max(left, 1))
+                self.purse.pay(sys.getsizeof(right) * max(left, 1))
             case "*", int(), int():
                 self._check_bits(left.bit_length() + right.bit_length())
             case "**", int(), int():
                 self._check_bits(left.bit_length() * right)
         found = super().call_binop(context, operator, left, right)
-        self.pay_for(found)
+        self.purse.pay_for(found)
         return found
 
-    def call(self, context: Context, called: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]  # noqa: ANN401
+    def call(self, context: Context, called: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
         """Pay for a call and for what it returns."""
         owner = getattr(called, "__self__", None)
         if isinstance(owner, str):
             _check_arguments(called.__name__, [*args, *kwargs.values()])
-            self.pay(len(owner) * (_SPREAD if called.__name__.startswith("split") else 1))
-        self.pay(_TURN)
+            self.purse.pay(len(owner) * (_SPREAD if called.__name__.startswith("split") else 1))
+        self.purse.pay(_TURN)
         found = super().call(context, called, *args, **kwargs)
-        self.pay_for(found)
+        self.purse.pay_for(found)
         return found
 
     def getitem(self, obj: Any, argument: Any) -> Any:  # noqa: ANN401 - whatever the template has
         """Pay for a slice: it is a copy."""
         found = super().getitem(obj, argument)
         if isinstance(argument, slice):
-            self.pay_for(found)
+            self.purse.pay_for(found)
         return found
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:  # noqa: ANN401 - the same
@@ -165,7 +142,7 @@ class _Environment(ImmutableSandboxedEnvironment):
     def _check_bits(self, bits: int) -> None:
         if bits > MOST_BITS:
             message = f"a whole number has more than {MOST_BITS} bits"
-            raise TemplateLimitError(message)
+            raise PurseEmptyError(message)
 
 
 class _Generator(CodeGenerator):
@@ -203,21 +180,27 @@ class _Rewriter(NodeTransformer):
         return _filtered(nodes.Const(node.data, lineno=node.lineno), "our.made")
 
 
-def _filtered(node: nodes.Expr, name: str) -> nodes.Filter:
-    return nodes.Filter(node, name, [], [], None, None, lineno=node.lineno)
+def _filtered(node: nodes.Node, name: str) -> nodes.Filter:
+    return nodes.Filter(cast("nodes.Expr", node), name, [], [], None, None, lineno=node.lineno)
 
 
 # ---- filters: each begins with the context, so that none is run while the template is compiled
 @pass_context
 def _text(context: Context, value: object) -> str:
     """Give the text of a JSON value."""
-    environment = _purse(context)
+    purse = _purse(context)
     if isinstance(value, str):
-        environment.pay(sys.getsizeof(value))
+        purse.pay(sys.getsizeof(value))
         return value
-    environment.pay_for(value)
-    _check_json(value)
-    return str(value)
+    purse.pay_for(value)
+    match no_json(value):
+        case None:
+            return str(value)
+        case Undefined() as missing:
+            return str(missing)  # raises, and says which name it was
+        case found:
+            message = f"a {type(found).__name__} has no text; the filter list may give one"
+            raise TemplateRuntimeError(message)
 
 
 @pass_context
@@ -228,9 +211,9 @@ def _made(context: Context, value: object) -> object:
 
 @pass_context
 def _turns(context: Context, value: Iterable[Any]) -> Iterator[Any]:
-    environment = _purse(context)
+    purse = _purse(context)
     for one in value:
-        environment.pay(_TURN)
+        purse.pay(_TURN)
         yield one
 
 
@@ -239,12 +222,12 @@ def _joined(
     context: Context, value: Iterable[Any], d: str = "", attribute: str | int | None = None
 ) -> str:
     """Join texts; Jinja's ``join`` with its price."""
-    environment = _purse(context)
+    purse = _purse(context)
     if attribute is not None:
-        value = environment.call_filter("map", value, [], {"attribute": attribute}, context)
+        value = context.environment.call_filter("map", value, [], {"attribute": attribute}, context)
     texts: list[str] = []
     for one in value:
-        environment.pay(sys.getsizeof(d))
+        purse.pay(sys.getsizeof(d))
         texts.append(_text(context, one))
     return d.join(texts)
 
@@ -271,12 +254,13 @@ def _indented(context: Context, value: str, width: int | str = 4, first: bool = 
 @pass_context
 def _formatted(context: Context, value: str, *args: Any, **kwargs: Any) -> str:  # noqa: ANN401
     """Format as ``%`` does; Jinja's ``format`` with its price."""
-    environment = _purse(context)
+    purse = _purse(context)
     if _WIDTH.search(value):
-        raise TemplateLimitError("a width of a format has at most three digits")
+        message = "a width of a format has at most three digits"
+        raise PurseEmptyError(message)
     given = [*args, *kwargs.values()]
     longest = max((len(_text(context, one)) for one in given), default=0)
-    environment.pay(sys.getsizeof(value) + 4 * value.count("%") * (longest + MOST_ARGUMENT))
+    purse.pay(sys.getsizeof(value) + 4 * value.count("%") * (longest + MOST_ARGUMENT))
     return value % (kwargs or args)
 
 
@@ -288,24 +272,25 @@ def _paying(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     @pass_context
     @functools.wraps(function)
     def filtered(context: Context, value: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-        environment = _purse(context)
+        purse = _purse(context)
         if name not in _HANDING_ON:
             _check_arguments(name, [*args, *kwargs.values()])
         if isinstance(value, str):
-            environment.pay(len(value) * (_SPREAD if spreads else 1))
+            purse.pay(len(value) * (_SPREAD if spreads else 1))
         first = {
             "context": (context,),
             "eval_context": (context.eval_ctx,),
-            "environment": (environment,),
+            "environment": (context.environment,),
         }
         found = function(*first.get(wants, ()), value, *args, **kwargs)
-        environment.pay_for(found)
+        purse.pay_for(found)
         return found
 
     return filtered
 
 
-_OWN: dict[str, Callable[..., Any]] = {
+_OFFERED: dict[str, Callable[..., Any]] = {
+    **{name: _paying(name, FILTERS[name]) for name in _FILTERS.split()},
     "our.made": _made,
     "our.turns": _turns,
     "format": _formatted,
@@ -316,11 +301,12 @@ _OWN: dict[str, Callable[..., Any]] = {
 }
 
 
-def _purse(context: Context) -> _Environment:
+def _purse(context: Context) -> Purse:
     environment = context.environment
     if not isinstance(environment, _Environment):
-        raise SecurityError("this filter belongs to another environment")
-    return environment
+        message = "this filter belongs to another environment"
+        raise SecurityError(message)
+    return environment.purse
 
 
 def _check_arguments(name: str, given: list[Any]) -> None:
@@ -334,22 +320,4 @@ def _check_arguments(name: str, given: list[Any]) -> None:
                 pass
             case _:
                 message = f"{name} takes texts and numbers up to {MOST_ARGUMENT}"
-                raise TemplateLimitError(message)
-
-
-def _check_json(value: object) -> None:
-    waiting = [value]
-    while waiting:
-        match waiting.pop():
-            case Undefined() as missing:
-                str(missing)  # raises, and says which name it was
-            case None | bool() | int() | float() | str():
-                pass
-            case list() | tuple() as found:
-                waiting += found
-            case dict() as found:
-                waiting += found.keys()
-                waiting += found.values()
-            case found:
-                message = f"a {type(found).__name__} has no text here; the filter list gives one"
-                raise TemplateRuntimeError(message)
+                raise PurseEmptyError(message)

@@ -1,72 +1,93 @@
 """``text.*``: pure work on texts.
 
-Templates and searches run in a thread with the step's timeout: what a caller writes there may be
-dear, and the engine's loop must not wait for it.  Searches use RE2, whose time is linear.
+It runs in a thread: what a caller writes may be dear, and the engine's loop must not wait for it.
+Since a thread cannot be killed, each is bounded by itself too: templates by a purse, searches by
+RE2, whose time is linear, and what multiplies two lengths looks at the product first.
 """
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-import re2
+import re2  # type: ignore[import-untyped]  # it has no types
+from jinja2 import TemplateError
+from jinja2.exceptions import SecurityError
+
 from awe_core import CapabilityError
-from jinja2 import StrictUndefined, TemplateError
-from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError
+from awe_pack_stdlib import templates
+from awe_pack_stdlib.purse import PurseEmptyError
 
 if TYPE_CHECKING:
-    from awe_core import AsyncExecutionContext, ExecutionContext
+    from awe_core import ExecutionContext
 
-_ENVIRONMENT = ImmutableSandboxedEnvironment(
-    undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True
-)
+_MOST_CHARACTERS = 8 * 1024 * 1024  #: of a text that comes out
+_MOST_PARTS = 100_000  #: of a text that is split
+_MOST_GROUPS = 32  #: of a pattern: each may hold the whole text again
 
 
 def template(ctx: ExecutionContext, *, template: str, values: dict[str, Any]) -> dict[str, Any]:
-    """Fill a Jinja template in, in Jinja's sandbox; an unknown name is an error."""
+    """Fill a Jinja template in, in a sandbox with bounds; an unknown name is an error."""
     del ctx
     try:
-        return {"text": _ENVIRONMENT.from_string(template).render(values)}
+        return {"text": templates.render(template, values)}
+    except PurseEmptyError as error:
+        raise CapabilityError("template_limit", str(error)) from None
     except SecurityError as error:
         raise CapabilityError("template_refused", str(error)) from None
     except TemplateError as error:
         raise CapabilityError("template_error", str(error)) from None
-    except (ArithmeticError, LookupError, TypeError, ValueError, RecursionError) as error:
+    except Exception as error:  # noqa: BLE001 - whatever Python says while it runs a stranger's text
         message = f"{type(error).__name__} while the template was filled in"
         raise CapabilityError("template_error", message) from None
 
 
-async def replace(
-    ctx: AsyncExecutionContext, *, text: str, find: str, replacement: str, count: int
+def replace(
+    ctx: ExecutionContext, *, text: str, find: str, replacement: str, count: int
 ) -> dict[str, Any]:
     """Replace a literal text."""
     del ctx
     found = text.count(find)
-    return {
-        "text": text.replace(find, replacement, count if count else -1),
-        "replaced": min(found, count) if count else found,
-    }
+    replaced = min(found, count) if count else found
+    size = len(text) + replaced * (len(replacement) - len(find))
+    if size > _MOST_CHARACTERS:
+        message = f"the text would have {size} characters; at most {_MOST_CHARACTERS} are made"
+        raise CapabilityError("too_large", message)
+    return {"text": text.replace(find, replacement, replaced), "replaced": replaced}
 
 
 def search(ctx: ExecutionContext, *, text: str, pattern: str, limit: int) -> dict[str, Any]:
     """Find what matches a regular expression (RE2 syntax)."""
     del ctx
-    try:
-        compiled = re2.compile(pattern)
-    except re2.error as error:
-        message = str(error.args[0]) if error.args else "unreadable"
-        raise CapabilityError("bad_pattern", f"the pattern cannot be used: {message}") from None
-    matches = []
-    for match in compiled.finditer(text):
-        if len(matches) == limit:
-            break
-        matches.append({"text": match[0], "start": match.start(), "groups": list(match.groups())})
-    return {"matches": matches}
+    compiled = _compiled(pattern)
+    return {
+        "matches": [
+            {"text": match[0], "start": match.start(), "groups": list(match.groups())}
+            for match in islice(compiled.finditer(text), limit)
+        ]
+    }
 
 
-async def split(
-    ctx: AsyncExecutionContext, *, text: str, separator: str, keep_empty: bool
-) -> dict[str, Any]:
+def split(ctx: ExecutionContext, *, text: str, separator: str, keep_empty: bool) -> dict[str, Any]:
     """Split a text at a literal separator."""
     del ctx
+    if text.count(separator) >= _MOST_PARTS:
+        message = f"the text falls into more than {_MOST_PARTS} parts"
+        raise CapabilityError("too_many_parts", message)
     parts = text.split(separator)
     return {"parts": parts if keep_empty else [part for part in parts if part]}
+
+
+def _compiled(pattern: str) -> Any:  # noqa: ANN401 - re2 has no types
+    options = re2.Options()
+    options.log_errors = False
+    try:
+        compiled = re2.compile(pattern, options)
+    except re2.error as error:
+        why = error.args[0] if error.args else "unreadable"
+        text = why.decode(errors="replace") if isinstance(why, bytes) else str(why)
+        raise CapabilityError("bad_pattern", f"the pattern cannot be used: {text}") from None
+    if compiled.groups > _MOST_GROUPS:
+        message = f"the pattern has {compiled.groups} groups; at most {_MOST_GROUPS} are taken"
+        raise CapabilityError("bad_pattern", message)
+    return compiled
