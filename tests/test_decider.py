@@ -31,7 +31,6 @@ from awe_core.commands import (
     Withdraw,
 )
 from awe_core.decider import (
-    DERIVED,
     TRANSITIONS,
     ItemState,
     Phase,
@@ -84,7 +83,7 @@ if TYPE_CHECKING:
     from awe_core.commands import Command
     from awe_core.events import Fact
 
-S, I = StepState, ItemState
+S, E = StepState, ItemState
 AT = "2026-01-02T03:04:05Z"
 D = "sha256:0"
 V = Value(c="0", len=0)
@@ -663,7 +662,7 @@ def test_an_idempotent_step_keeps_its_effects_for_the_next_attempt() -> None:
     d.apply("a", "e1", repeated=True)
     d.complete("a")
 
-    assert ([], I.APPLIED, 1) == (d.undone(), d.item("e1"), d.run.standing)
+    assert ([], E.APPLIED, 1) == (d.undone(), d.item("e1"), d.run.standing)
 
 
 def test_what_cannot_be_taken_back_ends_the_attempts() -> None:
@@ -981,7 +980,7 @@ def test_an_effect_that_failed_leaves_nothing_and_a_partial_one_is_taken_back() 
 
     d.fail("a")
 
-    assert (["half"], I.NOTHING) == (d.undone(), d.item("no"))
+    assert (["half"], E.NOTHING) == (d.undone(), d.item("no"))
 
 
 def test_refused_effects_and_reads_change_nothing() -> None:
@@ -1147,7 +1146,7 @@ def test_after_its_undo_data_is_gone_a_run_cannot_be_rolled_back() -> None:
     d.complete("a")
     d.fold(UndoDiscarded(cause="retention"))
 
-    assert (I.GONE, {"retry"}) == (d.item("a1"), d.run.actions())
+    assert (E.GONE, {"retry"}) == (d.item("a1"), d.run.actions())
     with pytest.raises(EngineError):
         d.resume("rollback")
 
@@ -1159,7 +1158,7 @@ def test_discarding_names_the_effects_it_is_about() -> None:
 
     d.complete("a").fold(UndoDiscarded(cause="quota", effects=("a1",)))
 
-    assert (I.GONE, I.APPLIED) == (d.item("a1"), d.item("a2"))
+    assert (E.GONE, E.APPLIED) == (d.item("a1"), d.item("a2"))
 
 
 # ---- partial rollback and retry ------------------------------------------------------------------
@@ -1352,9 +1351,9 @@ def test_what_was_intended_is_inspected_and_when_nothing_came_about_it_runs_agai
     d.crash().turn()
 
     assert [Inspect("e1", "a"), Rerun("a", 1, 0)] == d.commands[1:]
-    assert d.item("e1") is I.NOTHING
+    assert d.item("e1") is E.NOTHING
     d.effect("a", "e1")
-    assert d.item("e1") is I.APPLIED
+    assert d.item("e1") is E.APPLIED
 
 
 def test_what_came_about_is_taken_back_before_it_runs_again() -> None:
@@ -1405,7 +1404,7 @@ def test_a_person_says_it_was_applied() -> None:
 
     d.complete("a", resolved_by="person:lin")
 
-    assert (I.APPLIED, "COMPLETED", 2) == (d.item("e1"), d.run.state, d.run.standing)
+    assert (E.APPLIED, "COMPLETED", 2) == (d.item("e1"), d.run.state, d.run.standing)
 
 
 def test_a_person_says_it_was_not_applied_and_it_runs_again() -> None:
@@ -1413,7 +1412,7 @@ def test_a_person_says_it_was_not_applied_and_it_runs_again() -> None:
 
     d.fold(StepRetryScheduled(step="a", attempt=2, due_us=d.now, resolved_by="person:lin")).turn()
 
-    assert (I.NOTHING, ["e0"], S.STARTED) == (d.item("e1"), d.undone(), d.state("a"))
+    assert (E.NOTHING, ["e0"], S.STARTED) == (d.item("e1"), d.undone(), d.state("a"))
     assert d.run.unit("a").attempt == 2
 
 
@@ -1521,7 +1520,7 @@ def test_an_effect_that_stays_unknown_after_a_failure_is_in_doubt() -> None:
 
     d.fail("a")
 
-    assert (S.IN_DOUBT, I.INTENDED) == (d.state("a"), d.item("e1"))
+    assert (S.IN_DOUBT, E.INTENDED) == (d.state("a"), d.item("e1"))
 
 
 def test_after_a_replay_the_run_names_the_values_it_needs() -> None:
@@ -1688,7 +1687,26 @@ def summary(run: Run) -> dict[str, Any]:
 GOOD = {S.DONE, S.TOLERATED, S.SKIPPED}
 ENDED = GOOD | {S.FAILED, S.VOID}
 BEGUN = set(S) - ENDED - {S.WAITING, S.READY}
-IN_WORLD = {I.INTENDED, I.APPLIED, I.UNDOING, I.RESIDUE, I.GONE}
+IN_WORLD = {E.INTENDED, E.APPLIED, E.UNDOING, E.RESIDUE, E.GONE}
+
+#: Moves that follow from other facts: of needs, items, the container or the run.
+DERIVED: frozenset[tuple[Any, Any]] = frozenset(
+    {
+        (S.WAITING, S.READY),  # the last need ended
+        (S.READY, S.VOID),  # the run, or the scope, stops
+        (S.GRANTED, S.VOID),  # the same, and there is no request to close
+        (S.BACKOFF, S.FAILED),  # the same: no further attempt
+        (S.CLEARING, S.FAILED),  # the same; or inspected, and no retry is left
+        (S.CLEARING, S.TOLERATED),  # all of it is taken back
+        (S.CLEARING, S.BACKOFF),  # the same, and a person has set the time
+        *((state, S.WAITING) for state in S),  # run.resumed, or a new attempt of the scope
+        (S.FAILED, S.STARTED),  # run.resumed: a container that steps of the set stand in
+        (S.DONE, S.STARTED),
+        (E.INTENDED, E.APPLIED),  # the step completed, or a person said so
+        (E.INTENDED, E.NOTHING),  # a person said so
+        *((state, E.GONE) for state in E),  # undo.discarded
+    }
+)
 
 
 def view(run: Run) -> Any:
@@ -1849,15 +1867,18 @@ class Chance:
     def pick(self, *options: Any) -> Any:
         return self.data.draw(st.sampled_from(options))
 
+    def happens(self, one_in: int) -> bool:
+        return self.data.draw(st.integers(1, one_in)) == one_in
+
     def scripts(self) -> None:
         """Prepare what the next commands meet."""
         d = self.d
         for unit in d.run.units[1:]:
             if unit.state in (S.READY, S.WAITING):
                 d.asks.discard(unit.path)
-                if self.pick(*[False] * 5, True):
+                if self.happens(6):
                     d.asks.add(unit.path)
-                if unit.attempt == 0 and unit.step.kind == "call" and self.pick(*[False] * 9, True):
+                if unit.attempt == 0 and unit.step.kind == "call" and self.happens(10):
                     d.skips.add(unit.path) if not unit.path.endswith("]") else None
             if unit.step.kind == "fanout":
                 d.lists.setdefault(unit.path, [1] * self.pick(0, 1, 3))
@@ -1889,7 +1910,7 @@ class Chance:
         """A handler does something, or an undo that hung comes back."""
         d = self.d
         for item in d.run.items:
-            if item.state is I.UNDOING and item.index not in d.run.lost:
+            if item.state is E.UNDOING and item.index not in d.run.lost:
                 path = d.run.units[item.unit].path
                 d.fold(UndoApplied(step=path, effect=item.effect))
                 return
@@ -1913,7 +1934,7 @@ class Chance:
     def person(self) -> None:
         d, run = self.d, self.d.run
         for unit in run.units[1:]:
-            if unit.state is S.ASKED and self.pick(True, False):
+            if unit.state is S.ASKED and self.happens(2):
                 match self.pick("grant", "drift"):
                     case "grant":
                         d.fold(
@@ -1923,7 +1944,7 @@ class Chance:
                         d.expire(unit.path, "drift")
                 return
         legal = sorted(run.actions())
-        if not legal or not self.pick(True, False):
+        if not legal or not self.happens(2):
             return
         match self.pick(*legal):
             case "pause":
@@ -1943,7 +1964,7 @@ class Chance:
         if mode == "retry":
             fact = RunResumed(mode="retry", from_=path or paths[-1])
         else:
-            fact = RunResumed(mode="rollback", to=path, inclusive=self.pick(True, False))
+            fact = RunResumed(mode="rollback", to=path, inclusive=self.happens(2))
         before = summary(self.d.run)
         try:
             evolve(copy.deepcopy(self.d.run), fact)
@@ -1980,7 +2001,7 @@ class Chance:
 
     def help(self) -> None:
         d = self.d
-        hung = [i for i in d.run.items if i.state is I.UNDOING]
+        hung = [i for i in d.run.items if i.state is E.UNDOING]
         asked = [u for u in d.run.units[1:] if u.state is S.ASKED]
         if d.run.hold:
             d.fold(RunResumed(mode="forward"))
@@ -2044,7 +2065,7 @@ def listed(count: int) -> WorkflowSpec:
 
 
 def drive(spec: WorkflowSpec, count: int, *, fails: bool | None) -> Run:
-    """Run *spec* with one effect a step, to its end or to a failure in the last and all the way back."""
+    """Run *spec* with one effect a step, to its end, or until the last one fails and back."""
     d = Driver(spec)
     run, facts = d.run, 0
     while run.phase is not Phase.CLOSED:
@@ -2095,7 +2116,7 @@ def work(shape: Callable[[int], WorkflowSpec], count: int, *, fails: bool | None
 @pytest.mark.parametrize("fails", [False, True], ids=["forward", "and back"])
 @pytest.mark.parametrize("shape", [chain, wide, gathered, layers, listed])
 def test_a_step_costs_the_same_in_a_large_run_as_in_a_small_one(
-    shape: Callable[[int], WorkflowSpec], fails: bool
+    shape: Callable[[int], WorkflowSpec], *, fails: bool
 ) -> None:
     small, large = work(shape, 100, fails=fails) / 100, work(shape, 1_000, fails=fails) / 1_000
 

@@ -291,7 +291,7 @@ def bench_of(workspace):
         port = port or FakePort()
         broker = StepBroker(
             port,
-            StepRef(path="w", attempt=attempt, epoch=0, key="k", effect_key="k-{}".format),
+            StepRef(path="w", attempt=attempt, epoch=0, key="k"),
             grant=narrow(*effects, config=config),
             workspace=workspace,
             config=config or {},

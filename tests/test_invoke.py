@@ -405,7 +405,7 @@ def perform(invoker, *, timeout_us=30 * SECOND_US, port=None, **arguments):
         prepared = prepare(invoker, **arguments)
         broker = StepBroker(
             port or Port(),
-            StepRef(path="w", attempt=1, epoch=0, key="k", effect_key="k-{}".format),
+            StepRef(path="w", attempt=1, epoch=0, key="k"),
             grant=prepared.grant,
             workspace=invoker.workspace,
             config=invoker.config_of(prepared.capability),
@@ -529,7 +529,7 @@ def test_a_thread_that_does_not_return_is_abandoned_and_acts_no_more(invoker_of,
         prepared = prepare(invoker)
         broker = StepBroker(
             port,
-            StepRef(path="w", attempt=1, epoch=0, key="k", effect_key="k-{}".format),
+            StepRef(path="w", attempt=1, epoch=0, key="k"),
             grant=prepared.grant,
             workspace=invoker.workspace,
             config={},

@@ -9,7 +9,6 @@ changed byte is refused.  A claim that does not hold ends the demo as a failed c
 from __future__ import annotations
 
 import contextlib
-import getpass
 import hashlib
 import io
 import json
@@ -26,6 +25,7 @@ import attrs
 import click
 
 import awe_core
+from awe_core.cli.opening import actor
 from awe_core.cli.render import Answer, answer, note
 from awe_core.cli.shared import command, invocation
 from awe_core.errors import AuditError, PackError
@@ -141,7 +141,7 @@ def demo(keep: Path | None, pause: bool) -> Answer:  # noqa: FBT001 - click's
 
 def _govern(story: _Story) -> None:
     """From an installed pack that nobody approved to an ACTIVE one."""
-    me = getpass.getuser()
+    me = actor().id
     people = [word for name in (me, *_OTHERS) for word in ("--person", name)]
     story.run("init", "--name", "demo", *people)
     wheel = str(_wheel(Path("wheels")))

@@ -20,11 +20,11 @@ from awe_core.decider.fold import evolve, open_run, replay
 from awe_core.decider.keys import effect_key, step_key, undo_key
 from awe_core.decider.plan import Block, Kind, Plan, PlanStep, compile_workflow
 from awe_core.decider.recovery import recover
-from awe_core.decider.run import Item, Run, StepView, Unit, Unloaded
-from awe_core.decider.table import DERIVED, TRANSITIONS, ItemState, Phase, StepState
+from awe_core.decider.run import Run, StepView, Unloaded
+from awe_core.decider.table import TRANSITIONS, ItemState, Phase, StepState
+from awe_core.decider.unit import Item, Unit
 
 __all__ = [
-    "DERIVED",
     "TRANSITIONS",
     "Block",
     "Claimed",

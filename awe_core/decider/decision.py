@@ -31,9 +31,10 @@ from awe_core.commands import (
     TakeBack,
     Withdraw,
 )
-from awe_core.decider.run import Goal
-from awe_core.decider.saga import blocker, closing, failure_of, is_finished, is_undoing, unwind_of
+from awe_core.decider.course import is_finished
+from awe_core.decider.saga import blocker, closing, failure_of, is_undoing
 from awe_core.decider.table import ItemState, Phase, StepState
+from awe_core.decider.unit import Goal, unwind_of
 from awe_core.errors import RunError
 from awe_core.workflow import Jitter
 
@@ -41,7 +42,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from awe_core.commands import Command
-    from awe_core.decider.run import Run, Unit, Unwind
+    from awe_core.decider.run import Run
+    from awe_core.decider.unit import Unit, Unwind
 
 _T = TypeVar("_T", int, tuple[int, int])
 

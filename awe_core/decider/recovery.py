@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from awe_core.decider.saga import cut_off, oblige
+from awe_core.decider.course import oblige
+from awe_core.decider.saga import cut_off
 from awe_core.decider.table import ItemState, StepState
 
 if TYPE_CHECKING:

@@ -4,8 +4,9 @@ A rewind chooses a set of units, takes back what of them stands, newest first, a
 again in a new epoch (30-engine, section 3).  The set of ``rollback --to STEP`` is what depends on
 STEP, of ``retry --from STEP`` STEP too; of both also whatever failed or does not stand any more,
 for a run that goes forward again has to end with every step standing.  Both are closed under
-"depends on" and "changed the same resource later".  Everything here is linear in the run and asked for by a
-person, so counts are made anew instead of being kept.
+"depends on" and "changed the same resource later".  Everything here is linear in the run and asked
+for by a person, so counts are made anew instead of being kept; scopes in a fan-out that are opened
+again run side by side, whatever its ``max_parallel``.
 """
 
 from __future__ import annotations
@@ -15,26 +16,17 @@ from heapq import heapify
 from typing import TYPE_CHECKING
 
 from awe_core.decider.claims import covering
-from awe_core.decider.plan import Kind
-from awe_core.decider.run import Goal, Run, Unit, Unwind
-from awe_core.decider.saga import (
-    advance,
-    arrive,
-    enlist,
-    inner_of,
-    note_end,
-    release,
-    renew,
-    standing,
-    stop_run,
-    unwind_with,
-)
+from awe_core.decider.course import arrive, enlist, note_end, release, renew
+from awe_core.decider.saga import advance, standing, stop_run, unwind_with
 from awe_core.decider.table import ACTIVE, ENDED, GOOD, ItemState, Phase, StepState
+from awe_core.decider.unit import Goal, Unwind, inner_of, is_fanout
 from awe_core.errors import RunError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from awe_core.decider.run import Run
+    from awe_core.decider.unit import Unit
     from awe_core.events import RunResumed
 
 _KEPT = (ItemState.APPLIED, ItemState.NOTHING, ItemState.INTENDED)
@@ -168,7 +160,7 @@ class _Choice:
         while unit.index and unit.index not in self._touched:
             self._touched.add(unit.index)
             parent = self.run.units[unit.parent]
-            if unit.step and _is_block(parent):
+            if unit.step and not is_fanout(parent):
                 for index, _ in unit.step.dependents:
                     self.add(self.run.units[inner_of(parent).children[index]])
             unit = parent
@@ -220,13 +212,9 @@ def _can_reopen(container: Unit) -> bool:
     return is_open and container.state in (StepState.STARTED, StepState.DONE, StepState.FAILED)
 
 
-def _is_block(container: Unit) -> bool:
-    return container.step is None or container.step.kind is Kind.SCOPE
-
-
 # ---- counts made anew ---------------------------------------------------------------------------
 def _reopen(run: Run, chosen: list[Unit]) -> None:
-    """Put containers that failed, and those around chosen units, back to STARTED."""
+    """Put containers around chosen units, and all with steps that never began, to STARTED."""
     inside = {unit.index for unit in chosen}
     run.root.is_doomed, run.root.failure = False, None
     for unit in chosen:
@@ -263,10 +251,10 @@ def _recount(run: Run) -> None:
         inner.is_doomed = False
         children = list(run.children(container))
         inner.active = sum(child.state in ACTIVE for child in children)
-        if _is_block(container):
-            _recount_block(run, container, children)
-        else:
+        if is_fanout(container):
             _recount_fanout(run, container, children[: inner.next_item])
+        else:
+            _recount_block(run, container, children)
         open_ += [c for c in children if c.inner is not None and c.state is StepState.STARTED]
         note_end(run, container)
 

@@ -1,11 +1,9 @@
-"""What follows from a fact: units begin and end, failures spread, effects are taken back.
+"""What follows a failure: it spreads, the run drains, effects are taken back.
 
 Rules (30-engine, section 3): units stand in the order in which they ended; unwinding takes the
 newest unit, inside it the newest item, one after the other.  The first failure decides what its run
-does; later ones change nothing, a person or the run's expiry may still turn a stop into a rollback.
-A failure inside a sub-workflow climbs until a calling step says ``continue`` or has a retry left.
-Every function here touches what it names and what depends on it, never all steps; except stopping
-and rewinding, which happen once.
+does; later ones change nothing, a person may still turn a stop into a rollback.  A failure inside a
+sub-workflow climbs until a calling step says ``continue`` or has a retry left.
 """
 
 from __future__ import annotations
@@ -14,171 +12,23 @@ from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
 from awe_core.decider.claims import covering
-from awe_core.decider.plan import Kind
-from awe_core.decider.run import Goal, Inner, Unit, Unwind
-from awe_core.decider.table import GOOD, ItemState, Phase, StepState
+from awe_core.decider.course import end, note_end, oblige
+from awe_core.decider.table import ItemState, Phase, StepState
+from awe_core.decider.unit import Goal, Unwind, inner_of, is_fanout, unwind_of
 from awe_core.events import Failure
 from awe_core.workflow import InFlight, OnFailure
 
 if TYPE_CHECKING:
     from typing import Literal
 
-    from awe_core.decider.plan import PlanStep
-    from awe_core.decider.run import Item, Run
+    from awe_core.decider.run import Run
+    from awe_core.decider.unit import Item, Unit
     from awe_core.errors import AweError
     from awe_core.events import ClosedState
 
 #: Classes of error that a retry can be for; refusals, conflicts and contracts never are.
 _RETRYABLE = frozenset({"timeout", "unavailable", "rate_limited", "error", "interrupted"})
 _WAITING_ITEMS = (ItemState.APPLIED, ItemState.UNDOING)
-
-
-# ---- units begin --------------------------------------------------------------------------------
-def open_container(run: Run, unit: Unit, count: int) -> None:
-    """Let the steps of a scope, or the first of the *count* items of a fan-out, come into being."""
-    inner = inner_of(unit)
-    inner.pending, inner.active, inner.in_flight = count, 0, 0
-    inner.count, inner.next_item, inner.again = count, 0, []
-    inner.is_open, inner.is_doomed = True, False
-    inner.failure, inner.class_ = None, "error"
-    if unit.step and unit.step.kind is Kind.FANOUT:
-        release(run, unit)
-    else:
-        for step in run.block_of(unit).steps:
-            prepare(run, unit, step, step.index)
-        for child in list(run.children(unit)):
-            arrive(run, child)
-    note_end(run, unit)
-
-
-def prepare(run: Run, parent: Unit, step: PlanStep, ordinal: int) -> Unit:
-    """Make the child *ordinal* of a container, or make it as new for another attempt."""
-    children = inner_of(parent).children
-    if ordinal == len(children):
-        inner = None if step.kind is Kind.CALL else Inner()
-        place = f"{parent.path}[{ordinal}]" if _is_item(parent) else step.spec.id
-        path = place if _is_item(parent) or not parent.path else f"{parent.path}.{place}"
-        unit = Unit(len(run.units), path, step, parent.index, ordinal, inner=inner)
-        run.units.append(unit)
-        run.paths[path] = unit.index
-        run.counts[unit.state] += 1
-        children.append(unit.index)
-    unit = run.units[children[ordinal]]
-    renew(run, unit)
-    unit.epoch = max(unit.epoch, parent.epoch)
-    unit.readers = 1 if _is_item(parent) else step.readers
-    unit.missing = 0 if _is_item(parent) else len(step.needs)
-    return unit
-
-
-def renew(run: Run, unit: Unit) -> None:
-    """Forget how the last attempts ended; items, attempt and epoch stay."""
-    run.move(unit, StepState.WAITING)
-    unit.starts = unit.reruns = unit.drifts = 0
-    unit.is_need_skipped = unit.is_taken_back = False
-    unit.request = unit.due_us = unit.failure = unit.unwind = None
-    run.outputs.pop(unit.index, None)
-    run.duties.pop(unit.index, None)
-    if unit.inner is not None:
-        unit.inner.is_open = False
-
-
-def release(run: Run, fanout: Unit) -> None:
-    """Let items begin while fewer than ``max_parallel`` are in flight."""
-    inner, step = inner_of(fanout), fanout.step
-    if step is None or step.item is None or inner.is_doomed:
-        return
-    while inner.in_flight < max(1, step.spec.max_parallel):
-        if inner.again:
-            ordinal = heappop(inner.again)
-        elif inner.next_item < inner.count:
-            ordinal = inner.next_item
-            inner.next_item += 1
-        else:
-            return
-        inner.in_flight += 1
-        arrive(run, prepare(run, fanout, step.item, ordinal))
-
-
-def arrive(run: Run, unit: Unit) -> None:
-    """Make *unit* ready if it is time: all needs ended, its container goes on."""
-    if unit.state is not StepState.WAITING or unit.missing or run.parent_of(unit).is_doomed:
-        return
-    run.move(unit, StepState.READY)
-    enlist(run, unit)
-
-
-def enlist(run: Run, unit: Unit) -> None:
-    """Let `decide` see that *unit* may be started, expanded or skipped."""
-    if unit.inner is not None or unit.is_need_skipped:
-        oblige(run, unit)
-    else:
-        heappush(run.ready, unit.index)
-
-
-def oblige(run: Run, unit: Unit) -> None:
-    """Let `decide` look at *unit*, after all it has to look at already."""
-    run.duties[unit.index] = None
-
-
-# ---- units end ----------------------------------------------------------------------------------
-def end(run: Run, unit: Unit, state: StepState) -> None:
-    """End *unit*: give it its place in the order of ends, and tell who waited for it."""
-    run.move(unit, state)
-    unit.ended_rseq = run.next_rseq
-    for index in unit.items[unit.sealed :]:
-        run.items[index].order = run.next_rseq
-    unit.sealed = len(unit.items)
-    unit.unwind = unit.due_us = unit.request = None
-    run.interrupts.pop(unit.index, None)
-    run.duties.pop(unit.index, None)
-    if unit.inner is not None:
-        _forget_inside(run, unit)
-    parent = run.units[unit.parent]
-    inner = inner_of(parent)
-    inner.pending -= state in GOOD
-    if _is_item(parent):
-        inner.in_flight -= 1
-        if state in GOOD:
-            release(run, parent)
-    elif unit.step is not None:
-        _tell(run, inner, unit.step, state)
-    note_end(run, parent)
-
-
-def _forget_inside(run: Run, unit: Unit) -> None:
-    run.arguments.pop(unit.index, None)
-    for child in run.children(unit):
-        child.readers = 0
-        run.outputs.pop(child.index, None)
-
-
-def _tell(run: Run, inner: Inner, step: PlanStep, state: StepState) -> None:
-    for used in step.uses:
-        read = run.units[inner.children[used]]
-        read.readers -= 1
-        if not read.readers:
-            run.outputs.pop(read.index, None)
-    if state not in GOOD:
-        return
-    for index, even_if_skipped in step.dependents:
-        dependent = run.units[inner.children[index]]
-        dependent.missing -= 1
-        dependent.is_need_skipped |= state is StepState.SKIPPED and not even_if_skipped
-        arrive(run, dependent)
-
-
-def note_end(run: Run, container: Unit) -> None:
-    """Let `decide` finish *container* if nothing in it can go on."""
-    if container.index and is_finished(container):
-        oblige(run, container)
-
-
-def is_finished(container: Unit) -> bool:
-    """Whether everything inside has ended, or has stopped for good."""
-    inner = inner_of(container)
-    stopped = inner.is_doomed and not inner.active
-    return container.state is StepState.STARTED and (stopped or not inner.pending)
 
 
 # ---- units fail ---------------------------------------------------------------------------------
@@ -246,7 +96,7 @@ def fail(run: Run, unit: Unit, *, is_asked: bool = False) -> None:
         parent.class_ = inner.class_
         if inner.is_doomed:
             return
-        if not _is_item(parent) and (
+        if not is_fanout(parent) and (
             run.on_failure(parent) is OnFailure.CONTINUE or has_retry(run, parent)
         ):
             stop(run, parent)
@@ -282,7 +132,7 @@ def stop(run: Run, top: Unit) -> None:
 
 
 def _in_flight_of(run: Run, container: Unit) -> InFlight:
-    while _is_item(container):  # a fan-out follows the workflow it stands in
+    while is_fanout(container):  # a fan-out follows the workflow it stands in
         container = run.units[container.parent]
     return run.block_of(container).spec.in_flight
 
@@ -468,23 +318,6 @@ def is_undoing(run: Run, owner: Unit) -> bool:
     return bool(queue) and run.items[queue[-1]].state is ItemState.UNDOING
 
 
-# ---- small things -------------------------------------------------------------------------------
 def failure_of(error: AweError) -> Failure:
     """Write an error of ours as it is recorded."""
     return Failure(code=error.code, msg=str(error), type=type(error).__name__)
-
-
-def inner_of(unit: Unit) -> Inner:
-    """Give what *unit* holds inside; only containers are asked."""
-    assert unit.inner is not None  # noqa: S101 - the caller looked at the kind
-    return unit.inner
-
-
-def unwind_of(unit: Unit) -> Unwind:
-    """Give what *unit* takes back; only units that do are asked."""
-    assert unit.unwind is not None  # noqa: S101 - the caller looked at the state
-    return unit.unwind
-
-
-def _is_item(parent: Unit) -> bool:
-    return parent.step is not None and parent.step.kind is Kind.FANOUT

@@ -1,9 +1,9 @@
 """The one table of the run machine: from each state, which fact leads to which states.
 
-Rules: all state moves of steps, items and the run follow this table; what is absent is illegal.
-Where a fact can lead to several states, `fold` and `saga` choose by the plan; a move that no record
-of its own stands for is listed in `DERIVED`.  Effects that leave no item (reads,
-refusals, what nobody would want back) are facts that change nothing.
+Rules: what is absent is illegal.  Where a fact can lead to several states, the plan decides which.
+Moves without a record of their own (a step gets ready when its last need has ended) follow in
+`course` and `saga`.  Effects that leave no item (reads, refusals, what nobody would want back) are
+facts that change nothing.
 """
 
 from __future__ import annotations
@@ -12,31 +12,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias
 
-from awe_core.events import (
-    EffectApplied,
-    EffectFailed,
-    EffectIntended,
-    HandshakeExpired,
-    HandshakeGranted,
-    HandshakeRefused,
-    HandshakeRequested,
-    HandshakeVoted,
-    RunCancelRequested,
-    RunClosed,
-    RunPaused,
-    RunResumed,
-    StepCompleted,
-    StepFailed,
-    StepInDoubt,
-    StepRetryScheduled,
-    StepSkipped,
-    StepStarted,
-    UndoApplied,
-    UndoConflict,
-    UndoDiscarded,
-    UndoFailed,
-    UndoStarted,
-)
+from awe_core import events
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -94,81 +70,90 @@ ACTIVE = frozenset(StepState) - ENDED - {StepState.WAITING, StepState.READY}
 
 _S, _I, _P = StepState, ItemState, Phase
 _FAILS = (_S.FAILED, _S.TOLERATED, _S.CLEARING)  # the last: of an idempotent step, kept so far
-_ENDS = {RunPaused: (), RunResumed: (), RunCancelRequested: (), RunClosed: (_P.CLOSED,)}
+_ENDS = {
+    events.RunPaused: (),
+    events.RunResumed: (),
+    events.RunCancelRequested: (),
+    events.RunClosed: (_P.CLOSED,),
+}
 
 TRANSITIONS: Mapping[State, Mapping[type[Fact], tuple[State, ...]]] = MappingProxyType(
     {
         _S.WAITING: {},
         _S.READY: {
-            StepStarted: (_S.STARTED,),
-            HandshakeRequested: (_S.ASKED,),
-            HandshakeGranted: (_S.GRANTED,),  # a standing grant answered
-            StepSkipped: (_S.SKIPPED,),
-            HandshakeRefused: _FAILS,
-            StepFailed: _FAILS,
+            events.StepStarted: (_S.STARTED,),
+            events.HandshakeRequested: (_S.ASKED,),
+            events.HandshakeGranted: (_S.GRANTED,),  # a standing grant answered
+            events.StepSkipped: (_S.SKIPPED,),
+            events.HandshakeRefused: _FAILS,
+            events.StepFailed: _FAILS,
         },
         _S.ASKED: {
-            HandshakeRequested: (_S.ASKED,),  # a new preview or a successor
-            HandshakeVoted: (_S.ASKED,),
-            HandshakeGranted: (_S.GRANTED,),
-            HandshakeRefused: _FAILS,
-            HandshakeExpired: (
+            events.HandshakeRequested: (_S.ASKED,),  # a new preview or a successor
+            events.HandshakeVoted: (_S.ASKED,),
+            events.HandshakeGranted: (_S.GRANTED,),
+            events.HandshakeRefused: _FAILS,
+            events.HandshakeExpired: (
                 _S.READY,
                 *_FAILS,
                 _S.VOID,
             ),  # drift · timeout, third drift · withdrawn
         },
         _S.GRANTED: {
-            StepStarted: (_S.STARTED,),
-            HandshakeRequested: (_S.ASKED,),  # drift found at use
-            HandshakeRefused: _FAILS,
-            HandshakeExpired: (_S.READY, *_FAILS, _S.VOID),
-            StepFailed: _FAILS,
+            events.StepStarted: (_S.STARTED,),
+            events.HandshakeRequested: (_S.ASKED,),  # drift found at use
+            events.HandshakeRefused: _FAILS,
+            events.HandshakeExpired: (_S.READY, *_FAILS, _S.VOID),
+            events.StepFailed: _FAILS,
         },
         _S.STARTED: {
-            StepStarted: (_S.STARTED,),  # run again after a crash: the same attempt
-            StepCompleted: (_S.DONE,),
-            StepFailed: _FAILS,
-            StepInDoubt: (_S.IN_DOUBT,),
-            EffectIntended: (_S.STARTED,),
+            events.StepStarted: (_S.STARTED,),  # run again after a crash: the same attempt
+            events.StepCompleted: (_S.DONE,),
+            events.StepFailed: _FAILS,
+            events.StepInDoubt: (_S.IN_DOUBT,),
+            events.EffectIntended: (_S.STARTED,),
         },
         _S.CLEARING: {
-            StepRetryScheduled: (_S.BACKOFF,),
-            StepFailed: (_S.FAILED,),  # something of the attempt remains
-            StepInDoubt: (_S.IN_DOUBT,),
+            events.StepRetryScheduled: (_S.BACKOFF,),
+            events.StepFailed: (_S.FAILED,),  # something of the attempt remains
+            events.StepInDoubt: (_S.IN_DOUBT,),
         },
         _S.BACKOFF: {
-            StepStarted: (_S.STARTED,),
-            HandshakeRequested: (_S.ASKED,),  # the approval did not cover this attempt
-            HandshakeGranted: (_S.GRANTED,),
-            HandshakeRefused: _FAILS,
-            StepFailed: _FAILS,
+            events.StepStarted: (_S.STARTED,),
+            events.HandshakeRequested: (_S.ASKED,),  # the approval did not cover this attempt
+            events.HandshakeGranted: (_S.GRANTED,),
+            events.HandshakeRefused: _FAILS,
+            events.StepFailed: _FAILS,
         },
         _S.IN_DOUBT: {
-            StepCompleted: (_S.DONE,),
-            StepFailed: (_S.FAILED,),
-            StepRetryScheduled: (_S.BACKOFF, _S.CLEARING, _S.FAILED),
+            events.StepCompleted: (_S.DONE,),
+            events.StepFailed: (_S.FAILED,),
+            events.StepRetryScheduled: (_S.BACKOFF, _S.CLEARING, _S.FAILED),
         },
         **{ended: {} for ended in (_S.DONE, _S.TOLERATED, _S.SKIPPED, _S.FAILED, _S.VOID)},
         _I.INTENDED: {
-            EffectApplied: (_I.APPLIED,),
-            EffectFailed: (_I.NOTHING, _I.APPLIED, _I.INTENDED),  # no · partial · nobody knows
+            events.EffectApplied: (_I.APPLIED,),
+            events.EffectFailed: (
+                _I.NOTHING,
+                _I.APPLIED,
+                _I.INTENDED,
+            ),  # no · partial · nobody knows
         },
         _I.APPLIED: {
-            EffectApplied: (_I.APPLIED,),  # repeated: answered from the log
-            UndoStarted: (_I.UNDOING,),
-            UndoFailed: (_I.RESIDUE,),  # irreversible, blocked, not allowed: not attempted
+            events.EffectApplied: (_I.APPLIED,),  # repeated: answered from the log
+            events.UndoStarted: (_I.UNDOING,),
+            events.UndoFailed: (_I.RESIDUE,),  # irreversible, blocked, not allowed: not attempted
         },
-        _I.NOTHING: {EffectIntended: (_I.INTENDED,)},
+        _I.NOTHING: {events.EffectIntended: (_I.INTENDED,)},
         _I.UNDOING: {
-            UndoStarted: (_I.UNDOING,),  # again after a crash, with the same key
-            UndoApplied: (_I.UNDONE,),
-            UndoConflict: (_I.RESIDUE,),
-            UndoFailed: (_I.APPLIED, _I.RESIDUE),  # has a due time · final
+            events.UndoStarted: (_I.UNDOING,),  # again after a crash, with the same key
+            events.UndoApplied: (_I.UNDONE,),
+            events.UndoConflict: (_I.RESIDUE,),
+            events.UndoFailed: (_I.APPLIED, _I.RESIDUE),  # has a due time · final
         },
         _I.RESIDUE: {
-            UndoStarted: (_I.UNDOING,),  # a new rollback
-            UndoFailed: (_I.RESIDUE,),
+            events.UndoStarted: (_I.UNDOING,),  # a new rollback
+            events.UndoFailed: (_I.RESIDUE,),
         },
         _I.UNDONE: {},
         _I.GONE: {},
@@ -176,26 +161,9 @@ TRANSITIONS: Mapping[State, Mapping[type[Fact], tuple[State, ...]]] = MappingPro
         _P.FORWARD: _ENDS,
         _P.DRAINING: _ENDS,
         _P.UNWINDING: _ENDS,
-        _P.CLOSED: {RunResumed: (_P.UNWINDING, _P.FORWARD), UndoDiscarded: (_P.CLOSED,)},
-    }
-)
-
-#: Moves that follow from other facts: of needs, items, the container or the run.
-DERIVED: frozenset[tuple[State, State]] = frozenset(
-    {
-        (_S.WAITING, _S.READY),  # the last need ended
-        (_S.READY, _S.VOID),  # the run, or the scope, stops
-        (_S.GRANTED, _S.VOID),  # the same, and there is no request to close
-        (_S.BACKOFF, _S.FAILED),  # the same: no further attempt
-        (_S.CLEARING, _S.FAILED),  # the same; or inspected, and no retry is left
-        (_S.CLEARING, _S.TOLERATED),  # all of it is taken back
-        (_S.CLEARING, _S.BACKOFF),  # the same, and a person has set the time
-        *((state, _S.WAITING) for state in _S),  # run.resumed, or a new attempt of the scope
-        (_S.FAILED, _S.STARTED),  # run.resumed: a container that steps of the set stand in
-        (_S.DONE, _S.STARTED),
-        (_I.INTENDED, _I.APPLIED),  # the step completed, or a person said so
-        (_I.INTENDED, _I.NOTHING),  # a person said so
-        *((state, _I.GONE) for state in _I),  # undo.discarded
-        *((before, after) for before in _P for after in _P if before is not after),
+        _P.CLOSED: {
+            events.RunResumed: (_P.UNWINDING, _P.FORWARD),
+            events.UndoDiscarded: (_P.CLOSED,),
+        },
     }
 )

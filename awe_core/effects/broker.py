@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 import attrs
 
+from awe_core.decider import effect_key
 from awe_core.effects.changes import Change, Done, completed, undo_field, undo_record
 from awe_core.effects.counters import Counters
 from awe_core.effects.files import FileEffects
@@ -27,7 +28,7 @@ from awe_core.events import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable
 
     from awe_core.capability import Undo
     from awe_core.effects.grants import Grant
@@ -49,7 +50,6 @@ class StepRef:
     attempt: int
     epoch: int
     key: str  #: the step's idempotency key
-    effect_key: Callable[[int], str]  #: ordinal → effect key
 
 
 class StepBroker(FileEffects, Observed):
@@ -122,10 +122,20 @@ class StepBroker(FileEffects, Observed):
 
     # ---- for the kinds -------------------------------------------------------------------------
     def next_effect(self) -> tuple[str, str]:
-        """Give the id and the idempotency key of the next effect, in arrival order."""
+        """Give the id and the idempotency key of the next effect, in arrival order.
+
+        What was taken back is never done again under its old key, nor, when a crash made the
+        attempt start again, under its old id.
+        """
         n, self._ordinal = self._ordinal, self._ordinal + 1
-        effect = f"{self.port.run_id}/{self.step.path}/{self.step.attempt}/{n}"
-        return effect, self.step.effect_key(n)
+        plain = effect = f"{self.port.run_id}/{self.step.path}/{self.step.attempt}/{n}"
+        key, times = effect_key(self.step.key, n), 0
+        while (prior := self.port.prior(key)) is not None and prior.is_taken_back:
+            times += 1
+            key = effect_key(self.step.key, n, taken_back=times)
+            if prior.intended.effect.partition("~")[0] == plain:
+                effect = f"{plain}~{times}"
+        return effect, key
 
     def check(self, kind: str, target: str) -> None:
         """Refuse what comes too late or from a pack that may not act any more."""
@@ -206,6 +216,9 @@ class StepBroker(FileEffects, Observed):
     async def _performed(self, change: Change) -> Done:
         effect, key = self.next_effect()
         prior = self.port.prior(key)
+        if prior is not None and prior.is_open:
+            await self._look(change, prior.intended)
+            prior = self.port.prior(key)
         if prior is not None and prior.applied is not None and not prior.is_taken_back:
             return self._repeated(key, change, prior)
         with self._staged(change) as staged:  # forgets what was staged unless it acts
@@ -220,6 +233,28 @@ class StepBroker(FileEffects, Observed):
             return change.stage()
         except EffectRefusedError as error:
             raise self.refuse(change.kind, change.target, error) from None
+
+    async def _look(self, change: Change, cut_off: EffectIntended) -> None:
+        """Find out and record what became of an intent whose end a crash kept from the log."""
+        if not cut_off.undo:  # nobody would want it back: done once more is as good
+            return
+        match await self.port.inspect(cut_off.effect):
+            case "applied":
+                self.port.record(
+                    EffectApplied(
+                        step=self.step.path,
+                        attempt=self.step.attempt,
+                        epoch=self.step.epoch or None,
+                        effect=cut_off.effect,
+                        found_by="inspect",
+                    )
+                )
+            case "not_applied":
+                self._not_applied(cut_off.effect, "effect.interrupted", "a crash came before the act")
+            case seen:
+                raise EffectError(
+                    "effect.in_doubt", kind=change.kind, target=change.target, seen=seen
+                )
 
     def _repeated(self, key: str, change: Change, prior: Prior) -> Done:
         """Answer from the log what an earlier attempt did under the same key (40, section 3)."""

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from awe_core.events import EffectApplied, EffectIntended, Fact
+    from awe_core.hookspecs import Seen
 
 
 @attrs.frozen
@@ -19,6 +20,12 @@ class Prior:
     intended: EffectIntended
     applied: EffectApplied | None
     is_taken_back: bool
+    is_nothing: bool = False  #: it is known that it did not happen
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nobody knows what became of it: a crash came between the intent and its end."""
+        return self.applied is None and not self.is_nothing and not self.is_taken_back
 
 
 class Port(Protocol):
@@ -49,6 +56,9 @@ class Port(Protocol):
 
     def prior(self, key: str) -> Prior | None:
         """Give what is known of the effect with this idempotency key."""
+
+    async def inspect(self, effect: str) -> Seen:
+        """Have the strategy of *effect* look whether it is in the world."""
 
     async def claim(self, step: str, resource: str) -> None:
         """Hold *resource* for the step until it has ended.

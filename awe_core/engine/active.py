@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from functools import partial
 from typing import TYPE_CHECKING
 
 import attrs
@@ -19,6 +20,7 @@ from awe_core.engine.recording import draft
 from awe_core.errors import AweError, EffectError, EngineError, UndoError
 from awe_core.events import (
     EffectApplied,
+    EffectFailed,
     EffectIntended,
     RunClosed,
     StepCompleted,
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from awe_core.effects import StepBroker
     from awe_core.engine.parts import Parts
     from awe_core.events import Actor, Fact, RunOpened
+    from awe_core.hookspecs import Seen
     from awe_core.invoke import Prepared
     from awe_core.journal import Reading
     from awe_core.redaction import Mark
@@ -123,6 +126,8 @@ class ActiveRun:
                 self._by_effect[fact.effect] = key
             case EffectApplied() if fact.effect in self._by_effect:
                 self._update(fact.effect, applied=fact)
+            case EffectFailed(applied="no") if fact.effect in self._by_effect:
+                self._update(fact.effect, is_nothing=True)
             case EffectApplied(type=str(kind), target=str(target)):
                 self._touch(fact, kind, target)
             case UndoApplied() if fact.effect in self._by_effect:
@@ -272,6 +277,14 @@ class ActiveRun:
     def prior(self, key: str) -> Prior | None:
         """Give what is known of an effect key."""
         return self._prior.get(key)
+
+    async def inspect(self, effect: str) -> Seen:
+        """Have an effect's strategy look; what cannot be looked at is unknown."""
+        try:
+            record = self.undo_record(effect)
+            return await self.parts.pool.run(partial(self.parts.undo.inspect, record))
+        except UndoError:
+            return "unknown"
 
     def now_us(self) -> int:
         """Give the wall clock."""

@@ -9,7 +9,7 @@ import attrs
 
 from awe_core.commands import Admit, Rerun
 from awe_core.context import Attempt
-from awe_core.decider import effect_key, step_key, wants
+from awe_core.decider import step_key, wants
 from awe_core.effects import StepBroker, StepRef
 from awe_core.engine.active import OpenStep
 from awe_core.errors import (
@@ -301,7 +301,6 @@ class Steps:
             attempt=command.attempt,
             epoch=command.epoch,
             key=key,
-            effect_key=lambda ordinal: effect_key(key, ordinal),
         )
         invoker = self._parts.invoker
         return StepBroker(

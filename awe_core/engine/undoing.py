@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, assert_never
 
 from awe_core.decider import undo_key
-from awe_core.errors import AweError, JournalUnwritableError, UndoError
+from awe_core.errors import AweError, JournalUnwritableError
 from awe_core.events import (
     EffectApplied,
     EffectFailed,
@@ -102,11 +102,7 @@ class Undoing:
         )
 
     async def _inspect(self, active: ActiveRun, command: Inspect) -> None:
-        try:
-            record = active.undo_record(command.item)
-            seen = await self._parts.pool.run(partial(self._parts.undo.inspect, record))
-        except UndoError:
-            seen = "unknown"
+        seen = await active.inspect(command.item)
         active.inspecting.discard(command.item)
         active.inspected[command.item] = seen
         active.record(_seen(active, command, seen))

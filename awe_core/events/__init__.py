@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, get_args
 
+from awe_core.errors import JournalError
 from awe_core.events import codec
 from awe_core.events.confirmation import (
     ASSURANCES,
@@ -139,6 +140,16 @@ def encode(fact: Fact, *, run: str, rseq: int) -> JsonObject:
 def decode(event: JsonObject) -> Fact:
     """Read the fact of an event; values that stand in payloads are None until somebody loads them.
 
-    :raises KeyError: for a kind that is not a run's, or a missing field
+    :raises JournalError: ``journal.record`` for what no run of ours has written: an unknown kind, a
+        missing field, a value of another type
     """
-    return codec.from_json(FACTS[event["kind"]], event)
+    try:
+        return codec.from_json(FACTS[event["kind"]], event)
+    except (KeyError, TypeError, ValueError) as error:
+        raise JournalError(
+            "journal.record",
+            run=event.get("run"),
+            rseq=event.get("rseq"),
+            kind=event.get("kind"),
+            reason=f"{type(error).__name__} {error}",
+        ) from None

@@ -8,7 +8,7 @@ an older or newer log are ignored on reading; the line that holds them stays as 
 from __future__ import annotations
 
 import operator
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
@@ -55,12 +55,17 @@ def to_json(value: object) -> JsonObject:
 def from_json(kind: type[_T], found: JsonObject) -> _T:
     """Read a *kind* from a JSON object.
 
-    :raises KeyError: when a required field is missing, which only a forged log can show
+    :raises KeyError: when a required field is missing
+    :raises TypeError: when a field holds another type than is written there
+    :raises ValueError: when a value is out of its range; all three only from foreign hands
     """
+    if not isinstance(found, dict):
+        raise TypeError(kind.__name__)
     arguments: dict[str, Json] = {}
     for name, key, decode, is_required in _decoder(kind):  # type: ignore[arg-type]  # a class is hashable
-        if key in found:
-            arguments[name] = found[key] if decode is None else decode(found[key])
+        value = found.get(key)  # null is as good as absent
+        if value is not None:
+            arguments[name] = value if decode is None else decode(value)
         elif is_required:
             raise KeyError(key)
     return kind(**arguments)
@@ -94,8 +99,22 @@ def _decoder(kind: type[Any]) -> tuple[tuple[str, str, Callable[[Any], Any] | No
 
 def _field_decoder(a: attrs.Attribute[Any]) -> Callable[[Any], Any] | None:
     kind = a.metadata.get("of")
-    if kind is not None and a.metadata["many"]:
-        return lambda v: tuple(from_json(kind, x) for x in v)
+    text = str(a.type).removesuffix(" | None")
+    if a.metadata.get("many"):
+        item = _PLAIN.get(text.removeprefix("tuple[").removesuffix(", ...]"))
+        one = partial(from_json, kind) if kind is not None else partial(_plain, item, a.name)
+        return lambda found: tuple(one(x) for x in _plain(list, a.name, found))
     if kind is not None:
-        return lambda v: from_json(kind, v)
-    return tuple if a.metadata.get("many") else None
+        return partial(from_json, kind)
+    return partial(_plain, _PLAIN[text], a.name) if text in _PLAIN else None
+
+
+#: Types by the text of an annotation; others are checked by whoever looks inside.
+_PLAIN = {"str": str, "int": int, "bool": bool, "JsonObject": dict}
+
+
+def _plain(kind: type[Any] | None, name: str, found: Any) -> Any:  # noqa: ANN401 - any JSON
+    """Give *found* if it is exactly a *kind*: to JSON, true is no 1."""
+    if kind is not None and type(found) is not kind:
+        raise TypeError(name)
+    return found

@@ -11,7 +11,14 @@ import attrs
 
 from awe_core import __version__, canonical, signing
 from awe_core.engine import Parts, RuntimeEngine, Settings
-from awe_core.errors import AccessError, AweError, PackError, TrustError, UsageError
+from awe_core.errors import (
+    AccessError,
+    AweError,
+    JournalError,
+    PackError,
+    TrustError,
+    UsageError,
+)
 from awe_core.events import Actor, Decision, ManifestRef, codec
 from awe_core.gate import GateSnapshot
 from awe_core.governance import events_of, fold, mark_from_json, mark_to_json
@@ -20,7 +27,7 @@ from awe_core.invoke import DaemonPool, InProcess, Invoker
 from awe_core.journal import Journal, JournalReader, Upsert, draft_of
 from awe_core.runtime import control, requests
 from awe_core.runtime.deployment import Deployment, load
-from awe_core.runtime.policies import handshake_of, policy_threads
+from awe_core.runtime.policies import handshake_of
 from awe_core.runtime.sinks import logger_of
 from awe_core.trust import at_time
 from awe_core.undo import UndoManager
@@ -355,10 +362,11 @@ def _engine(
 
 def _known_mark(config: Config) -> Mark | None:
     """How far this home has come, read before the journal is opened for writing."""
-    if not (config.home / "journal.db").exists():
+    try:
+        with JournalReader(config.home) as reader:
+            return read_mark(reader, config.name)
+    except JournalError:  # none yet, or founded halfway: opening it for writing decides
         return None
-    with JournalReader(config.home) as reader:
-        return read_mark(reader, config.name)
 
 
 def read_mark(journal: Journal | JournalReader, deployment: str) -> Mark | None:

@@ -7,8 +7,8 @@ that a guest's view of what is ACTIVE never decides anything.
 from __future__ import annotations
 
 import copy
-import getpass
 import os
+import pwd
 from typing import TYPE_CHECKING
 
 from awe_core.engine import Submission
@@ -105,8 +105,8 @@ def _asked(request: JsonObject) -> str:
 
 
 def default_actor(via: str = "sdk") -> Actor:
-    """``person:<os user>``: who runs this process."""
+    """``person:<os user>``: who runs this process, by its user id and not by its environment."""
     try:
-        return Actor.person(getpass.getuser(), via=via)
-    except (KeyError, OSError):
+        return Actor.person(pwd.getpwuid(os.geteuid()).pw_name, via=via)
+    except KeyError:
         return Actor.person(f"uid{os.geteuid()}", via=via)

@@ -76,11 +76,13 @@ class _Waiting:
         if not callable(found):
             return found
 
-        def call(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as the twin's method
+        async def on_loop(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as the twin's method
+            """Also what does not wait runs there: the journal's connection belongs to the loop."""
             answer = found(*args, **kwargs)
-            if asyncio.iscoroutine(answer):
-                answer = self._loop.wait(answer)
-            return _wrapped(answer, self._loop)
+            return await answer if asyncio.iscoroutine(answer) else answer
+
+        def call(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as the twin's method
+            return _wrapped(self._loop.wait(on_loop(*args, **kwargs)), self._loop)
 
         return call
 

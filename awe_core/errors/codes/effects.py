@@ -36,6 +36,12 @@ EFFECTS: Mapping[str, Code] = {
         state="The effect was not repeated.",
         next="make the handler ask in the same order each time; awe runs show RUN --doubt",
     ),
+    "effect.in_doubt": Code(
+        6,
+        "nobody can tell whether {kind} of {target} happened before a crash (inspect: {seen})",
+        next="look at it yourself, then: awe runs resolve RUN STEP --applied | --not-applied",
+        state="It was not done again.",
+    ),
     "effect.deadlock": Code(
         5,
         "step {step} waits for {target}, which waits for {step}: {cycle}",

@@ -87,6 +87,12 @@ ENGINE: Mapping[str, Code] = {
         "there is no journal in {home}",
         next="awe init, or name the right folder: --home DIR",
     ),
+    "journal.record": Code(
+        7,
+        "record {rseq} of run {run} is no {kind} as AWE writes it: {reason}",
+        state="The run was left as it is.",
+        next="awe audit verify    (tells whether the log was altered)",
+    ),
     "journal.event": Code(
         1,
         "an event of kind {kind} was refused before it was recorded: {reason}",
