@@ -984,7 +984,7 @@ def test_what_was_acknowledged_before_a_kill_is_there_and_the_chain_is_whole(hom
     base = dict(done)
     for lines in (1, 40, 173):
         acknowledged = dict.fromkeys(done, -1)
-        with subprocess.Popen(  # noqa: S603 - our own program
+        with subprocess.Popen(
             [sys.executable, str(program), str(home)], stdout=subprocess.PIPE, text=True
         ) as process:
             for _ in range(lines):

@@ -207,9 +207,9 @@ def test_one_that_raises_is_set_aside_and_the_others_are_asked():
     )
     offers = plugins.audit_sinks({})
     assert (("awe-b", sink),) == offers.found
-    assert [
-        (one.distribution, one.error.code) for one in offers.set_aside
-    ] == [("awe-a", "pack.broken")]
+    assert [(one.distribution, one.error.code) for one in offers.set_aside] == [
+        ("awe-a", "pack.broken")
+    ]
     assert "SystemExit: off with it" in str(offers.set_aside[0].error)
 
 

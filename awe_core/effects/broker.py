@@ -250,7 +250,9 @@ class StepBroker(FileEffects, Observed):
                     )
                 )
             case "not_applied":
-                self._not_applied(cut_off.effect, "effect.interrupted", "a crash came before the act")
+                self._not_applied(
+                    cut_off.effect, "effect.interrupted", "a crash came before the act"
+                )
             case seen:
                 raise EffectError(
                     "effect.in_doubt", kind=change.kind, target=change.target, seen=seen

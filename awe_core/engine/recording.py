@@ -98,7 +98,7 @@ def _scrubbed(value: Json) -> Json:
             return value
 
 
-def restore(  # noqa: C901, PLR0911 - one table
+def restore(  # noqa: C901 - one table
     record: SealedRecord, payload: Callable[[str, int, str], Json]
 ) -> Fact:
     """Read the fact of a record, with the values that a replay needs."""

@@ -147,7 +147,12 @@ async def _answered(
         shown = {k: v for k, v in error.attributes.items() if isinstance(v, (str, int))}
         kind = type(error).__name__
         return {"error": {**error.as_json(), "class": kind, "attributes": shown}}
-    except (KeyError, TypeError, ValueError, AttributeError) as error:  # a question of no known form
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+    ) as error:  # a question of no known form
         why = f"{type(error).__name__}: {error}"
         wrong = UsageError("run.request", verb=str(message.get("method"))[:80], why=why[:200])
         return {"error": {**wrong.as_json(), "class": "UsageError", "attributes": {}}}

@@ -100,7 +100,9 @@ class Place:
         """Verify the log of the home, and every payload, by the key of the home."""
         public = base64.b64encode(b"\1" + signing.log_key(self.home, may_create=False).public)
         with JournalReader(self.home) as journal:
-            return verify_home(journal, pins=parse_pins(f"drill/* {public.decode()}"), payloads=True)
+            return verify_home(
+                journal, pins=parse_pins(f"drill/* {public.decode()}"), payloads=True
+            )
 
 
 @attrs.define

@@ -58,7 +58,7 @@ class Points:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     def _counted(self, real: Callable[..., Any], name: str) -> Callable[..., Any]:
-        def counted(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - whatever the call takes
+        def counted(*args: Any, **kwargs: Any) -> Any:
             self.hit(name)
             return real(*args, **kwargs)
 
@@ -87,7 +87,7 @@ class Child:
     def ack(self, **said: object) -> None:
         self._write(self._acks, json.dumps(said).encode() + b"\n")
 
-    def open(self, **more: Any) -> Any:  # noqa: ANN401 - an opener
+    def open(self, **more: Any) -> Any:
         return Runtime.open(Path(self.order["file"]), **more)
 
     # ---- roles: each is the whole life of a process ---------------------------------------------

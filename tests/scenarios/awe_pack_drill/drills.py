@@ -35,7 +35,7 @@ async def hold(ctx: AsyncExecutionContext, *, path: str, text: str, fifo: str) -
     return {"path": path}
 
 
-def hold_thread(ctx: Any, *, path: str, text: str, fifo: str) -> Output:  # noqa: ANN401 - either face
+def hold_thread(ctx: Any, *, path: str, text: str, fifo: str) -> Output:
     """Wait first, then write; in a thread, which nobody can cancel."""
     Path(fifo).read_bytes()
     ctx.fs.write_text(path, text)

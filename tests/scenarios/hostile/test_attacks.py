@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import os
-import shutil
 import sqlite3
 import sys
 import time
@@ -14,12 +13,23 @@ import pytest
 
 from awe_core import signing
 from awe_core.audit import parse_pins, verify_home
-from awe_core.errors import AweError, RunNotCompletedError
+from awe_core.errors import AweError
 from awe_core.events import Decision
 from awe_core.journal import JournalReader
 
 OUTSIDE = ("../outside.txt", "/etc/passwd", "a/../../outside.txt", "linked/outside.txt")
-INSIDE_BUT_ODD = ("hard.txt", "pipe", "a//b", "a\\b", "c:d", "con.txt", "x ", "", "a\x00b", "\u202ea")
+INSIDE_BUT_ODD = (
+    "hard.txt",
+    "pipe",
+    "a//b",
+    "a\\b",
+    "c:d",
+    "con.txt",
+    "x ",
+    "",
+    "a\x00b",
+    "\u202ea",
+)
 OWN = (
     "awe.yaml",
     "AWE.yaml",
@@ -246,9 +256,7 @@ ENDS = (
 
 
 @pytest.mark.parametrize("where", ["in_thread", "on_loop"])
-def test_however_a_handler_ends_its_effects_are_taken_back_and_others_run(
-    site, active, where
-):
+def test_however_a_handler_ends_its_effects_are_taken_back_and_others_run(site, active, where):
     pack = active(BAD_ENDS, **{where: ENDING})
     found = {}
     with site.open() as rt:
@@ -408,9 +416,7 @@ def test_a_handler_that_holds_the_loop_beyond_its_time_has_failed(site, asking):
 def test_threads_that_never_return_do_not_use_up_the_pool(site, asking):
     site.configure("engine: {limits: {threads: 2}}\n")
     with site.open() as rt:
-        handles = [
-            rt.submit_call(f"{asking.name}.never", {"path": f"n{n}.txt"}) for n in range(6)
-        ]
+        handles = [rt.submit_call(f"{asking.name}.never", {"path": f"n{n}.txt"}) for n in range(6)]
         assert {"step.timeout"} == {handle.wait(20).error.code for handle in handles}
         assert {"said"} == set(rt.call(f"{asking.name}.ask", path="out.txt"))
 
@@ -436,7 +442,9 @@ output: {type: object, properties: {x: {type: integer}}}
 def edited(path: Path, *statements: str) -> None:
     """Change the log as somebody with the files can: the triggers keep nobody out."""
     with sqlite3.connect(path, isolation_level=None) as base:
-        for (name,) in base.execute("SELECT name FROM sqlite_master WHERE type='trigger'").fetchall():
+        for (name,) in base.execute(
+            "SELECT name FROM sqlite_master WHERE type='trigger'"
+        ).fetchall():
             sql = base.execute("SELECT sql FROM sqlite_master WHERE name=?", (name,)).fetchone()[0]
             base.execute(f"DROP TRIGGER {name}")
             statements = (*statements, sql)

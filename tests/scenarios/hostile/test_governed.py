@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from awe_core.errors import AweError, RunNotCompletedError
 from awe_core.config import load_config
+from awe_core.errors import AweError, RunNotCompletedError
 from awe_core.events import Actor, Decision
 from awe_core.health import doctor, status
 from awe_core.runtime.deployment import load
@@ -194,11 +194,13 @@ def test_a_run_whose_pack_was_stopped_is_paused_and_can_be_taken_back(stdlib, ac
     pack = active_too(SIMPLE, go=PLAIN)
     flow = stdlib.root / "flow.yaml"
     flow.write_text(
-        FLOW.format(name=pack.name).replace(
+        FLOW.format(name=pack.name)
+        .replace(
             "steps: [",
             "steps: [{id: w, capability: fs.write_text@1, with: {path: a.txt, text: hi}}, "
             "{id: s, capability: time.sleep@1, needs: [w], with: {seconds: 1}}, ",
-        ).replace("@1}]", "@1, needs: [s]}]")
+        )
+        .replace("@1}]", "@1, needs: [s]}]")
     )
     with stdlib.open() as rt:
         handle = rt.submit(str(flow))
@@ -232,7 +234,8 @@ def _appended(path: Path) -> None:
     ids=["changed", "added", "missing", "contract"],
 )
 def test_a_pack_that_is_not_what_people_approved_is_off_and_the_others_run(
-    stdlib, active_too, spoil, code, refused):
+    stdlib, active_too, spoil, code, refused
+):
     pack = active_too(SIMPLE, go=PLAIN)
     spoil(pack)
     with stdlib.open() as rt:
@@ -529,7 +532,9 @@ def test_an_agent_reaches_facades_and_nothing_else(site, with_facade, refused):
         assert kinds.count("access.refused") >= 5
 
 
-def test_a_facade_that_is_not_exposed_on_the_channel_is_not_callable_there(site, with_facade, refused):
+def test_a_facade_that_is_not_exposed_on_the_channel_is_not_callable_there(
+    site, with_facade, refused
+):
     pack = with_facade("mcp")
     entry = f"{pack.name}_entry"
     with site.open(actor=Actor.agent("bot", via="functions")) as rt:
@@ -560,9 +565,10 @@ def test_an_agent_answers_nothing_and_ends_only_runs_of_its_own(stdlib, refused)
     with stdlib.open(actor=Actor.agent("bot")) as rt:
         assert "handshake.not_eligible" == refused(rt.decide, answer(asked)).code
         mine = rt.attach(handle.run_id)
-        assert "handshake.not_eligible" == refused(
-            mine.approve, asked.id, asked.digest, asked.version
-        ).code
+        assert (
+            "handshake.not_eligible"
+            == refused(mine.approve, asked.id, asked.digest, asked.version).code
+        )
         assert "access.refused" == refused(mine.cancel).code
         assert "access.refused" == refused(mine.resume).code
         assert "access.refused" == refused(rt.attach(done).rollback).code
