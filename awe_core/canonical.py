@@ -250,7 +250,7 @@ class _Writer:
         key = ""
         try:
             for key in keys:
-                name = known.get(key) or self.name(key)
+                name = (known.get(key) if type(key) is str else None) or self.name(key)
                 item = x[key]
                 kind = type(item)
                 if kind is str:

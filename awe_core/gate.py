@@ -185,7 +185,7 @@ class Gate:
         return entry
 
     def reason(self, capability: str) -> AweError | None:
-        """Tell why *capability*, which a listed pack offers, cannot run; None where none offers it."""
+        """Tell why *capability*, which a listed pack offers, cannot run; None: none offers it."""
         now = self._snapshot
         offering = [pack for pack in _packs(now) if _contracts(pack, capability)]
         if not offering:

@@ -62,9 +62,9 @@ def _parts() -> Iterator[str]:
     yield ABOUT + "\n```\n" + shared.getvalue().rstrip() + "\n```"
     yield EXITS.rstrip()
     for name in COMMANDS:
-        found = root.get_command(ctx, name)
-        if found is not None:
-            yield from _pages(found, click.Context(found, ctx, name, terminal_width=92))
+        command = root.get_command(ctx, name)
+        if command is not None:
+            yield from _pages(command, click.Context(command, ctx, name, terminal_width=92))
 
 
 def _pages(command: click.Command, ctx: click.Context) -> Iterator[str]:

@@ -56,7 +56,7 @@ steps:
   - id: render
     capability: text.template@1
     with:
-      template: "# Next release\\n\\n{% for one in fragments %}- {{ one.text | trim }}\\n{% endfor %}"
+      template: "# Next release\\n\\n{% for x in fragments %}- {{ x.text | trim }}\\n{% endfor %}"
       values: {fragments: "${steps.read.output}"}
   - id: write
     capability: fs.write_text@1

@@ -70,7 +70,8 @@ def effective(requirement: Requirement, people: People) -> Requirement:
 def take(request: ConfirmationRequest, decision: Decision, people: People) -> Outcome:
     """Apply one person's *decision* to the *request* it names.
 
-    :raises HandshakeError: ``handshake.expired`` ``.stale`` ``.scope`` ``.not_eligible`` ``.assurance``
+    :raises HandshakeError: ``handshake.expired`` ``.stale`` ``.scope`` ``.not_eligible``
+        ``.assurance``
     """
     _check_named(request, decision)
     _check_person(request, decision, people)

@@ -93,7 +93,7 @@ def points(total: int) -> Iterator[int]:
 
 
 @pytest.fixture(scope="module")
-def drill(founded, host, tmp_path_factory, place_of):
+def drill(host, tmp_path_factory, place_of):
     """Give fresh places, one for each kill."""
 
     def fresh() -> Drill:

@@ -98,14 +98,18 @@ def test_a_guest_whose_owner_was_killed_hears_it_and_the_next_open_takes_over(ho
         assert "COMPLETED" == rt.attach(run.run_id).wait().state
 
 
+def submit_until_refused(rt):
+    for _ in range(100):
+        rt.submit_call("fs.stat", {"path": "a.txt"}).wait()
+
+
 def test_a_guest_that_waits_hears_that_the_owner_has_left(host, place):
     with owned(host, place) as (_, hold), place.open() as rt:
         run = rt.submit(place.workflow(_ASK))
         assert "PAUSED" == run.wait().state
         hold.close()
         with pytest.raises(EngineError) as caught:
-            for _ in range(100):
-                rt.submit_call("fs.stat", {"path": "a.txt"}).wait()
+            submit_until_refused(rt)
         assert caught.value.code in {"engine.owner_gone", "engine.no_owner", "engine.closing"}
 
 

@@ -69,16 +69,19 @@ def test_every_capability_with_a_path_is_tried_here():
 @pytest.mark.parametrize(("capability", "argument"), PLACES)
 @pytest.mark.parametrize(
     "path",
-    ["..", "../outside.txt", "dir/../../outside.txt", "/etc/passwd", "out/outside.txt", "./../x"]
-    + [
+    [
+        "..",
+        "../outside.txt",
+        "dir/../../outside.txt",
+        "/etc/passwd",
+        "out/outside.txt",
+        "./../x",
         "out/neighbour/new.txt",
         ".awe/journal.db",
         ".AWE/x",
-        "a\0b",
+        "a\x00b",
         "a\nb/../..",
         "..\\outside.txt",
-    ]
-    + [
         "//etc/passwd",
         "dir//b.bin",
         "C:\\x",
@@ -111,7 +114,13 @@ def test_a_link_that_leads_out_is_never_followed(furnished, capability, argument
 
 @pytest.mark.parametrize(
     "path",
-    ["awe.yaml", "governance/x", "governance/root/1.json", ".git/config", ".git/hooks/pre-commit"],
+    [
+        "awe.yaml",
+        "governance/x",
+        "governance/manifests/1.json",
+        ".git/config",
+        ".git/hooks/pre-commit",
+    ],
 )
 def test_what_a_deployment_stands_on_is_not_for_writing(tmp_path, path):
     with (

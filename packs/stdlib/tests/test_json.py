@@ -83,8 +83,20 @@ def test_a_query_ends_before_memory_does(stdlib, expression):
 
 @pytest.mark.parametrize(
     "expression",
-    ["a[", "&a", "[&a]", "nothing(@)", "length(`1`)", "to_number('nan')", "to_number('1e999')"]
-    + ["[" * 500 + "]" * 500, "a" + ".a" * 1500, "!" * 3000 + "a", "sum(['a'])", "`[`"],
+    [
+        "a[",
+        "&a",
+        "[&a]",
+        "nothing(@)",
+        "length(`1`)",
+        "to_number('nan')",
+        "to_number('1e999')",
+        "[" * 500 + "]" * 500,
+        "a" + ".a" * 1500,
+        "!" * 3000 + "a",
+        "sum(['a'])",
+        "`[`",
+    ],
 )
 def test_a_query_that_is_none_or_gives_no_json_is_an_error_of_its_own(stdlib, expression):
     assert "bad_expression" == stdlib.failure("json.query", value={}, expression=expression)

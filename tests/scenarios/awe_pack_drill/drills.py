@@ -17,12 +17,20 @@ Output = dict[str, Any]
 _meetings: dict[str, asyncio.Barrier] = {}
 
 
+def _used_up(token: str) -> bool:
+    """Whether the token was still there; it is not any more."""
+    try:
+        Path(token).unlink()
+    except FileNotFoundError:
+        return False
+    return True
+
+
 async def flaky(ctx: AsyncExecutionContext, *, path: str, text: str, failures: list[str]) -> Output:
     """Append *text*, then fail as long as there is a token left to use up."""
     await ctx.fs.append(path, text)
     for token in failures:
-        if Path(token).exists():
-            Path(token).unlink()
+        if _used_up(token):
             message = "the far side is busy"
             raise CapabilityError("busy", message, class_="unavailable")
     return {"path": path}
@@ -51,8 +59,7 @@ async def engrave(ctx: AsyncExecutionContext, *, path: str, text: str) -> Output
 async def die(ctx: AsyncExecutionContext, *, path: str, text: str, token: str) -> Output:
     """Write, then end the whole process, as long as the token exists."""
     await ctx.fs.write_text(path, text)
-    if Path(token).exists():
-        Path(token).unlink()
+    if _used_up(token):
         os.kill(os.getpid(), signal.SIGKILL)
     return {"path": path}
 

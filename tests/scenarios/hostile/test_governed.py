@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,6 +14,9 @@ from awe_core.errors import AweError, RunNotCompletedError
 from awe_core.events import Actor, Decision
 from awe_core.health import doctor, status
 from awe_core.runtime.deployment import load
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SIMPLE = "def go(ctx, *, x):\n    return {'x': x}\n"
 PLAIN = """\
@@ -110,6 +113,7 @@ def test_a_stop_is_obeyed_by_the_next_call_after_a_poke(site, active, refused):
 
 def test_a_stop_is_obeyed_without_a_poke_after_one_poll(site, active):
     pack = active(SIMPLE, go=PLAIN)
+    ended = set()
     with site.open(flags={"trust.poll": "20ms"}) as rt:
         site.suspend(pack.subjects)
         until = time.monotonic() + 10
@@ -117,11 +121,11 @@ def test_a_stop_is_obeyed_without_a_poke_after_one_poll(site, active):
             try:
                 rt.call(f"{pack.name}.go")
             except RunNotCompletedError as paused:  # it came between the call and its step
-                assert "PAUSED" == paused.attributes["ended"]
+                ended.add(paused.attributes["ended"])
             except AweError as error:
-                assert "pack.not_active" == error.code
-                return
-    pytest.fail("the stop was never obeyed")
+                ended.add(error.code)
+                break
+    assert "pack.not_active" in ended <= {"PAUSED", "pack.not_active"}
 
 
 def test_a_broken_store_neither_opens_nor_stops_what_runs(site, active, refused):
