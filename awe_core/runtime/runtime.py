@@ -177,7 +177,7 @@ class AsyncRuntime:
         """List runs, the newest first."""
         rows = self.journal.rows(
             "SELECT id, workflow, state, actor, opened_us, changed_us, residue FROM run"
-            " WHERE ?1 IS NULL OR state = ?1 ORDER BY opened_us DESC, id LIMIT ?2",
+            " WHERE state = coalesce(?, state) ORDER BY opened_us DESC, id LIMIT ?",
             (state, limit),
         )
         return [RunRow(*row) for row in rows]
