@@ -20,7 +20,7 @@ import re
 import sys
 from typing import TYPE_CHECKING, Any, cast
 
-from jinja2 import StrictUndefined, Undefined, nodes, pass_context
+from jinja2 import StrictUndefined, Template, Undefined, nodes, pass_context
 from jinja2.compiler import CodeGenerator
 from jinja2.exceptions import SecurityError, TemplateRuntimeError
 from jinja2.filters import FILTERS
@@ -31,6 +31,7 @@ from awe_pack_stdlib.purse import Purse, PurseEmptyError, no_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from types import CodeType
 
     from jinja2.runtime import Context
 
@@ -39,6 +40,7 @@ MOST_SECONDS = 5.0  #: of one rendering
 MOST_BITS = 4096  #: of a whole number
 MOST_ARGUMENT = 1000  #: of a number, and characters of a text, given to a filter or method
 
+_REMEMBERED = 16 * 1024  #: characters of a template whose code is worth keeping
 _TURN = 16  #: bytes that a turn of a loop costs
 _FILTERS = """
     abs capitalize count d default dictsort e escape filesizeformat first float forceescape
@@ -72,7 +74,15 @@ def render(template: str, values: dict[str, Any]) -> str:
     :raises SecurityError: it asks for what no template gets
     :raises TemplateError: it cannot be read or filled in
     """
-    return _Environment().from_string(template).render(values)
+    environment = _Environment()
+    code = _compiled(template) if len(template) <= _REMEMBERED else environment.compile(template)
+    return Template.from_code(environment, code, environment.make_globals(None)).render(values)
+
+
+@functools.lru_cache(maxsize=256)
+def _compiled(template: str) -> CodeType:
+    """Compile once what is filled in again and again; the code knows no environment."""
+    return _Environment().compile(template)
 
 
 class _Environment(ImmutableSandboxedEnvironment):
