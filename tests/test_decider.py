@@ -32,10 +32,13 @@ from awe_core.commands import (
 )
 from awe_core.decider import (
     TRANSITIONS,
+    Container,
+    Item,
     ItemState,
     Phase,
     Run,
     StepState,
+    Unit,
     compile_workflow,
     decide,
     evolve,
@@ -44,6 +47,7 @@ from awe_core.decider import (
     replay,
     wants,
 )
+from awe_core.decider.unit import Unwind
 from awe_core.errors import EngineError, RunError
 from awe_core.events import (
     EffectApplied,
@@ -203,8 +207,7 @@ class Driver:
             case Skip(step=path):
                 self.fold(StepSkipped(step=path, cause="need"))
             case Finish(step=path, failure=None):
-                unit = self.run.unit(path)
-                is_fanout = unit.step is not None and unit.step.foreach is not None
+                is_fanout = self.run.unit(path).step.foreach is not None
                 output = self.run.collected(path) if is_fanout else self.run.inside(path)["inputs"]
                 self.complete(path, output)
             case Finish(step=path, failure=failure, class_=class_):
@@ -394,7 +397,11 @@ class Driver:
         return [fact.effect for fact in self.facts if isinstance(fact, UndoStarted)]
 
     def running(self) -> list[str]:
-        return [u.path for u in self.run.units[1:] if u.state is S.STARTED and u.inner is None]
+        return [
+            u.path
+            for u in self.run.units[1:]
+            if u.state is S.STARTED and not isinstance(u, Container)
+        ]
 
     def did(self, kind: type[Any]) -> list[Any]:
         return [command for command in self.commands if isinstance(command, kind)]
@@ -450,7 +457,7 @@ def test_a_reference_is_a_need_and_brings_the_output() -> None:
     d.complete("a", {"n": 7})
 
     assert ["b"] == d.running()
-    template = d.plan.step("b").with_
+    template = d.run.unit("b").step.with_
     assert {"x": 7} == template.evaluate(d.run.scope("b"))
 
 
@@ -1662,19 +1669,23 @@ def test_a_skip_names_its_true_cause() -> None:
 # ---- laws ----------------------------------------------------------------------------------------
 def summary(run: Run) -> dict[str, Any]:
     """Everything that may differ between two runs and matters, without values kept in memory."""
-    lean = {"inner", "step", "unwind"}
-    units = [attrs.asdict(u, filter=lambda a, _: a.name not in lean) for u in run.units]
-    inner = [attrs.asdict(u.inner) if u.inner else None for u in run.units]
-    unwinds = [attrs.asdict(u.unwind) if u.unwind else None for u in run.units]
-    items = [attrs.asdict(i, filter=lambda a, _: a.name != "record") for i in run.items]
+
+    def plain(of: Any) -> Any:
+        if isinstance(of, list):
+            return [plain(one) for one in of]
+        named = of.path if isinstance(of, Unit) else of.effect if isinstance(of, Item) else of
+        return fields(named) if isinstance(named, Unwind) else named
+
+    def fields(of: Any) -> dict[str, Any]:
+        names = [a.name for a in attrs.fields(type(of)) if a.name not in {"step", "record"}]
+        return {name: plain(getattr(of, name)) for name in names}
+
     return {
-        "units": units,
-        "inner": inner,
-        "unwinds": unwinds,
-        "items": items,
+        "units": [fields(unit) for unit in run.units],
+        "items": [fields(item) for item in run.items],
         "of": (run.phase, run.hold, run.ending, run.cause, run.closed, run.next_rseq),
-        "counts": +run.counts,
-        "item_counts": +run.item_counts,
+        "counts": dict(run.counts),
+        "item_counts": dict(run.item_counts),
         "containers": run.containers,
         "ready": sorted(run.ready),
         "alarms": sorted(run.alarms),
@@ -1719,16 +1730,15 @@ def view(run: Run) -> Any:
 def rescan(run: Run) -> None:
     """Count everything anew, the naive way, and compare."""
     units = run.units[1:]
-    assert +run.counts == Counter(u.state for u in units)
-    assert +run.item_counts == Counter(item.state for item in run.items)
+    assert +Counter(run.counts) == Counter(u.state for u in units)
+    assert +Counter(run.item_counts) == Counter(item.state for item in run.items)
     unloaded = {(value.path, value.kind) for value in run.unloaded()}
-    open_ = [u for u in run.units if u.inner and u.state is S.STARTED]
+    open_ = [u for u in run.units if isinstance(u, Container) and u.state is S.STARTED]
     assert run.containers == len(open_) - 1
     for container in open_:
-        inner = container.inner
-        children = [run.units[index] for index in inner.children]
+        inner, children = container, container.children
         assert inner.active == sum(child.state in BEGUN for child in children)
-        if container.step and container.step.kind == "fanout":
+        if container.is_fanout:
             begun = [c for c in children[: inner.count] if c.state in BEGUN | {S.READY}]
             is_rewound = any(child.epoch for child in units)  # items are reopened side by side
             assert len(begun) <= container.step.spec.max_parallel or is_rewound
@@ -1742,11 +1752,11 @@ def rescan(run: Run) -> None:
             needs = [children[need] for need in plan.needs]
             is_free = all(need.state in GOOD for need in needs)
             assert is_free or child.state not in BEGUN | {S.READY}, "started before its needs"
-            assert not (is_free and child.state is S.WAITING and not inner.is_doomed)
+            assert not (is_free and child.state is S.WAITING and not child.is_doomed)
             users = [c for c in children if child.ordinal in c.step.uses]
             if (
                 child.state is S.DONE
-                and child.inner is None
+                and not isinstance(child, Container)
                 and any(u.state not in ENDED for u in users)
             ):
                 known = run.outputs.get(child.index) == f"out {child.path}"
@@ -1818,12 +1828,13 @@ class Watch:
         if run.ending == "rollback":
             assert (fact.state == "ROLLED_BACK") is not remains
         if fact.state == "COMPLETED":
-            open_ = [run.units[0]]
+            open_: list[Any] = [run.root]
             while open_:
-                for child in run.children(open_.pop()):
+                for child in open_.pop().children:
                     assert child.state in GOOD or child.path.endswith("]")
                     assert not child.is_taken_back, (child.path, self.story())
-                    open_ += [child] if child.inner and child.state is S.DONE else []
+                    is_open = isinstance(child, Container) and child.state is S.DONE
+                    open_ += [child] if is_open else []
 
 
 INNER = workflow(step("p"), step("q", with_={"x": "${steps.p.output}"}, retry=RETRY), name="in")
@@ -1910,9 +1921,8 @@ class Chance:
         """A handler does something, or an undo that hung comes back."""
         d = self.d
         for item in d.run.items:
-            if item.state is E.UNDOING and item.index not in d.run.lost:
-                path = d.run.units[item.unit].path
-                d.fold(UndoApplied(step=path, effect=item.effect))
+            if item.state is E.UNDOING and not item.is_lost:
+                d.fold(UndoApplied(step=item.unit.path, effect=item.effect))
                 return
         running = [p for p in d.running() if d.run.unit(p).unwind is None]
         if not running:
@@ -1940,7 +1950,7 @@ class Chance:
                         d.fold(
                             HandshakeGranted(step=unit.path, version=2, digest=D, req=unit.request)
                         )
-                    case "drift" if not run.parent_of(unit).is_doomed:
+                    case "drift" if not unit.is_doomed:
                         d.expire(unit.path, "drift")
                 return
         legal = sorted(run.actions())
@@ -2006,8 +2016,7 @@ class Chance:
         if d.run.hold:
             d.fold(RunResumed(mode="forward"))
         elif hung:
-            unit = d.run.units[hung[0].unit]
-            d.fold(UndoApplied(step=unit.path, effect=hung[0].effect))
+            d.fold(UndoApplied(step=hung[0].unit.path, effect=hung[0].effect))
         elif running := d.running():
             d.complete(running[0], f"out {running[0]}")
         elif asked:

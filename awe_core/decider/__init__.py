@@ -16,19 +16,18 @@ It knows no capability's code, no policy and no strategy; facts tell it what the
 
 from awe_core.decider.claims import Claimed, Claims, Deadlock, Granted, Waits, covering
 from awe_core.decider.decision import Decision, decide, wants
-from awe_core.decider.fold import evolve, open_run, replay
+from awe_core.decider.fold import evolve, open_run, recover, replay
 from awe_core.decider.keys import effect_key, step_key, undo_key
-from awe_core.decider.plan import Block, Kind, Plan, PlanStep, compile_workflow
-from awe_core.decider.recovery import recover
-from awe_core.decider.run import Run, StepView, Unloaded
+from awe_core.decider.plan import Kind, Plan, PlanStep, compile_workflow
+from awe_core.decider.run import Run, Unloaded
 from awe_core.decider.table import TRANSITIONS, ItemState, Phase, StepState
-from awe_core.decider.unit import Item, Unit
+from awe_core.decider.unit import Container, Item, Unit
 
 __all__ = [
     "TRANSITIONS",
-    "Block",
     "Claimed",
     "Claims",
+    "Container",
     "Deadlock",
     "Decision",
     "Granted",
@@ -40,7 +39,6 @@ __all__ = [
     "PlanStep",
     "Run",
     "StepState",
-    "StepView",
     "Unit",
     "Unloaded",
     "Waits",

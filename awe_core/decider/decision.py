@@ -1,7 +1,8 @@
 """`decide`: what shall happen next, from the run, the time and the room alone.
 
 Rules: it changes nothing and looks at heads, never at all steps; asked again before its commands
-are accepted it gives the same ones.  At most `room` handlers are started and at most `BATCH` other
+are accepted it gives the same ones.  Each unit, the run itself included, has at most one thing due
+(`_due`), an interrupt aside.  At most `room` handlers are started and at most `BATCH` other
 commands of each sort given at once; the driver folds their facts and asks again.  A held run moves
 only with the time: questions and the run itself still expire.
 """
@@ -31,10 +32,9 @@ from awe_core.commands import (
     TakeBack,
     Withdraw,
 )
-from awe_core.decider.course import is_finished
 from awe_core.decider.saga import blocker, closing, failure_of, is_undoing
 from awe_core.decider.table import ItemState, Phase, StepState
-from awe_core.decider.unit import Goal, unwind_of
+from awe_core.decider.unit import Container, Goal
 from awe_core.errors import RunError
 from awe_core.workflow import Jitter
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from awe_core.commands import Command
     from awe_core.decider.run import Run
-    from awe_core.decider.unit import Unit, Unwind
+    from awe_core.decider.unit import Item, Unit, Unwind
 
 _T = TypeVar("_T", int, tuple[int, int])
 
@@ -51,8 +51,6 @@ BATCH = 32  #: commands of one sort in one decision
 MOST_TRIES = 5  #: of one undo
 MOST_RECOVERIES = 3  #: of a step without a new record in between; the last of them pauses the run
 _UNDO_BACKOFF_US, _UNDO_MAX_US = 1_000_000, 30_000_000
-_FORWARD = (Phase.OPEN, Phase.FORWARD)
-_ADMISSIBLE = (StepState.READY, StepState.GRANTED)
 
 
 @attrs.frozen
@@ -71,20 +69,34 @@ def decide(run: Run, now_us: int, room: int) -> Decision:
     """
     if run.phase is Phase.CLOSED:
         return Decision((), None)
+    wakes: list[int] = []
     found: list[Command] = []
-    wakes = [*_expiry(run, now_us, found)]
-    if found:
-        return Decision(tuple(found), None)
-    wakes += _alarms(run, now_us, found)
+    of_run = _of_run(run, now_us, wakes)
+    if type(of_run) is Cancel:
+        return Decision((of_run,), None)
+    if run.alarms:
+        found += _alarmed(run, now_us, wakes)
     if run.hold is None:
-        found += [Interrupt(run.units[i].path) for i in islice(run.interrupts, BATCH)]
-        found += _duties(run, room)
-        room -= sum(isinstance(command, Rerun) for command in found)
-        wakes += _root(run, now_us, found)
-        wakes += _admissions(run, now_us, found, room=room)
-        found += _ending(run)
-    pauses = [command for command in found if isinstance(command, Pause)]
-    return Decision(tuple(pauses[:1] or found), min(wakes, default=None))
+        _go_on(run, now_us, room, found, wakes)
+        found += () if of_run is None else (of_run,)
+    for command in found:
+        if type(command) is Pause:
+            return Decision((command,), min(wakes, default=None))
+    return Decision(tuple(found), min(wakes) if wakes else None)
+
+
+def _go_on(run: Run, now_us: int, room: int, found: list[Command], wakes: list[int]) -> None:
+    """Find what is due in a run that is not held."""
+    if run.phase not in (Phase.FORWARD, Phase.OPEN):
+        room = 0
+    if run.interrupts:
+        found += [Interrupt(run.units[index].path) for index in islice(run.interrupts, BATCH)]
+    if run.duties and run.phase is not Phase.UNWINDING:
+        room -= _dutiful(run, now_us, room, found)
+    if run.backoffs:
+        room -= _backed_off(run, now_us, room, found, wakes)
+    if run.ready and room > 0:
+        found += islice(_ready(run, now_us), room)
 
 
 def wants(run: Run, command: Command, now_us: int) -> bool:
@@ -92,65 +104,51 @@ def wants(run: Run, command: Command, now_us: int) -> bool:
     if run.phase is Phase.CLOSED:
         return False
     match command:
-        case Cancel():
-            found: list[Command] = []
-            any(_expiry(run, now_us, found))
-            return command in found
-        case Withdraw(step=path, cause="timeout"):
-            unit = run.unit(path)
-            is_due = unit.due_us is not None and unit.due_us <= now_us
-            return unit.state is StepState.ASKED and unit.request == command.request and is_due
-        case _ if run.hold is not None:
-            return False
-        case Close() | Pause(cause="operator"):
-            return command in _ending(run)
-        case Pause(steps=steps):
-            return all(command == _duty(run, run.unit(path)) for path in steps)
-        case Admit(step=path) | Expand(step=path):
-            return command == _admission(run, run.unit(path), now_us)
         case Interrupt(step=path):
-            return run.paths[path] in run.interrupts
-        case TakeBack(item=effect) | Leave(item=effect) | Inspect(item=effect):
-            item = run.item(effect)
-            owner = run.units[item.owner if item.owner >= 0 else item.unit]
-            owner = run.units[item.unit] if isinstance(command, Inspect) else owner
-            return command == (_duty(run, owner) if owner.index else _head(run, now_us))
+            return run.hold is None and run.paths[path].index in run.interrupts
+        case Close() | Cancel():
+            return command == _of_run(run, now_us, [])
+        case Pause(steps=steps):
+            due = _due(run, run.paths[steps[0]], now_us) if steps else _of_run(run, now_us, [])
+            return command == due
+        case TakeBack(item=effect) | Leave(item=effect):
+            owner = run.effects[effect].owner
+            if owner is None or not owner.index:
+                return command == _of_run(run, now_us, [])
+            return command == _due(run, owner, now_us)
         case _:
-            return command == _duty(run, run.unit(command.step))
+            return command == _due(run, run.paths[command.step], now_us)
 
 
-# ---- time ---------------------------------------------------------------------------------------
-def _expiry(run: Run, now_us: int, found: list[Command]) -> Iterator[int]:
-    expires_us = run.opened.expires_us
-    if expires_us is None or run.root.is_doomed or run.is_reopened:
-        return
-    if expires_us <= now_us:
-        found.append(Cancel("expiry"))
-    else:
-        yield expires_us
+# ---- the run ------------------------------------------------------------------------------------
+def _of_run(run: Run, now_us: int, wakes: list[int]) -> Command | None:
+    """Give what is due for the run itself: its expiry, its own unwinding, its end."""
+    root, expires_us = run.root, run.opened.expires_us
+    if expires_us is not None and not root.stops and not run.is_reopened:
+        if expires_us <= now_us:
+            return Cancel("expiry")
+        wakes.append(expires_us)
+    if run.hold is not None:
+        return None
+    unwind = root.unwind
+    if unwind and unwind.queue:
+        head = unwind.queue[-1]
+        if head.due_us is not None and head.due_us > now_us:
+            wakes.append(head.due_us)
+            return None
+        # an undo that a crash cut off ends also when the run began to stop meanwhile
+        return _take_back(unwind) if run.phase is Phase.UNWINDING or head.is_lost else None
+    if state := closing(run):
+        return Close(state, run.residue(), run.standing, run.failure)
+    if unwind and run.phase is Phase.UNWINDING and unwind.goal is Goal.PARTIAL:
+        return Pause("operator", ())
+    return None
 
 
-def _alarms(run: Run, now_us: int, found: list[Command]) -> Iterator[int]:
-    """Find requests nobody answered and undos to try again; give the time of the next."""
-    for due_us, index in _in_order(run.alarms):
-        unit = run.units[index]
-        is_live = unit.due_us == due_us and unit.state is not StepState.BACKOFF
-        if not is_live or (run.parent_of(unit).is_doomed and unit.state is StepState.ASKED):
-            continue
-        if due_us > now_us:
-            yield due_us
-            return
-        if unit.state is StepState.ASKED:
-            found.append(Withdraw(unit.path, unit.request or "", "timeout"))
-        elif run.hold is None and (command := _duty(run, unit)):
-            found.append(command)
-        if len(found) >= BATCH:
-            return
-
-
+# ---- heads --------------------------------------------------------------------------------------
 def _in_order(heap: list[_T]) -> Iterator[_T]:
     """Walk a heap in order from its head without changing it, each entry once."""
-    open_ = [(heap[0], 0)] if heap else []
+    open_ = [(heap[0], 0)]
     before: _T | None = None
     while open_:
         entry, at = heappop(open_)
@@ -162,85 +160,141 @@ def _in_order(heap: list[_T]) -> Iterator[_T]:
                 heappush(open_, (heap[child], child))
 
 
-# ---- units --------------------------------------------------------------------------------------
-def _duties(run: Run, room: int) -> Iterator[Command]:
-    if run.phase is Phase.UNWINDING:
-        return
+def _overdue(
+    run: Run, heap: list[tuple[int, int]], now_us: int, wakes: list[int]
+) -> Iterator[Unit]:
+    """Give the units of a heap whose time has come; note when the next one's comes."""
+    for due_us, index in _in_order(heap):
+        unit = run.units[index]
+        if unit.due_us != due_us or (unit.state is StepState.ASKED and unit.is_doomed):
+            continue
+        if due_us > now_us:
+            wakes.append(due_us)
+            return
+        yield unit
+
+
+def _alarmed(run: Run, now_us: int, wakes: list[int]) -> Iterator[Command]:
+    """Find requests nobody answered and undos to try again."""
+    overdue = _overdue(run, run.alarms, now_us, wakes)
+    live = (unit for unit in overdue if unit.state is not StepState.BACKOFF)
+    return islice(filter(None, (_due(run, unit, now_us) for unit in live)), BATCH)
+
+
+def _dutiful(run: Run, now_us: int, room: int, found: list[Command]) -> int:
+    """Find what is due beside the start of calls; give the room that it takes."""
+    taken = 0
     for index in islice(run.duties, BATCH):
-        command = _duty(run, run.units[index])
-        if isinstance(command, Rerun):
-            room -= 1
-        if command is not None and not (isinstance(command, Rerun) and room < 0):
+        command = _due(run, run.units[index], now_us)
+        if type(command) is Rerun:
+            if taken >= room:
+                continue
+            taken += 1
+        if command is not None:
+            found.append(command)
+    return taken
+
+
+def _backed_off(run: Run, now_us: int, room: int, found: list[Command], wakes: list[int]) -> int:
+    """Find attempts whose time has come; give the room that they take."""
+    taken = 0
+    for count, unit in enumerate(_overdue(run, run.backoffs, now_us, wakes)):
+        is_call = not isinstance(unit, Container)
+        if count >= BATCH or (is_call and taken >= room):
+            break
+        if unit.state is StepState.BACKOFF and (command := _due(run, unit, now_us)):
+            taken += is_call
+            found.append(command)
+    return taken
+
+
+def _ready(run: Run, now_us: int) -> Iterator[Command]:
+    for index in _in_order(run.ready):
+        if command := _due(run, run.units[index], now_us):
             yield command
 
 
-def _duty(run: Run, unit: Unit) -> Command | None:
-    """Give what is due for *unit* beside its start."""
-    match unit.state:
-        case StepState.READY if unit.is_need_skipped:
-            return Skip(unit.path)
-        case StepState.READY | StepState.GRANTED if unit.inner is not None:
-            return Expand(unit.path, unit.attempt + 1, unit.epoch)
-        case StepState.ASKED | StepState.GRANTED if run.parent_of(unit).is_doomed:
-            return Withdraw(unit.path, unit.request or "", "withdrawn")
-        case StepState.STARTED if unit.inner is not None:
-            return _finish(run, unit) if is_finished(unit) else None
-        case StepState.STARTED if unit.unwind is not None:
-            return _rerun(run, unit, unit.unwind)
-        case StepState.CLEARING:
-            return _clearing(run, unit, unwind_of(unit))
-        case _:
-            return None
+# ---- one unit -----------------------------------------------------------------------------------
+def _due(run: Run, unit: Unit, now_us: int) -> Command | None:
+    """Give the one thing that is due for *unit*."""
+    state, path, is_doomed = unit.state, unit.path, unit.is_doomed
+    if state is StepState.ASKED and not is_doomed:
+        is_late = unit.due_us is not None and unit.due_us <= now_us
+        return Withdraw(path, unit.request or "", "timeout") if is_late else None
+    if run.hold is not None:
+        return None
+    if state is StepState.READY or state is StepState.GRANTED or state is StepState.BACKOFF:
+        if is_doomed:
+            is_open = state is StepState.GRANTED
+            return Withdraw(path, unit.request or "", "withdrawn") if is_open else None
+        return _admission(run, unit, now_us)
+    if state is StepState.ASKED:
+        return Withdraw(path, unit.request or "", "withdrawn")
+    if state is StepState.STARTED and isinstance(unit, Container):
+        return _finish(run, unit) if unit.is_finished else None
+    if unit.unwind is None:
+        return None
+    if state is StepState.STARTED:
+        return _rerun(run, unit, unit.unwind)
+    return _clearing(run, unit, unit.unwind) if state is StepState.CLEARING else None
 
 
-def _finish(run: Run, unit: Unit) -> Finish:
-    inner = unit.inner
-    if inner is None or not inner.pending:
+def _admission(run: Run, unit: Unit, now_us: int) -> Admit | Expand | Skip | None:
+    if run.phase is not Phase.FORWARD and run.phase is not Phase.OPEN:
+        return None
+    if unit.is_need_skipped:
+        return Skip(unit.path)
+    if unit.state is StepState.BACKOFF and (unit.due_us is None or unit.due_us > now_us):
+        return None
+    kind = Expand if isinstance(unit, Container) else Admit
+    return kind(unit.path, unit.attempt + 1, unit.epoch)
+
+
+def _finish(run: Run, unit: Container) -> Finish:
+    if not unit.pending:
         return Finish(unit.path, unit.attempt, None)
     stopped = failure_of(RunError("step.stopped", step=unit.path, run=run.id))
-    return Finish(unit.path, unit.attempt, inner.failure or stopped, inner.class_)
+    return Finish(unit.path, unit.attempt, unit.inner_failure or stopped, unit.inner_class)
 
 
 def _rerun(run: Run, unit: Unit, unwind: Unwind) -> Command | None:
     """Give the next step of the table "In doubt" for a call that a crash cut off."""
-    stops = run.parent_of(unit).is_doomed
+    stops = unit.is_doomed
     if not stops and unit.reruns >= MOST_RECOVERIES - 1:
         return Pause("crash_loop", (unit.path,))
     again = Rerun(unit.path, unit.attempt, unit.epoch)
-    if not stops and unit.step and unit.step.is_idempotent:
+    if not stops and unit.step.is_idempotent:
         return again
     if unwind.doubtful:
-        return _inspect(run, unit, unwind)
-    if is_undoing(run, unit):
-        return _take_back(run, unwind)
+        return _inspect(unit, unwind)
+    if is_undoing(unit):
+        return _take_back(unwind)
     if stops or (unwind.remains and not unwind.queue):
         return _interrupted(run, unit)
     if not unwind.queue:
         return again
-    if any(not run.items[index].strategy for index in unwind.queue):
-        return _doubt(run, unit, unwind.queue)
-    return _take_back(run, unwind)
+    if any(not item.strategy for item in unwind.queue):
+        return _doubt(unit, unwind.queue)
+    return _take_back(unwind)
 
 
-def _interrupted(run: Run, unit: Unit) -> Finish:
+def _interrupted(run: Run, unit: Unit, class_: str = "interrupted") -> Finish:
     failure = failure_of(RunError("step.interrupted", step=unit.path, run=run.id))
-    return Finish(unit.path, unit.attempt, unit.failure or failure, "interrupted")
+    return Finish(unit.path, unit.attempt, unit.failure or failure, class_)
 
 
 def _clearing(run: Run, unit: Unit, unwind: Unwind) -> Command | None:
     if unwind.doubtful:
-        return _inspect(run, unit, unwind)
+        return _inspect(unit, unwind)
     if unwind.queue:
-        return _take_back(run, unwind)
+        return _take_back(unwind)
     if unwind.remains:
-        return attrs.evolve(_interrupted(run, unit), class_=unit.class_)
+        return _interrupted(run, unit, unit.class_)
     return _schedule(unit) if unwind.goal is Goal.RETRY else None
 
 
-def _schedule(unit: Unit) -> Schedule | None:
+def _schedule(unit: Unit) -> Schedule:
     """Delay = min(max, backoff x factor^(n-1)) after the n-th start of this epoch."""
-    if unit.step is None:
-        return None
     retry = unit.step.retry
     delay: int | float = min(retry.backoff_us, retry.max_us)
     for _ in range(min(unit.starts - 1, 64)):
@@ -251,23 +305,20 @@ def _schedule(unit: Unit) -> Schedule | None:
     return Schedule(unit.path, unit.attempt + 1, int(delay), is_jittered=is_jittered)
 
 
-def _inspect(run: Run, unit: Unit, unwind: Unwind) -> Inspect | Doubt:
-    item = run.items[unwind.doubtful[-1]]
-    if item.is_unknown:
-        return _doubt(run, unit, unwind.doubtful)
-    return Inspect(item.effect, unit.path)
+def _inspect(unit: Unit, unwind: Unwind) -> Inspect | Doubt:
+    item = unwind.doubtful[-1]
+    return _doubt(unit, unwind.doubtful) if item.is_unknown else Inspect(item.effect, unit.path)
 
 
-def _doubt(run: Run, unit: Unit, indices: list[int]) -> Doubt:
-    items = [run.items[index] for index in indices]
+def _doubt(unit: Unit, items: list[Item]) -> Doubt:
     seen = {i.effect: "applied" if i.state is ItemState.APPLIED else "unknown" for i in items}
     return Doubt(unit.path, unit.attempt, tuple(seen), seen)
 
 
-def _take_back(run: Run, unwind: Unwind) -> Command | None:
-    item = run.items[unwind.queue[-1]]
-    path = run.units[item.unit].path
-    if item.state is ItemState.UNDOING and item.index not in run.lost:
+def _take_back(unwind: Unwind) -> TakeBack | Leave | None:
+    item = unwind.queue[-1]
+    path = item.unit.path
+    if item.state is ItemState.UNDOING and not item.is_lost:
         return None
     if not item.strategy:
         return Leave(item.effect, path, "irreversible", item.reason)
@@ -279,70 +330,3 @@ def _take_back(run: Run, unwind: Unwind) -> Command | None:
     try_ = item.tries + 1
     base_us = min(_UNDO_BACKOFF_US << (try_ - 1), _UNDO_MAX_US) if try_ < MOST_TRIES else None
     return TakeBack(item.effect, path, try_, unwind.cause, base_us)
-
-
-# ---- the run ------------------------------------------------------------------------------------
-def _root(run: Run, now_us: int, found: list[Command]) -> Iterator[int]:
-    unwind = run.units[0].unwind
-    if unwind and unwind.queue:
-        due_us = run.items[unwind.queue[-1]].due_us
-        if due_us is not None and due_us > now_us:
-            yield due_us
-        elif command := _head(run, now_us):
-            found.append(command)
-
-
-def _head(run: Run, now_us: int) -> Command | None:
-    """Give what is due for the newest item of the run's own unwinding."""
-    unwind = run.units[0].unwind
-    if unwind is None or not unwind.queue:
-        return None
-    item = run.items[unwind.queue[-1]]
-    is_cut_off = item.index in run.lost  # also when the run began to stop meanwhile
-    if item.due_us is not None and item.due_us > now_us:
-        return None
-    return _take_back(run, unwind) if run.phase is Phase.UNWINDING or is_cut_off else None
-
-
-def _admissions(run: Run, now_us: int, found: list[Command], *, room: int) -> Iterator[int]:
-    if run.phase not in _FORWARD:
-        return
-    due = 0
-    for due_us, index in _in_order(run.backoffs):
-        unit = run.units[index]
-        if unit.state is not StepState.BACKOFF or unit.due_us != due_us:
-            continue
-        if due_us > now_us:
-            yield due_us
-            break
-        if due >= BATCH or (unit.inner is None and room <= 0):
-            break
-        room -= unit.inner is None
-        due += 1
-        found += filter(None, [_admission(run, unit, now_us)])
-    for index in _in_order(run.ready):
-        if room <= 0:
-            break
-        if command := _admission(run, run.units[index], now_us):
-            room -= 1
-            found.append(command)
-
-
-def _admission(run: Run, unit: Unit, now_us: int) -> Admit | Expand | None:
-    is_due = unit.state in _ADMISSIBLE or (
-        unit.state is StepState.BACKOFF and unit.due_us is not None and unit.due_us <= now_us
-    )
-    stops = run.phase not in _FORWARD or run.parent_of(unit).is_doomed
-    if not is_due or stops or unit.is_need_skipped:
-        return None
-    kind = Admit if unit.inner is None else Expand
-    return kind(unit.path, unit.attempt + 1, unit.epoch)
-
-
-def _ending(run: Run) -> list[Command]:
-    if state := closing(run):
-        return [Close(state, run.residue(), run.standing, run.failure)]
-    unwind = run.units[0].unwind
-    if run.phase is Phase.UNWINDING and unwind and unwind.goal is Goal.PARTIAL and not unwind.queue:
-        return [Pause("operator", ())]
-    return []

@@ -7,42 +7,50 @@ undo is legal only for the item whose turn it is: a forged log cannot fold to a 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from heapq import heappush
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from awe_core import events
-from awe_core.decider import effects, handshakes, steps
-from awe_core.decider.course import open_container
-from awe_core.decider.legality import refuse
+from awe_core.decider import undos
+from awe_core.decider.course import end, enlist, open_container
+from awe_core.decider.legality import attempt_of, refuse, unit_of
 from awe_core.decider.rewind import resume
 from awe_core.decider.run import Run
-from awe_core.decider.saga import closing, failure_of, progress, stop_run
-from awe_core.decider.table import TRANSITIONS, Phase, StepState
-from awe_core.decider.unit import Goal, Inner, Unit
-from awe_core.errors import EngineError, RunError
-from awe_core.events import RunOpened
+from awe_core.decider.saga import (
+    back_off,
+    clear,
+    closing,
+    cut_off,
+    fail,
+    failure_of,
+    judge,
+    progress,
+    stop_run,
+)
+from awe_core.decider.table import TRANSITIONS, ItemState, Phase, StepState
+from awe_core.decider.unit import Container, Goal, Unwind
+from awe_core.errors import EngineError, HandshakeRefusedError, RunError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from awe_core.decider.plan import Plan
-    from awe_core.events import Fact, RunCancelRequested, RunClosed, RunPaused, RunResumed
+    from awe_core.decider.unit import Unit
+    from awe_core.events import Fact
 
 #: Pauses that only say what the run waits for; it goes on by itself.
 _NOTES = frozenset({"handshake", "in_doubt"})
 #: Holds that a cancel asked for by somebody lifts; a stop or lost trust outlasts it.
 _LIFTED = frozenset({"operator", "crash_loop"})
+_MOST_DRIFTS = 3  #: the last of them fails the step
 
 
-def open_run(plan: Plan, run_id: str, opened: RunOpened, *, started_at: str) -> Run:
+def open_run(plan: Plan, run_id: str, opened: events.RunOpened, *, started_at: str) -> Run:
     """Make the run that *opened* tells of."""
     run = Run(plan, run_id, opened, started_at)
-    top = Unit(0, "", None, -1, 0, state=StepState.STARTED, started_rseq=0, inner=Inner())
-    run.units.append(top)
-    run.paths[""] = 0
     if opened.inputs is not None:
         run.arguments[0] = opened.inputs
-    open_container(run, top, len(plan.root.steps))
-    run.next_rseq = 1
+    open_container(run, run.root)
     return run
 
 
@@ -53,7 +61,7 @@ def replay(plan: Plan, run_id: str, facts: Iterable[Fact], *, started_at: str) -
     """
     rest = iter(facts)
     opened = next(rest, None)
-    if not isinstance(opened, RunOpened):
+    if not isinstance(opened, events.RunOpened):
         raise EngineError(
             "decider.illegal_event",
             run=run_id,
@@ -67,80 +75,300 @@ def replay(plan: Plan, run_id: str, facts: Iterable[Fact], *, started_at: str) -
     return run
 
 
+def recover(run: Run) -> None:
+    """Let `decide` take up what a crash cut off; after a replay, before anything is carried out.
+
+    A mirror of a run that is driven elsewhere does not recover: the facts of the other side's
+    recovery fold as any others.
+    """
+    for unit in run.units[1:]:
+        if unit.state is StepState.STARTED and not isinstance(unit, Container):
+            cut_off(run, unit)
+    for item in run.items:
+        if item.state is ItemState.UNDOING and item.owner:
+            item.is_lost = True
+            if item.owner.index:
+                run.duties[item.owner.index] = None
+
+
 def evolve(run: Run, fact: Fact) -> None:
     """Fold one fact.
 
     :raises EngineError: ``decider.illegal_event``; the run is as it was
     """
-    handler = _HANDLERS.get(type(fact))
-    is_of_step = hasattr(fact, "step") and run.phase is not Phase.CLOSED
-    if handler is None or not (is_of_step or type(fact) in TRANSITIONS[run.phase]):
+    kind = type(fact)
+    handler = None if run.phase is Phase.CLOSED else _OF_STEPS.get(kind)
+    if handler is None and kind in TRANSITIONS[run.phase]:
+        handler = _OF_RUNS.get(kind)
+    if handler is None:
         refuse(run, fact, f"the run is {run.phase}")
     handler(run, fact)
     run.next_rseq += 1
     progress(run)
 
 
-def _paused(run: Run, fact: RunPaused) -> None:
-    unwind = run.units[0].unwind
+# ---- the run ------------------------------------------------------------------------------------
+def _paused(run: Run, fact: events.RunPaused) -> None:
+    unwind = run.root.unwind
     if fact.cause not in _NOTES:
         run.hold = fact.cause
-    if unwind and unwind.goal is Goal.PARTIAL and not unwind.queue and not unwind.remains:
-        run.phase, run.units[0].unwind = Phase.FORWARD, None
+    if unwind and unwind.goal is Goal.PARTIAL and unwind.is_clean:
+        run.phase, run.root.unwind = Phase.FORWARD, None
 
 
-def _resumed(run: Run, fact: RunResumed) -> None:
+def _resumed(run: Run, fact: events.RunResumed) -> None:
     try:
         resume(run, fact)
     except RunError as error:
         refuse(run, fact, str(error))
 
 
-def _cancel_requested(run: Run, fact: RunCancelRequested) -> None:
-    ending = "stop" if fact.mode == "keep" else "rollback"
+def _cancel_requested(run: Run, fact: events.RunCancelRequested) -> None:
     cause = "expiry" if fact.cause == "expiry" else "cancelled"
     if fact.cause == "asked" and run.hold in _LIFTED:
         run.hold = None
-    if run.phase is Phase.DRAINING and run.ending == "stop" and ending == "rollback":
+    if run.phase is Phase.DRAINING and run.ending == "stop" and fact.mode == "rollback":
         run.ending, run.cause = "rollback", cause
     code = "run.expired" if cause == "expiry" else "run.cancelled"
     failure = failure_of(RunError(code, run=run.id))
-    stop_run(run, "stop" if ending == "stop" else "rollback", cause, failure)
+    stop_run(run, "stop" if fact.mode == "keep" else "rollback", cause, failure)
 
 
-def _closed(run: Run, fact: RunClosed) -> None:
+def _closed(run: Run, fact: events.RunClosed) -> None:
     if run.hold or closing(run) != fact.state:
         refuse(run, fact, f"it cannot end {fact.state} now")
-    run.phase, run.closed, run.units[0].unwind = Phase.CLOSED, fact.state, None
+    run.phase, run.closed, run.root.unwind = Phase.CLOSED, fact.state, None
     for kept in (run.outputs, run.arguments, run.duties, run.interrupts):
         kept.clear()
     for heap in (run.ready, run.backoffs, run.alarms):
         heap.clear()
 
 
-_HANDLERS: Mapping[type[Fact], Callable[[Run, Any], None]] = {
+# ---- steps --------------------------------------------------------------------------------------
+def _begin(run: Run) -> None:
+    if run.phase is Phase.OPEN:
+        run.phase = Phase.FORWARD
+
+
+def _started(run: Run, fact: events.StepStarted) -> None:
+    """Start a handler, open a container, or start again what a crash cut off."""
+    unit = unit_of(run, fact)
+    if run.hold or unit.is_doomed or run.phase not in (Phase.OPEN, Phase.FORWARD):
+        refuse(run, fact, "nothing may start")
+    is_again = unit.state is StepState.STARTED
+    container = unit if isinstance(unit, Container) else None
+    if fact.attempt != unit.attempt + (not is_again) or (is_again and container):
+        refuse(run, fact, f"attempt {fact.attempt} follows {unit.attempt}")
+    if container and container.is_fanout and fact.items is None:
+        refuse(run, fact, "a fan-out has a length")
+    _begin(run)
+    run.duties.pop(unit.index, None)
+    if is_again:
+        unit.reruns += 1
+        unit.unwind = None
+        return
+    unit.attempt, unit.starts, unit.reruns, unit.drifts = fact.attempt, unit.starts + 1, 0, 0
+    unit.started_rseq, unit.request, unit.due_us = run.next_rseq, None, None
+    unit.failure, unit.is_taken_back = None, False
+    run.move(unit, StepState.STARTED)
+    if container:
+        if fact.arguments is not None:
+            run.arguments[unit.index] = fact.arguments
+        open_container(run, container, fact.items)
+
+
+def _completed(run: Run, fact: events.StepCompleted) -> None:
+    """End a step well; what it intended is in the world."""
+    unit = attempt_of(run, fact)
+    _refuse_unresolved(run, unit, fact)
+    if isinstance(unit, Container) and unit.pending:
+        refuse(run, fact, f"{unit.pending} steps inside have not ended")
+    _settle_open(run, unit, ItemState.APPLIED)
+    if unit.readers and fact.output is not None:
+        run.outputs[unit.index] = fact.output
+    end(run, unit, StepState.DONE)
+
+
+def _refuse_unresolved(
+    run: Run, unit: Unit, fact: events.StepCompleted | events.StepFailed | events.StepRetryScheduled
+) -> None:
+    if unit.state is StepState.IN_DOUBT and fact.resolved_by is None:
+        refuse(run, fact, "only a person resolves a doubt")
+
+
+def _settle_open(run: Run, unit: Unit, state: ItemState) -> None:
+    for item in unit.in_state(ItemState.INTENDED):
+        run.settle(item, state)
+
+
+def _failed(run: Run, fact: events.StepFailed) -> None:
+    """End an attempt, or refuse to begin one."""
+    unit = unit_of(run, fact)
+    before, unwind = unit.state, unit.unwind
+    has_begun = before in (StepState.STARTED, StepState.CLEARING, StepState.IN_DOUBT)
+    if has_begun:
+        attempt_of(run, fact)
+        _refuse_unresolved(run, unit, fact)
+    remains = unwind is not None and unwind.remains > 0
+    if before is StepState.CLEARING and unwind and (unwind.queue or not remains):
+        refuse(run, fact, "nothing of the attempt remains")
+    if before is StepState.STARTED and isinstance(unit, Container) and not unit.is_finished:
+        refuse(run, fact, "steps inside have not ended")
+    unit.failure, unit.class_, unit.retry_after_us = fact.err, fact.class_, fact.retry_after_us
+    if before is StepState.IN_DOUBT:
+        _settle_open(run, unit, ItemState.APPLIED)
+        fail(run, unit, is_asked=True)
+    elif has_begun and remains:
+        fail(run, unit)
+    elif has_begun:
+        judge(run, unit)
+    else:
+        _turn_away(run, unit)
+
+
+def _turn_away(run: Run, unit: Unit) -> None:
+    """End a step that may not begin; nothing of this attempt is in the world."""
+    _begin(run)
+    judge(run, unit, may_retry=False)
+
+
+def _retry_scheduled(run: Run, fact: events.StepRetryScheduled) -> None:
+    """Wait for the next attempt, which a person may have asked for."""
+    unit = unit_of(run, fact)
+    if fact.attempt != unit.attempt + 1:
+        refuse(run, fact, f"attempt {fact.attempt} follows {unit.attempt}")
+    _refuse_unresolved(run, unit, fact)
+    if unit.state is StepState.CLEARING and (unwind := unit.unwind):
+        if unwind.goal is not Goal.RETRY or not unwind.is_clean:
+            refuse(run, fact, "no further attempt is due")
+        back_off(run, unit, fact.due_us)
+        return
+    _settle_open(run, unit, ItemState.NOTHING)
+    if unit.is_doomed:
+        fail(run, unit)
+        return
+    known = [] if unit.step.is_idempotent else unit.in_state(ItemState.APPLIED)
+    queue = [item for item in known if item.strategy]  # the person knows the rest
+    clear(run, unit, Unwind(Goal.RETRY, "retry", queue, next_due_us=fact.due_us))
+
+
+def _skipped(run: Run, fact: events.StepSkipped) -> None:
+    """End a step that does not run."""
+    unit = unit_of(run, fact)
+    if (fact.cause == "need") is not unit.is_need_skipped:
+        refuse(run, fact, f"{fact.cause} is not why it would not run")
+    _begin(run)
+    end(run, unit, StepState.SKIPPED)
+
+
+def _in_doubt(run: Run, fact: events.StepInDoubt) -> None:
+    """Wait for a person to say what happened."""
+    unit = attempt_of(run, fact)
+    run.move(unit, StepState.IN_DOUBT)
+    unit.unwind = None
+    run.duties.pop(unit.index, None)
+    run.interrupts.pop(unit.index, None)
+
+
+# ---- handshakes ---------------------------------------------------------------------------------
+def _requested(run: Run, fact: events.HandshakeRequested) -> None:
+    """Let a step wait for people."""
+    unit = unit_of(run, fact)
+    _begin(run)
+    unit.request, unit.version, unit.due_us = fact.req, fact.version, fact.expires_us
+    if unit.state is not StepState.ASKED:
+        run.move(unit, StepState.ASKED)
+    heappush(run.alarms, (fact.expires_us, unit.index))
+
+
+def _asked(run: Run, fact: events.HandshakeVoted | events.HandshakeExpired) -> Unit:
+    unit = unit_of(run, fact)
+    if unit.request not in (None, fact.req):
+        _refuse_other(run, unit, fact)
+    return unit
+
+
+def _refuse_other(run: Run, unit: Unit, fact: Fact) -> NoReturn:
+    refuse(run, fact, f"the open request is {unit.request}")
+
+
+def _voted(run: Run, fact: events.HandshakeVoted) -> None:
+    """Note a vote short of the quorum."""
+    _asked(run, fact).version = fact.version
+
+
+def _granted(run: Run, fact: events.HandshakeGranted) -> None:
+    """Let a step be started."""
+    unit = unit_of(run, fact)
+    if unit.state is StepState.ASKED and fact.req != unit.request:
+        _refuse_other(run, unit, fact)
+    _begin(run)
+    unit.version, unit.due_us = fact.version, None
+    run.move(unit, StepState.GRANTED)
+    if not unit.is_doomed:
+        enlist(run, unit)
+
+
+def _refused(run: Run, fact: events.HandshakeRefused) -> None:
+    """End a step that may not begin."""
+    unit = unit_of(run, fact)
+    if fact.req is not None and unit.request not in (None, fact.req):
+        _refuse_other(run, unit, fact)
+    by = fact.by or (fact.policy or {}).get("name") or "a policy"
+    of, path = unit.step.spec.target, unit.path
+    error = HandshakeRefusedError("handshake.denied", by=by, capability=of, step=path, run=run.id)
+    _deny(run, unit, error)
+
+
+def _deny(run: Run, unit: Unit, error: HandshakeRefusedError) -> None:
+    unit.failure, unit.class_ = failure_of(error), "refused"
+    _turn_away(run, unit)
+
+
+def _expired(run: Run, fact: events.HandshakeExpired) -> None:
+    """Ask anew, or end the step: nobody answered, or it is not wanted any more."""
+    unit = _asked(run, fact)
+    if fact.cause == "withdrawn" and not unit.is_doomed:
+        refuse(run, fact, "the run goes on")
+    is_too_late = fact.cause == "timeout" and unit.state is StepState.ASKED
+    if unit.is_doomed and not is_too_late:
+        end(run, unit, StepState.VOID)
+        return
+    unit.drifts += fact.cause != "timeout"
+    if is_too_late or unit.drifts >= _MOST_DRIFTS:
+        code = "handshake.expired" if is_too_late else "handshake.drift"
+        _deny(run, unit, HandshakeRefusedError(code, request=fact.req, step=unit.path, run=run.id))
+    else:
+        unit.request = unit.due_us = None
+        run.move(unit, StepState.READY)
+        enlist(run, unit)
+
+
+_OF_RUNS: Mapping[type[Fact], Callable[[Run, Any], None]] = {
     events.RunPaused: _paused,
     events.RunResumed: _resumed,
     events.RunCancelRequested: _cancel_requested,
     events.RunClosed: _closed,
-    events.UndoDiscarded: effects.discarded,
-    events.StepStarted: steps.started,
-    events.StepCompleted: steps.completed,
-    events.StepFailed: steps.failed,
-    events.StepRetryScheduled: steps.retry_scheduled,
-    events.StepSkipped: steps.skipped,
-    events.StepInDoubt: steps.in_doubt,
-    events.HandshakeRequested: handshakes.requested,
-    events.HandshakeVoted: handshakes.voted,
-    events.HandshakeGranted: handshakes.granted,
-    events.HandshakeRefused: handshakes.refused,
-    events.HandshakeExpired: handshakes.expired,
-    events.EffectIntended: effects.intended,
-    events.EffectApplied: effects.ended,
-    events.EffectFailed: effects.ended,
-    events.EffectRefused: effects.refused,
-    events.UndoStarted: effects.undo_started,
-    events.UndoApplied: effects.undo_applied,
-    events.UndoConflict: effects.undo_conflict,
-    events.UndoFailed: effects.undo_failed,
+    events.UndoDiscarded: undos.discarded,
+}
+_OF_STEPS: Mapping[type[Fact], Callable[[Run, Any], None]] = {
+    events.StepStarted: _started,
+    events.StepCompleted: _completed,
+    events.StepFailed: _failed,
+    events.StepRetryScheduled: _retry_scheduled,
+    events.StepSkipped: _skipped,
+    events.StepInDoubt: _in_doubt,
+    events.HandshakeRequested: _requested,
+    events.HandshakeVoted: _voted,
+    events.HandshakeGranted: _granted,
+    events.HandshakeRefused: _refused,
+    events.HandshakeExpired: _expired,
+    events.EffectIntended: undos.intended,
+    events.EffectApplied: undos.ended,
+    events.EffectFailed: undos.ended,
+    events.EffectRefused: undos.refused,
+    events.UndoStarted: undos.started,
+    events.UndoApplied: undos.applied,
+    events.UndoConflict: undos.conflict,
+    events.UndoFailed: undos.failed,
 }

@@ -1,47 +1,30 @@
 """`Run`: everything the decider knows of one run, folded from its facts.
 
 Rules: the one mutable value below floor 4 (style.md, values); its driver alone holds it, and only
-`fold`, `saga` and `rewind` write to it.  Units are steps and items of fan-outs, known inside by
-index and outside by path; unit 0 is the run itself.  Values are kept only while something that has
-not ended reads them.  Heaps hold stale entries, which are dropped when they surface.
+`fold`, `saga` and `rewind` write to it.  Unit 0 is the run itself.  Values are kept only while
+something that has not ended reads them.  Heaps hold stale entries, which are dropped when they
+surface.
 """
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Literal
 
 import attrs
 
-from awe_core.decider.plan import Kind
 from awe_core.decider.table import ACTIVE, ItemState, Phase, StepState
+from awe_core.decider.unit import Container
 from awe_core.errors import RunError
 from awe_core.events import Residue
 from awe_core.workflow import OnFailure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from awe_core.decider.plan import Block, Plan
-    from awe_core.decider.unit import Inner, Item, Unit
+    from awe_core.decider.unit import Item, Unit
     from awe_core.events import ClosedState, Failure, RunOpened
     from awe_core.expressions import Template
     from awe_core.values import Json, JsonObject
-
-ValueKind = Literal["inputs", "arguments", "output"]
-
-
-@attrs.frozen
-class StepView:
-    """One step as status pages show it."""
-
-    path: str
-    state: StepState
-    attempt: int
-    epoch: int
-    request: str | None  #: the handshake that is open
-    due_us: int | None
-    failure: Failure | None
 
 
 @attrs.frozen
@@ -49,13 +32,19 @@ class Unloaded:
     """A value that something unfinished reads, and that replay could not know."""
 
     path: str  #: of the step; ``""`` for the run
-    kind: ValueKind
+    kind: Literal["inputs", "arguments", "output"]
     rseq: int  #: the record whose payload holds it
+
+
+def _top(run: Run) -> Container:
+    top = Container(0, "", run.plan.top, 0, None, StepState.STARTED)  # type: ignore[arg-type]
+    top.parent = top  # so that every unit has one
+    return top
 
 
 @attrs.define(eq=False)
 class Run:
-    """One run.  Make it with `Run.new` or `replay`; change it with `evolve` alone."""
+    """One run.  Make it with `open_run` or `replay`; change it with `evolve` alone."""
 
     plan: Plan
     id: str
@@ -68,22 +57,29 @@ class Run:
     closed: ClosedState | None = None
     is_reopened: bool = False  #: by a person, after it had closed: it expires no more
     is_discarded: bool = False  #: its undo data is gone
-    next_rseq: int = 0
+    next_rseq: int = 1
+    root: Container = attrs.field(default=attrs.Factory(_top, takes_self=True), init=False)
     units: list[Unit] = attrs.field(factory=list, init=False)
     items: list[Item] = attrs.field(factory=list, init=False)
-    paths: dict[str, int] = attrs.field(factory=dict, init=False)
-    effects: dict[str, int] = attrs.field(factory=dict, init=False)
-    counts: Counter[StepState] = attrs.field(factory=Counter, init=False)
-    item_counts: Counter[ItemState] = attrs.field(factory=Counter, init=False)
+    paths: dict[str, Unit] = attrs.field(factory=dict, init=False)
+    effects: dict[str, Item] = attrs.field(factory=dict, init=False)
+    counts: dict[StepState, int] = attrs.field(init=False)
+    item_counts: dict[ItemState, int] = attrs.field(init=False)
     containers: int = attrs.field(default=0, init=False)  #: scopes and fan-outs STARTED
     outputs: dict[int, Json] = attrs.field(factory=dict, init=False)
     arguments: dict[int, Json] = attrs.field(factory=dict, init=False)  #: of open containers
     ready: list[int] = attrs.field(factory=list, init=False)  #: heap of calls to admit
     backoffs: list[tuple[int, int]] = attrs.field(factory=list, init=False)  #: heap of (due, unit)
     alarms: list[tuple[int, int]] = attrs.field(factory=list, init=False)  #: requests, undo retries
-    duties: OrderedDict[int, None] = attrs.field(factory=OrderedDict, init=False)
+    duties: OrderedDict[int, None] = attrs.field(factory=OrderedDict, init=False)  #: units
     interrupts: OrderedDict[int, None] = attrs.field(factory=OrderedDict, init=False)
-    lost: set[int] = attrs.field(factory=set, init=False)  #: items whose undo a crash cut off
+
+    def __attrs_post_init__(self) -> None:
+        """Begin with the root alone."""
+        self.counts = dict.fromkeys(StepState, 0)
+        self.item_counts = dict.fromkeys(ItemState, 0)
+        self.units.append(self.root)
+        self.paths[""] = self.root
 
     # ---- what drivers and views ask -------------------------------------------------------------
     @property
@@ -91,10 +87,10 @@ class Run:
         """The state that is shown: one of the six."""
         if self.closed:
             return self.closed
-        if self.hold:
-            return "PAUSED"
-        waits = self.counts[StepState.ASKED] + self.counts[StepState.IN_DOUBT]
-        if waits and not self.is_moving:
+        counts = self.counts
+        if self.hold or (
+            (counts[StepState.ASKED] or counts[StepState.IN_DOUBT]) and not self._is_moving
+        ):
             return "PAUSED"
         return "PENDING" if self.phase is Phase.OPEN else "RUNNING"
 
@@ -109,22 +105,16 @@ class Run:
         return self.counts[StepState.STARTED] - self.containers
 
     @property
-    def is_moving(self) -> bool:
+    def _is_moving(self) -> bool:
         """Whether something is in flight, ready or due, so that nobody has to act."""
-        begins = self.counts[StepState.READY] + self.counts[StepState.GRANTED]
-        root = self.units[0].unwind
-        return bool(
-            self.in_flight
-            or begins
-            or self.counts[StepState.BACKOFF]
-            or self.duties
-            or (root and root.queue)
-        )
+        begins = (StepState.READY, StepState.GRANTED, StepState.BACKOFF)
+        is_due = self.in_flight or any(self.counts[state] for state in begins) or self.duties
+        return bool(is_due or (self.root.unwind and self.root.unwind.queue))
 
     @property
     def failure(self) -> Failure | None:
         """Why the run is ending, or ended; None: it was not a failure."""
-        return self.root.failure
+        return self.root.inner_failure
 
     @property
     def standing(self) -> int:
@@ -140,35 +130,30 @@ class Run:
 
     def residue(self) -> tuple[Residue, ...]:
         """Name each thing that a rollback left in the world, in the order it was done."""
+        if not self.item_counts[ItemState.RESIDUE]:
+            return ()
         return tuple(
-            Residue(
-                effect=item.effect, step=self.units[item.unit].path, what=item.target, why=item.why
-            )
+            Residue(effect=item.effect, step=item.unit.path, what=item.target, why=item.why)
             for item in self.items
             if item.state is ItemState.RESIDUE
         )
 
-    def steps(self) -> tuple[StepView, ...]:
-        """Show every step and item that exists so far, in the order they came into being."""
-        return tuple(
-            StepView(u.path, u.state, u.attempt, u.epoch, u.request, u.due_us, u.failure)
-            for u in self.units[1:]
-        )
+    def steps(self) -> tuple[Unit, ...]:
+        """Give every step and item that exists so far, in the order they came into being."""
+        return tuple(self.units[1:])
 
     def actions(self) -> frozenset[str]:
         """Name what may be asked of the run now."""
-        legal = set()
         if self.phase is Phase.CLOSED:
-            legal.add("retry")
-            if self.remains and not self.is_discarded:
-                legal.add("rollback")
-            return frozenset(legal)
+            is_undoable = self.remains and not self.is_discarded
+            return frozenset({"retry", "rollback"} if is_undoable else {"retry"})
+        legal = {"resume" if self.hold else "pause"}
         if self.phase is not Phase.UNWINDING:
             legal.add("cancel")
-        legal.add("resume" if self.hold else "pause")
         if self.counts[StepState.IN_DOUBT]:
             legal.add("resolve")
-        if self.state == "PAUSED" and self.is_quiet:
+        is_forward = self.phase in (Phase.OPEN, Phase.FORWARD)
+        if self.state == "PAUSED" and is_forward and not self.in_flight:
             legal |= {"rollback", "retry"}
         return frozenset(legal)
 
@@ -186,133 +171,108 @@ class Run:
                 legal=", ".join(sorted(legal)) or "nothing",
             )
 
-    @property
-    def is_quiet(self) -> bool:
-        """Whether a rewind may begin: it goes forward, and no handler or undo is at work."""
-        return self.phase in (Phase.OPEN, Phase.FORWARD) and not self.in_flight
-
     def item(self, effect: str) -> Item:
         """Give the item of an effect id.
 
         :raises KeyError: the run has none
         """
-        return self.items[self.effects[effect]]
-
-    def items_of(self, path: str) -> tuple[Item, ...]:
-        """Give the items of a step, over all attempts, in the order of intent."""
-        return tuple(self.items[index] for index in self.unit(path).items)
+        return self.effects[effect]
 
     def unit(self, path: str) -> Unit:
         """Give the step or item at *path*.
 
         :raises KeyError: none exists so far
         """
-        return self.units[self.paths[path]]
+        return self.paths[path]
 
     # ---- values ---------------------------------------------------------------------------------
     def scope(self, path: str) -> dict[str, Json]:
         """Give what the templates of the step at *path* may read."""
-        unit = self.unit(path)
-        if unit.step is None:
-            raise KeyError(path)
-        parent = self.units[unit.parent]
-        if parent.step is None or parent.step.kind is Kind.SCOPE:
+        unit = self.paths[path]
+        parent = unit.parent
+        if not parent.is_fanout:
             return self._roots(parent, unit.step.uses)
         values = self.arguments.get(parent.index) or []
         item = values[unit.ordinal] if unit.ordinal < len(values) else None
-        outer = self._roots(self.units[parent.parent], parent.step.uses)
+        outer = self._roots(parent.parent, parent.step.uses)
         return outer | {"item": item, "index": unit.ordinal}
 
     def inside(self, path: str) -> dict[str, Json]:
         """Give what the ``outputs`` of the scope at *path* may read; ``""`` is the run."""
-        unit = self.unit(path)
-        return self._roots(unit, self.block_of(unit).output_uses)
+        container = self._container(path)
+        return self._roots(container, self.block_of(container).output_uses)
 
     def collected(self, path: str) -> list[Json]:
         """Give the outputs of a fan-out's items in their order; None where one was tolerated."""
-        inner = self.unit(path).inner
-        children = inner.children[: inner.count] if inner else []
-        return [self.outputs.get(child) for child in children]
+        fanout = self._container(path)
+        return [self.outputs.get(child.index) for child in fanout.children[: fanout.count]]
 
     def when(self, path: str) -> Template | None:
         """Give the condition to evaluate before the step at *path* starts; once, when READY."""
-        unit = self.unit(path)
-        is_first = unit.state is StepState.READY and not unit.drifts
-        return unit.step.when if unit.step and is_first else None
+        unit = self.paths[path]
+        return unit.step.when if unit.state is StepState.READY and not unit.drifts else None
 
     def unloaded(self) -> tuple[Unloaded, ...]:
         """List the values to `supply` before templates are evaluated, after a replay or retry."""
         found = []
         for unit in self.units:
-            if unit.inner and unit.state is StepState.STARTED:
+            if isinstance(unit, Container) and unit.state is StepState.STARTED:
                 if unit.index not in self.arguments:
-                    kind: ValueKind = "arguments" if unit.index else "inputs"
-                    found.append(Unloaded(unit.path, kind, unit.started_rseq or 0))
+                    kind: Literal["arguments", "inputs"] = "arguments" if unit.index else "inputs"
+                    found.append(Unloaded(unit.path, kind, unit.started_rseq))
             elif unit.readers and unit.state is StepState.DONE and unit.index not in self.outputs:
-                found.append(Unloaded(unit.path, "output", unit.ended_rseq or 0))
+                found.append(Unloaded(unit.path, "output", unit.ended_rseq))
         return tuple(found)
 
     def supply(self, value: Unloaded, found: Json) -> None:
         """Put a value that was read from its payload where `scope` looks for it."""
         target = self.outputs if value.kind == "output" else self.arguments
-        target[self.paths[value.path]] = found
+        target[self.paths[value.path].index] = found
 
-    def _roots(self, container: Unit, uses: tuple[int, ...]) -> dict[str, Json]:
-        children = container.inner.children if container.inner else []
-        steps = self.block_of(container).steps
+    def _container(self, path: str) -> Container:
+        found = self.paths[path]
+        if not isinstance(found, Container):
+            raise KeyError(path)
+        return found
+
+    def _roots(self, scope: Container, uses: tuple[int, ...]) -> dict[str, Json]:
+        used = [scope.children[index] for index in uses]
         return {
-            "inputs": self.arguments.get(container.index),
-            "steps": {steps[i].spec.id: self._result(self.units[children[i]]) for i in uses},
+            "inputs": self.arguments.get(scope.index),
+            "steps": {unit.step.spec.id: self._result(unit) for unit in used},
             "run": {"id": self.id, "started_at": self.started_at},
         }
 
     def _result(self, unit: Unit) -> JsonObject:
         result: JsonObject = {"output": self.outputs.get(unit.index)}
-        if unit.step and unit.step.kind is Kind.FANOUT and unit.inner:
+        if isinstance(unit, Container) and unit.is_fanout:
             result["errors"] = [
                 {"index": child.ordinal, "code": child.failure.code}
-                for child in self.children(unit)
+                for child in unit.children
                 if child.state is StepState.TOLERATED and child.failure
             ]
         return result
 
     # ---- what the decider's own modules ask -----------------------------------------------------
-    @property
-    def root(self) -> Inner:
-        """What the run holds inside."""
-        inner = self.units[0].inner
-        assert inner is not None  # noqa: S101 - `Run.new` makes it, nothing takes it away
-        return inner
-
-    def block_of(self, container: Unit) -> Block:
+    def block_of(self, scope: Unit) -> Block:
         """Give the workflow that a scope, or the run, runs."""
-        block = container.step.block if container.step else self.plan.root
-        if block is None:
-            raise KeyError(container.path)
-        return block
-
-    def children(self, unit: Unit) -> Iterator[Unit]:
-        """Walk what stands directly inside *unit*."""
-        return (self.units[index] for index in (unit.inner.children if unit.inner else ()))
-
-    def parent_of(self, unit: Unit) -> Inner:
-        """Give the inside of the container that *unit* stands in."""
-        inner = self.units[unit.parent].inner
-        assert inner is not None  # noqa: S101 - units come into being inside containers only
-        return inner
+        if scope.step.block is None:
+            raise KeyError(scope.path)
+        return scope.step.block
 
     def on_failure(self, unit: Unit) -> OnFailure:
         """Give what the final failure of *unit* does, the run's default applied."""
-        own = unit.step.spec.on_failure if unit.step else None
-        return own or (OnFailure.ROLLBACK if self.opened.auto_rollback else OnFailure.STOP)
+        default = OnFailure.ROLLBACK if self.opened.auto_rollback else OnFailure.STOP
+        return unit.step.spec.on_failure or default
 
     def move(self, unit: Unit, state: StepState) -> None:
         """Put *unit* into *state* and keep every count right."""
-        self.counts[unit.state] -= 1
+        before = unit.state
+        self.counts[before] -= 1
         self.counts[state] += 1
-        if unit.inner is not None:
-            self.containers += (state is StepState.STARTED) - (unit.state is StepState.STARTED)
-        self.parent_of(unit).active += (state in ACTIVE) - (unit.state in ACTIVE)
+        if isinstance(unit, Container):
+            self.containers += (state is StepState.STARTED) - (before is StepState.STARTED)
+        unit.parent.active += (state in ACTIVE) - (before in ACTIVE)
         unit.state = state
 
     def settle(self, item: Item, state: ItemState) -> None:

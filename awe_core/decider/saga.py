@@ -9,162 +9,154 @@ sub-workflow climbs until a calling step says ``continue`` or has a retry left.
 from __future__ import annotations
 
 from heapq import heappop, heappush
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from awe_core.decider.claims import covering
-from awe_core.decider.course import end, note_end, oblige
+from awe_core.decider.course import end, note_end
 from awe_core.decider.table import ItemState, Phase, StepState
-from awe_core.decider.unit import Goal, Unwind, inner_of, is_fanout, unwind_of
+from awe_core.decider.unit import Container, Goal, Unwind
 from awe_core.events import Failure
 from awe_core.workflow import InFlight, OnFailure
 
 if TYPE_CHECKING:
-    from typing import Literal
-
     from awe_core.decider.run import Run
     from awe_core.decider.unit import Item, Unit
     from awe_core.errors import AweError
     from awe_core.events import ClosedState
 
+Ending = Literal["rollback", "stop"]
+
 #: Classes of error that a retry can be for; refusals, conflicts and contracts never are.
 _RETRYABLE = frozenset({"timeout", "unavailable", "rate_limited", "error", "interrupted"})
-_WAITING_ITEMS = (ItemState.APPLIED, ItemState.UNDOING)
+_STANDING = (ItemState.APPLIED, ItemState.RESIDUE, ItemState.UNDOING)
+
+
+def failure_of(error: AweError) -> Failure:
+    """Write an error of ours as it is recorded."""
+    return Failure(code=error.code, msg=str(error), type=type(error).__name__)
 
 
 # ---- units fail ---------------------------------------------------------------------------------
 def judge(run: Run, unit: Unit, *, may_retry: bool = True) -> None:
     """Decide what follows a failed attempt: another one, going on without it, or the end."""
-    doubtful = [i for i in unit.items if run.items[i].state is ItemState.INTENDED]
-    stops = run.parent_of(unit).is_doomed
-    if doubtful:
+    is_kept = unit.step.is_idempotent
+    if doubtful := unit.in_state(ItemState.INTENDED):
         clear(run, unit, Unwind(Goal.JUDGE, run.cause, doubtful=doubtful))
-    elif may_retry and not stops and has_retry(run, unit) and _can_clear(run, unit):
-        queue = [] if unit.step and unit.step.is_idempotent else attempted(run, unit)
-        clear(run, unit, Unwind(Goal.RETRY, "retry", queue))
-    elif not stops and run.on_failure(unit) is OnFailure.CONTINUE:
-        clear(run, unit, Unwind(Goal.TOLERATE, "failure", standing(run, unit)))
+        return
+    if may_retry and not unit.is_doomed and _has_retry(unit):
+        queue = [] if is_kept else attempted(unit)
+        if all(item.strategy for item in queue):
+            clear(run, unit, Unwind(Goal.RETRY, "retry", queue))
+            return
+    if not unit.is_doomed and run.on_failure(unit) is OnFailure.CONTINUE:
+        clear(run, unit, Unwind(Goal.TOLERATE, "failure", standing(unit)))
     else:
         fail(run, unit)
 
 
-def has_retry(run: Run, unit: Unit) -> bool:
+def _has_retry(unit: Unit) -> bool:
     """Whether the class of the failure and the attempts left allow another attempt."""
-    if unit.step is None or unit.class_ not in _RETRYABLE:
-        return False
     retry = unit.step.retry
-    is_for_it = unit.class_ in retry.on or "any" in retry.on
-    return is_for_it and unit.starts < retry.attempts and not run.parent_of(unit).is_doomed
+    is_for_it = unit.class_ in _RETRYABLE and (unit.class_ in retry.on or "any" in retry.on)
+    return is_for_it and unit.starts < retry.attempts
 
 
-def _can_clear(run: Run, unit: Unit) -> bool:
-    if unit.step and unit.step.is_idempotent:
-        return True
-    return all(run.items[index].strategy for index in attempted(run, unit))
-
-
-def attempted(run: Run, unit: Unit) -> list[int]:
+def attempted(unit: Unit) -> list[Item]:
     """What stands of the last attempt, the newest last."""
-    if unit.inner is not None:
-        return standing(run, unit)
+    if isinstance(unit, Container):
+        return standing(unit)
     found = []
-    for index in reversed(unit.items):
-        item = run.items[index]
+    for item in reversed(unit.items):
         if item.attempt != unit.attempt:
             break
-        if item.state in _WAITING_ITEMS:
-            found.append(index)
+        if item.state in (ItemState.APPLIED, ItemState.UNDOING):
+            found.append(item)
     return found[::-1]
+
+
+def standing(top: Unit) -> list[Item]:
+    """What of *top* stands or remains, in the order its units ended, the newest last."""
+    found = []
+    open_ = [top]
+    while open_:
+        unit = open_.pop()
+        found += [item for item in unit.items if item.state in _STANDING]
+        open_ += unit.children if isinstance(unit, Container) else ()
+    return sorted(found, key=lambda item: (item.order, item.index))
 
 
 def fail(run: Run, unit: Unit, *, is_asked: bool = False) -> None:
     """End *unit* as FAILED and let the failure spread; a person may have asked for the rollback."""
     end(run, unit, StepState.FAILED)
-    if is_asked:
-        run.parent_of(unit).failure = run.parent_of(unit).failure or unit.failure
-        stop_run(run, "rollback", "failure", unit.failure)
-        return
-    ends = "stop" if run.on_failure(unit) is OnFailure.STOP else "rollback"
     failure, class_ = unit.failure, unit.class_
+    if is_asked:
+        unit.parent.inner_failure = unit.parent.inner_failure or failure
+        stop_run(run, "rollback", "failure", failure)
+        return
     while True:
-        parent = run.units[unit.parent]
-        inner = inner_of(parent)
-        if inner.failure is None:
-            inner.failure, inner.class_ = failure, class_
+        ending: Ending = "stop" if run.on_failure(unit) is OnFailure.STOP else "rollback"
+        parent = unit.parent
+        if parent.inner_failure is None:
+            parent.inner_failure, parent.inner_class = failure, class_
         if not parent.index:
-            stop_run(run, "stop" if ends == "stop" else "rollback", "failure", failure)
+            stop_run(run, ending, "failure", failure)
             return
-        parent.class_ = inner.class_
-        if inner.is_doomed:
+        parent.class_ = parent.inner_class
+        if parent.stops:
             return
-        if not is_fanout(parent) and (
-            run.on_failure(parent) is OnFailure.CONTINUE or has_retry(run, parent)
+        if not parent.is_fanout and (
+            run.on_failure(parent) is OnFailure.CONTINUE
+            or (_has_retry(parent) and not parent.is_doomed)
         ):
-            stop(run, parent)
+            _stop(run, parent)
             return
-        ends = "stop" if run.on_failure(parent) is OnFailure.STOP else "rollback"
         unit = parent
 
 
-def stop_run(
-    run: Run, ending: Literal["rollback", "stop"], cause: str, failure: Failure | None
-) -> None:
+def stop_run(run: Run, ending: Ending, cause: str, failure: Failure | None) -> None:
     """Let the whole run drain; who came first decides how it ends."""
-    if run.root.is_doomed:
+    if run.root.stops:
         return
     run.phase, run.ending, run.cause = Phase.DRAINING, ending, cause
-    run.root.failure = run.root.failure or failure
-    stop(run, run.units[0])
+    run.root.inner_failure = run.root.inner_failure or failure
+    _stop(run, run.root)
 
 
-def stop(run: Run, top: Unit) -> None:
+def _stop(run: Run, top: Container) -> None:
     """Let nothing new start in *top*, close its open questions, cancel or await what runs."""
-    cancels = _in_flight_of(run, top) is InFlight.CANCEL
+    scope = top
+    while scope.is_fanout:  # a fan-out follows the workflow it stands in
+        scope = scope.parent
+    cancels = run.block_of(scope).spec.in_flight is InFlight.CANCEL
     open_ = [top]
     while open_:
         container = open_.pop()
-        inner_of(container).is_doomed = True
-        for child in list(run.children(container)):
-            if child.inner is not None and child.state is StepState.STARTED:
+        container.stops = True
+        for child in container.children:
+            if isinstance(child, Container) and child.state is StepState.STARTED:
                 open_.append(child)
             else:
                 _stop_unit(run, child, cancels=cancels)
         note_end(run, container)
 
 
-def _in_flight_of(run: Run, container: Unit) -> InFlight:
-    while is_fanout(container):  # a fan-out follows the workflow it stands in
-        container = run.units[container.parent]
-    return run.block_of(container).spec.in_flight
-
-
 def _stop_unit(run: Run, unit: Unit, *, cancels: bool) -> None:
-    match unit.state:
-        case StepState.READY:
-            run.duties.pop(unit.index, None)
-            run.move(unit, StepState.VOID)
-        case StepState.GRANTED if unit.request is None:
-            run.move(unit, StepState.VOID)
-        case StepState.ASKED | StepState.GRANTED:
-            oblige(run, unit)
-        case StepState.STARTED if unit.unwind is not None:  # a crash cut it off
-            oblige(run, unit)
-        case StepState.STARTED if cancels:
+    state = unit.state
+    if state is StepState.READY or (state is StepState.GRANTED and unit.request is None):
+        run.duties.pop(unit.index, None)
+        run.move(unit, StepState.VOID)
+    elif state is StepState.STARTED and unit.unwind is None:
+        if cancels:
             run.interrupts[unit.index] = None
-        case StepState.BACKOFF:
-            end(run, unit, StepState.FAILED)
-        case StepState.CLEARING:
-            _stop_clearing(run, unit)
-        case _:
-            pass
-
-
-def _stop_clearing(run: Run, unit: Unit) -> None:
-    """Leave to the unwinding of the whole what is not being taken back this very moment."""
-    unwind = unwind_of(unit)
-    head = run.items[unwind.queue[-1]] if unwind.queue else None
-    is_busy = head is not None and head.state is ItemState.UNDOING
-    unwind.goal, unwind.queue = Goal.JUDGE, unwind.queue[-1:] if is_busy else []
-    advance(run, unit)
+    elif state in (StepState.ASKED, StepState.GRANTED, StepState.STARTED):
+        run.duties[unit.index] = None  # to withdraw its request, or to inspect what was cut off
+    elif state is StepState.BACKOFF:
+        end(run, unit, StepState.FAILED)
+    elif state is StepState.CLEARING and unit.unwind is not None:
+        # the unwinding of the whole does what is not being taken back this very moment
+        unit.unwind.goal = Goal.JUDGE
+        unit.unwind.queue = unit.unwind.queue[-1:] if is_undoing(unit) else []
+        advance(run, unit, unit.unwind)
 
 
 # ---- effects are taken back ---------------------------------------------------------------------
@@ -173,48 +165,31 @@ def clear(run: Run, unit: Unit, unwind: Unwind) -> None:
     if unit.state is not StepState.CLEARING:
         run.move(unit, StepState.CLEARING)
     run.interrupts.pop(unit.index, None)
-    unwind_with(run, unit, unwind)
-    advance(run, unit)
+    take_back(run, unit, unwind)
 
 
 def cut_off(run: Run, unit: Unit) -> None:
     """Inspect and take back what a call did before its handler was lost, to start it again."""
     run.interrupts.pop(unit.index, None)
-    doubtful = [i for i in unit.items if run.items[i].state is ItemState.INTENDED]
-    unit.unwind = Unwind(Goal.RERUN, "retry", doubtful=doubtful)
-    advance(run, unit)
+    take_back(run, unit, Unwind(Goal.RERUN, "retry", doubtful=unit.in_state(ItemState.INTENDED)))
 
 
-def unwind_with(run: Run, owner: Unit, unwind: Unwind) -> None:
+def take_back(run: Run, owner: Unit, unwind: Unwind) -> None:
     """Give *owner* the items of *unwind* to take back."""
-    for index in unwind.queue:
-        run.items[index].owner = owner.index
     owner.unwind = unwind
+    for item in unwind.queue:
+        item.owner = owner
+    advance(run, owner, unwind)
 
 
-def standing(run: Run, top: Unit) -> list[int]:
-    """What of *top* stands or remains, in the order its units ended, the newest last."""
-    found = []
-    open_ = [top]
-    while open_:
-        unit = open_.pop()
-        found += [i for i in unit.items if run.items[i].state in _STANDING]
-        open_.extend(run.children(unit))
-    return sorted(found, key=lambda index: (run.items[index].order, index))
-
-
-_STANDING = (ItemState.APPLIED, ItemState.RESIDUE, ItemState.UNDOING)
-
-
-def advance(run: Run, owner: Unit) -> None:
+def advance(run: Run, owner: Unit, unwind: Unwind) -> None:
     """Drop what is settled from the head of an unwinding, and move on when nothing is left."""
-    unwind = unwind_of(owner)
-    while unwind.doubtful and run.items[unwind.doubtful[-1]].state is not ItemState.INTENDED:
+    while unwind.doubtful and unwind.doubtful[-1].state is not ItemState.INTENDED:
         unwind.doubtful.pop()
-    while unwind.queue and not _has_work(unwind, run.items[unwind.queue[-1]]):
+    while unwind.queue and not _has_work(unwind, unwind.queue[-1]):
         unwind.queue.pop()
     if owner.index:
-        oblige(run, owner)
+        run.duties[owner.index] = None
         if not unwind.doubtful:
             _conclude(run, owner, unwind)
 
@@ -232,11 +207,12 @@ def _conclude(run: Run, unit: Unit, unwind: Unwind) -> None:
             judge(run, unit)
         case Goal.RERUN if not unwind.is_inspected:
             unwind.is_inspected = True
-            unwind.queue = attempted(run, unit)
-            unwind_with(run, unit, unwind)
-        case Goal.TOLERATE if is_clean(unwind):
+            unwind.queue = attempted(unit)
+            for item in unwind.queue:
+                item.owner = unit
+        case Goal.TOLERATE if unwind.is_clean:
             end(run, unit, StepState.TOLERATED)
-        case Goal.RETRY if unwind.next_due_us is not None and is_clean(unwind):
+        case Goal.RETRY if unwind.next_due_us is not None and unwind.is_clean:
             back_off(run, unit, unwind.next_due_us)
         case _:
             pass
@@ -250,9 +226,10 @@ def back_off(run: Run, unit: Unit, due_us: int) -> None:
     heappush(run.backoffs, (due_us, unit.index))
 
 
-def is_clean(unwind: Unwind) -> bool:
-    """Whether everything of it is taken back, with nothing left."""
-    return not (unwind.queue or unwind.remains)
+def is_undoing(owner: Unit) -> bool:
+    """Whether an undo of *owner*'s unwinding is at work this moment."""
+    unwind = owner.unwind
+    return bool(unwind and unwind.queue and unwind.queue[-1].state is ItemState.UNDOING)
 
 
 def blocker(unwind: Unwind, item: Item) -> str | None:
@@ -275,49 +252,36 @@ def remain(unwind: Unwind, item: Item) -> None:
             unwind.blocked[above] = item.effect
 
 
+# ---- the run ------------------------------------------------------------------------------------
 def closing(run: Run) -> ClosedState | None:
     """Give the state the run is to be closed with now; None: it is not over."""
-    unwind = run.units[0].unwind
-    match run.phase:
-        case Phase.OPEN | Phase.FORWARD if not run.root.pending:
-            return "COMPLETED"
-        case Phase.DRAINING if run.ending == "stop" and not run.root.active:
-            return None if is_undoing(run, run.units[0]) else "FAILED"
-        case Phase.UNWINDING if unwind and not unwind.queue:
-            if unwind.goal is Goal.RUN and not run.remains:
-                return "ROLLED_BACK"
-            return "FAILED" if unwind.goal is Goal.RUN or unwind.remains else None
-        case _:
-            return None
+    phase, root = run.phase, run.root
+    if phase is Phase.FORWARD or phase is Phase.OPEN:
+        return None if root.pending else "COMPLETED"
+    if phase is Phase.DRAINING:
+        is_over = run.ending == "stop" and not root.active and not is_undoing(root)
+        return "FAILED" if is_over else None
+    unwind = root.unwind
+    if unwind is None or unwind.queue:
+        return None
+    if unwind.goal is Goal.RUN:
+        return "FAILED" if run.remains else "ROLLED_BACK"
+    return "FAILED" if unwind.remains else None
 
 
 def progress(run: Run) -> None:
     """Move the run's own phase on, and drop what is stale at the heads of the heaps."""
-    root = run.units[0]
-    if run.phase is Phase.DRAINING and not run.root.active and not is_undoing(run, root):
+    root = run.root
+    if run.phase is Phase.DRAINING and not root.active and not is_undoing(root):
         root.unwind = None
         if run.ending == "rollback":
             run.phase = Phase.UNWINDING
-            unwind_with(run, root, Unwind(Goal.RUN, run.cause, standing(run, root)))
-            advance(run, root)
-    if root.unwind and root.unwind.goal is Goal.REDO and is_clean(root.unwind):
+            take_back(run, root, Unwind(Goal.RUN, run.cause, standing(root)))
+    if root.unwind and root.unwind.goal is Goal.REDO and root.unwind.is_clean:
         run.phase, root.unwind = Phase.FORWARD, None
-    while run.ready and run.units[run.ready[0]].state not in _ADMISSIBLE:
+    units = run.units
+    while run.ready and units[run.ready[0]].state not in (StepState.READY, StepState.GRANTED):
         heappop(run.ready)
     for heap in (run.backoffs, run.alarms):
-        while heap and run.units[heap[0][1]].due_us != heap[0][0]:
+        while heap and units[heap[0][1]].due_us != heap[0][0]:
             heappop(heap)
-
-
-_ADMISSIBLE = (StepState.READY, StepState.GRANTED)
-
-
-def is_undoing(run: Run, owner: Unit) -> bool:
-    """Whether an undo of *owner*'s unwinding is at work this moment."""
-    queue = owner.unwind.queue if owner.unwind else []
-    return bool(queue) and run.items[queue[-1]].state is ItemState.UNDOING
-
-
-def failure_of(error: AweError) -> Failure:
-    """Write an error of ours as it is recorded."""
-    return Failure(code=error.code, msg=str(error), type=type(error).__name__)

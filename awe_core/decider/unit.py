@@ -1,7 +1,6 @@
 """What a run is made of: units (steps and items of fan-outs) and their effects.
 
-Rules: records for `Run` alone, known inside by index; nothing here decides.  `Unit` and `Item` are
-shown to drivers and views, which only read them.
+Rules: records for `Run` alone; nothing here decides.  Drivers and views only read them.
 """
 
 from __future__ import annotations
@@ -37,30 +36,18 @@ class Unwind:
 
     goal: Goal
     cause: str  #: of ``undo.started``
-    queue: list[int] = attrs.field(factory=list)  #: items, the next one last
-    doubtful: list[int] = attrs.field(factory=list)  #: items to inspect before anything else
+    queue: list[Item] = attrs.field(factory=list)  #: the next one last
+    doubtful: list[Item] = attrs.field(factory=list)  #: to inspect before anything else
     blocked: dict[str, str] = attrs.field(factory=dict)  #: resource or what is above it → effect
     covered: dict[str, str] = attrs.field(factory=dict)  #: resource → effect
     remains: int = 0  #: items that could not be taken back
     next_due_us: int | None = None  #: a retry: a person has set the time
     is_inspected: bool = False  #: a rerun: its effects are known, `queue` is what to take back
 
-
-@attrs.define(eq=False)
-class Inner:
-    """What a scope, a fan-out or the run itself holds inside."""
-
-    children: list[int] = attrs.field(factory=list)  #: by place in the block, or by item
-    pending: int = 0  #: children that have not ended well
-    active: int = 0  #: children that have begun and not ended
-    is_open: bool = False  #: its children are those of the last attempt, begun or not
-    is_doomed: bool = False  #: nothing new starts in it
-    failure: Failure | None = None  #: of the first child that failed
-    class_: str = "error"
-    count: int = 0  #: items of a fan-out
-    next_item: int = 0  #: the first one never begun
-    again: list[int] = attrs.field(factory=list)  #: heap of items to run anew
-    in_flight: int = 0  #: items begun, at most `max_parallel`
+    @property
+    def is_clean(self) -> bool:
+        """Whether everything of it is taken back, with nothing left."""
+        return not (self.queue or self.remains)
 
 
 @attrs.define(eq=False)
@@ -69,9 +56,9 @@ class Unit:
 
     index: int
     path: str
-    step: PlanStep | None  #: None: the run itself
-    parent: int
+    step: PlanStep
     ordinal: int  #: place in the block, or number of the item
+    parent: Container = attrs.field(repr=False)
     state: StepState = StepState.WAITING
     epoch: int = 0
     attempt: int = 0  #: of the last start, from 1, counting on across epochs
@@ -82,18 +69,54 @@ class Unit:
     readers: int = 0  #: units, and outputs of the block, that read its output
     is_need_skipped: bool = False
     is_taken_back: bool = False  #: effects of its last end were taken back, or remain
-    request: str | None = None
+    request: str | None = None  #: the handshake that is open
     version: int = 0
     due_us: int | None = None  #: of its request, its next attempt, or its next try to undo
     failure: Failure | None = None
     class_: str = "error"
     retry_after_us: int | None = None
-    started_rseq: int | None = None  #: the record that holds its arguments
-    ended_rseq: int | None = None  #: the record that holds its output
-    items: list[int] = attrs.field(factory=list)
+    started_rseq: int = 0  #: the record that holds its arguments
+    ended_rseq: int = 0  #: the record that holds its output
+    items: list[Item] = attrs.field(factory=list, repr=False)
     sealed: int = 0  #: how many of them had their place in the order of ends
-    inner: Inner | None = None
-    unwind: Unwind | None = None
+    unwind: Unwind | None = attrs.field(default=None, repr=False)
+
+    @property
+    def is_doomed(self) -> bool:
+        """Whether nothing new starts where it stands."""
+        return self.parent.stops
+
+    def in_state(self, state: ItemState) -> list[Item]:
+        """Give its effects that are in *state*, over all attempts, in the order of intent."""
+        return [item for item in self.items if item.state is state]
+
+
+@attrs.define(eq=False)
+class Container(Unit):
+    """A scope, a fan-out or the run itself, and what it holds inside."""
+
+    children: list[Unit] = attrs.field(factory=list, repr=False)  #: by place, or by item
+    pending: int = 0  #: children that have not ended well
+    active: int = 0  #: children that have begun and not ended
+    is_open: bool = False  #: its children are those of the last attempt, begun or not
+    stops: bool = False  #: nothing new starts in it
+    inner_failure: Failure | None = None  #: of the first child that failed
+    inner_class: str = "error"
+    count: int = 0  #: items of a fan-out
+    next_item: int = 0  #: the first one never begun
+    again: list[int] = attrs.field(factory=list)  #: heap of items to run anew
+    in_flight: int = 0  #: items begun, at most `max_parallel`
+
+    @property
+    def is_fanout(self) -> bool:
+        """Whether it holds items and not the steps of a workflow."""
+        return self.step.kind is Kind.FANOUT
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether everything inside has ended, or has stopped for good."""
+        is_over = not self.pending or (self.stops and not self.active)
+        return is_over and self.state is StepState.STARTED
 
 
 @attrs.define(eq=False)
@@ -102,11 +125,10 @@ class Item:
 
     index: int
     effect: str  #: ``run/step/attempt/n``
-    unit: int
+    unit: Unit = attrs.field(repr=False)
     attempt: int
     type: str
     target: str
-    request: str  #: digest of what was asked
     key: str | None
     claims: tuple[str, ...]  #: resources it changes
     strategy: str | None  #: None: irreversible
@@ -115,26 +137,10 @@ class Item:
     record_rseq: int  #: the record whose payload holds the undo record
     state: ItemState = ItemState.INTENDED
     order: int = 0  #: rseq of its unit's end: the order of undo, reversed
-    owner: int = -1  #: the unit that takes it back now
+    owner: Unit | None = attrs.field(default=None, repr=False)  #: who takes it back now
     tries: int = 0
     is_unknown: bool = False  #: inspected after a crash, and nobody can say
+    is_lost: bool = False  #: a crash cut its undo off
     due_us: int | None = None
     cause: str = ""  #: why it remains: conflict, irreversible, blocked_by …
     why: str = ""  #: the same for people
-
-
-def inner_of(unit: Unit) -> Inner:
-    """Give what *unit* holds inside; only containers are asked."""
-    assert unit.inner is not None  # noqa: S101 - the caller looked at the kind
-    return unit.inner
-
-
-def unwind_of(unit: Unit) -> Unwind:
-    """Give what *unit* takes back; only units that do are asked."""
-    assert unit.unwind is not None  # noqa: S101 - the caller looked at the state
-    return unit.unwind
-
-
-def is_fanout(unit: Unit) -> bool:
-    """Whether *unit* holds items and not the steps of a workflow."""
-    return unit.step is not None and unit.step.kind is Kind.FANOUT

@@ -66,9 +66,7 @@ def _resolved(active: ActiveRun, by: str, params: JsonObject, now_us: int) -> Fa
     epoch = unit.epoch or None
     match params.get("outcome"):
         case "applied":
-            prepared = active.parts.invoker.registry.resolve(
-                unit.step.spec.target if unit.step else ""
-            )
+            prepared = active.parts.invoker.registry.resolve(unit.step.spec.target)
             output = prepared.output.apply(params.get("output"), side="output")
             return StepCompleted(
                 step=path,

@@ -207,7 +207,7 @@ class Turns:
     def _collected(active: ActiveRun, path: str) -> Json:
         """The output of a fan-out (its items') or of a scope (its ``outputs``)."""
         unit = active.run.unit(path)
-        if unit.step is not None and unit.step.kind is Kind.FANOUT:
+        if unit.step.kind is Kind.FANOUT:
             return active.run.collected(path)
         return active.run.block_of(unit).outputs.evaluate(active.run.inside(path))
 

@@ -52,8 +52,7 @@ class AsyncRunHandle:
                 for step in run.steps()
             ),
             items=tuple(
-                ItemView(i.effect, run.units[i.unit].path, i.type, i.target, i.state.value)
-                for i in run.items
+                ItemView(i.effect, i.unit.path, i.type, i.target, i.state.value) for i in run.items
             ),
             residue=run.residue(),
             standing=run.standing,
@@ -216,5 +215,4 @@ def _failure(found: View) -> Failure | None:
 
 
 def _capability(found: View, path: str) -> str:
-    step = found.run.unit(path).step
-    return "" if step is None else step.spec.target
+    return found.run.unit(path).step.spec.target
