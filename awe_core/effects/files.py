@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from awe_core.effects.grants import Grant, Narrowed
     from awe_core.effects.port import Port
     from awe_core.values import JsonObject
-    from awe_core.workspace import Entry, Staged, Workspace, WriteMode
+    from awe_core.workspace import Staged, Workspace, WriteMode
 
 
 _T = TypeVar("_T")
@@ -58,7 +58,7 @@ class FileEffects:
         most = int(granted.fields["max_entries"])
         found = _asked(self, "fs.list", path, lambda: self.workspace.list(path, max_entries=most))
         self.observed("fs.list", path, None)
-        return tuple(_entry(one) for one in found)
+        return found
 
     async def stat(self: _Broker, path: str) -> FileEntry | None:
         """Describe one name; listing the directory above would say as much."""
@@ -66,7 +66,7 @@ class FileEffects:
         _granted(self, "fs.list", path, above)
         found = _asked(self, "fs.list", path, lambda: self.workspace.stat(path))
         self.observed("fs.list", path, None)
-        return None if found is None else _entry(found)
+        return found
 
     async def glob(self: _Broker, pattern: str) -> tuple[FileEntry, ...]:
         """Give what matches *pattern*; every directory that is looked into must be granted."""
@@ -79,7 +79,7 @@ class FileEffects:
             above = one.path.rpartition("/")[0] or "."
             _asked(self, "fs.list", above, lambda: grant.find("fs.list", one.path, above))  # noqa: B023 - called at once
         self.observed("fs.list", pattern, None)
-        return tuple(_entry(one) for one in found)
+        return found
 
     async def write(
         self: _Broker, path: str, data: bytes, *, mode: str, expect: str | None, parents: bool
@@ -139,14 +139,14 @@ class FileEffects:
             granted = _granted(self, "fs.write", path)
             _check_mode(self, granted, path, needed)
             _count_file(self, granted, path)
-        workspace, run = self.workspace, self.port.run_id
+        workspace = self.workspace
         await self.change(
             _change(
                 "fs.write",
                 target,
                 source,
                 request={"mode": "move", "source": source},
-                stage=lambda: workspace.stage_move(source, target, run=run),
+                stage=lambda: workspace.stage_move(source, target),
             )
         )
 
@@ -245,19 +245,14 @@ async def _make_parents(broker: _Broker, path: str) -> None:
 
 
 async def _mkdir(broker: _Broker, path: str) -> None:
-    run = broker.port.run_id
     await broker.change(
         _change(
             "fs.write",
             path,
             request={"mode": "mkdir"},
-            stage=lambda: broker.workspace.stage_mkdir(path, run=run),
+            stage=lambda: broker.workspace.stage_mkdir(path),
         )
     )
-
-
-def _entry(found: Entry) -> FileEntry:
-    return FileEntry(found.path, found.type, found.size, found.mode, found.mtime_us)
 
 
 def _change(

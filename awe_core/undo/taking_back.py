@@ -6,12 +6,14 @@ one is tried and what is recorded of it is the decider's and the engine's affair
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import attrs
 
 from awe_core.errors import UndoError
-from awe_core.undo.files import FILE_STRATEGIES
+from awe_core.undo.contents import Append, Create, Swap
+from awe_core.undo.names import Delete, MakeDirectory, Move
 from awe_core.undo.outcomes import Applied, Conflict, UndoOutcome
 
 if TYPE_CHECKING:
@@ -22,6 +24,11 @@ if TYPE_CHECKING:
     from awe_core.journal import Journal
     from awe_core.values import JsonObject
     from awe_core.workspace import Workspace
+
+#: The core's strategies by name.
+FILE_STRATEGIES: Mapping[str, UndoStrategy] = MappingProxyType(
+    {s.name: s for s in (Swap(), Create(), Append(), Delete(), Move(), MakeDirectory())}
+)
 
 
 @attrs.frozen
@@ -43,17 +50,11 @@ class BoundUndo:
 class UndoManager:
     """The undo strategies of one deployment, over one workspace."""
 
-    def __init__(
-        self,
-        journal: Journal,
-        workspace: Workspace,
-        *,
-        strategies: Mapping[str, UndoStrategy] = FILE_STRATEGIES,
-    ) -> None:
+    def __init__(self, journal: Journal, workspace: Workspace) -> None:
         """Start with the core's strategies."""
         self.journal = journal
         self.workspace = workspace
-        self._strategies = dict(strategies)
+        self._strategies = dict(FILE_STRATEGIES)
 
     def add(self, strategies: Iterable[UndoStrategy]) -> None:
         """Take strategies of a plugin.
@@ -86,10 +87,6 @@ class UndoManager:
     def bound(self, record: UndoRecord, *, key: str) -> BoundUndo:
         """Give *record* with its ``undo_function``."""
         return BoundUndo(record.strategy, record.payload, lambda: self.undo(record, key))
-
-    def discard(self, run: str) -> None:
-        """Drop what was kept for *run*; it can no longer be taken back."""
-        self.workspace.store.discard(run)
 
     def _find(self, name: str) -> UndoStrategy:
         found = self._strategies.get(name)

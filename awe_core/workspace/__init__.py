@@ -3,25 +3,22 @@
 - `paths`: what a path may look like · `patterns`: the one matcher · `protection`: what stays
 - `confined`: opening files strictly below the root, over `syscalls`
 - `images`: what is there (entries, pre-images, tree digests) · `store`: slots of the undo store
-- `staged`, `writes`, `trees`: effects in stages · `moves`: the renames they and undo are made of
+- `staged`: effects in stages · `moves`: the renames they and undo are made of
 - `workspace`: the door
 
 It performs nothing by itself: the broker above decides, records, and then acts through it.
 """
 
-from awe_core.workspace.images import Entry, Image
+from awe_core.workspace.images import Image
 from awe_core.workspace.patterns import Literal, Pattern
 from awe_core.workspace.staged import Staged
 from awe_core.workspace.workspace import Workspace, WriteMode
-from awe_core.workspace.writes import Writer
 
 __all__ = [
-    "Entry",
     "Image",
     "Literal",
     "Pattern",
     "Staged",
     "Workspace",
     "WriteMode",
-    "Writer",
 ]

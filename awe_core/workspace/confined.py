@@ -16,7 +16,7 @@ import errno
 import os
 import stat
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import attrs
 
@@ -39,11 +39,13 @@ if TYPE_CHECKING:
 
 HardLinks = Literal["refuse", "read"]
 BackendName = Literal["auto", "openat2", "walk"]
+EntryKind = Literal["file", "directory", "symlink", "other"]
 
 _CODES = {
     errno.ENOENT: "fs.missing",
     errno.ENOTDIR: "fs.missing",
     errno.EEXIST: "fs.exists",
+    errno.ENOTEMPTY: "fs.not_empty",
     errno.EAGAIN: "workspace.busy",
 }
 _DIRECTORY = O_PATH | O_DIRECTORY
@@ -119,39 +121,38 @@ class Confined:
         :raises EffectError: ``fs.missing``, ``fs.failed``, ``workspace.busy``
         :raises EffectRefusedError: ``workspace.escape``
         """
-        with self.translated(parts):
+        try:
             return self.backend.open(self.base, parts, flags)
+        except OSError as error:
+            raise self.error(error, parts) from None
 
     def open_file(
         self, parts: Parts, flags: int = os.O_RDONLY, *, links: HardLinks | None = None
-    ) -> int:
+    ) -> tuple[int, os.stat_result]:
         """Open a regular file that has one name.
 
         :param links: overrides the workspace's setting
         """
-        found = self.open(parts, flags)
+        held = self.open(parts, flags)
         try:
-            check_file(os.fstat(found), "/".join(parts), links=links or self.hardlinks)
+            status = os.fstat(held)
+            check_file(status, "/".join(parts), links=links or self.hardlinks)
         except BaseException:
-            os.close(found)
+            os.close(held)
             raise
-        return found
-
-    def open_read(self, parts: Parts) -> BinaryIO:
-        """Open a file as a binary, buffered, read-only object."""
-        return os.fdopen(self.open_file(parts), "rb")
+        return held, status
 
     @contextmanager
     def parent(self, parts: Parts) -> Iterator[tuple[int, str]]:
         """Hold the directory of *parts* open; gives it with the last component."""
-        if len(parts) == 1:
-            yield self.base, parts[0]
-            return
-        directory = self.open(parts[:-1], _DIRECTORY)
+        directory = self.open(parts[:-1], _DIRECTORY) if len(parts) > 1 else self.base
         try:
             yield directory, parts[-1]
+        except OSError as error:
+            raise self.error(error, parts) from None
         finally:
-            os.close(directory)
+            if directory != self.base:
+                os.close(directory)
 
     @contextmanager
     def directory(self, parts: Parts) -> Iterator[int]:
@@ -159,33 +160,31 @@ class Confined:
         directory = self.open(parts, os.O_RDONLY | O_DIRECTORY)
         try:
             yield directory
+        except OSError as error:
+            raise self.error(error, parts) from None
         finally:
             os.close(directory)
 
     def lstat(self, parts: Parts) -> os.stat_result | None:
         """Look at an entry itself; None when it, or a directory on its way, is missing."""
         try:
-            found = self.open(parts, O_PATH)
-        except EffectError as error:
-            if error.code == "fs.missing":
-                return None
-            raise
-        try:
-            return os.fstat(found)
-        finally:
-            os.close(found)
-
-    @contextmanager
-    def translated(self, parts: Parts) -> Iterator[None]:
-        """Turn an `OSError` about *parts* into the error people can act on."""
-        try:
-            yield
+            held = self.backend.open(self.base, parts, O_PATH)
+        except FileNotFoundError:
+            return None
         except OSError as error:
-            if isinstance(error, EffectError):
-                raise
-            raise self._error(error, parts) from None
+            found = self.error(error, parts)
+            if found.code == "fs.missing":
+                return None
+            raise found from None
+        try:
+            return os.fstat(held)
+        finally:
+            os.close(held)
 
-    def _error(self, error: OSError, parts: Parts) -> EffectError:
+    def error(self, error: OSError, parts: Parts) -> EffectError:
+        """Turn what the system said about *parts* into the error people can act on."""
+        if isinstance(error, EffectError):
+            return error
         path = "/".join(parts) or ROOT
         code = error.errno
         if code == errno.ELOOP or (code == errno.ENOTDIR and self._has_link(parts)):
@@ -228,7 +227,7 @@ def not_regular(path: str, kind: str) -> EffectRefusedError:
     return EffectRefusedError("workspace.not_regular", path=shown(path), kind=kind)
 
 
-def kind_of(mode: int) -> Literal["file", "directory", "symlink", "other"]:
+def kind_of(mode: int) -> EntryKind:
     """Name the type of an entry."""
     if stat.S_ISREG(mode):
         return "file"

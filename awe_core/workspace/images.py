@@ -18,39 +18,18 @@ from typing import TYPE_CHECKING, Literal
 import attrs
 
 from awe_core.errors import EffectError, EffectRefusedError
+from awe_core.files import FileEntry
 from awe_core.workspace.confined import Confined, check_file, kind_of
 from awe_core.workspace.paths import MAX_COMPONENTS, ROOT, Parts, escape, is_reserved, shown
+from awe_core.workspace.syscalls import lstat
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from hashlib import _Hash
 
     from awe_core.values import JsonObject
 
 Kind = Literal["absent", "file", "directory", "symlink", "other"]
 PIECE = 256 * 1024  #: bytes held in memory while streaming
-
-
-@attrs.frozen
-class Entry:
-    """One entry of a directory, as handlers see it."""
-
-    path: str
-    type: Literal["file", "directory", "symlink", "other"]
-    size: int  #: bytes
-    mode: int  #: permission bits
-    mtime_us: int
-
-    @classmethod
-    def of(cls, path: str, status: os.stat_result) -> Entry:
-        """Describe what ``lstat`` found."""
-        return cls(
-            path,
-            kind_of(status.st_mode),
-            status.st_size,
-            status.st_mode & 0o7777,
-            status.st_mtime_ns // 1000,
-        )
 
 
 @attrs.frozen
@@ -122,13 +101,13 @@ class Image:
 
 
 @attrs.frozen
-class Found:
-    """One entry met while walking a tree."""
+class _Found:
+    """One entry, opened."""
 
-    parts: Parts  #: below the walked directory; empty for itself
     status: os.stat_result
     sha256: str = ""
-    attributes: tuple[tuple[str, bytes], ...] = ()
+    attributes: tuple[tuple[str, bytes], ...] = ()  #: ``user.*``
+    inside: tuple[tuple[str, os.stat_result], ...] = ()  #: of a directory
 
 
 @attrs.frozen
@@ -141,145 +120,106 @@ class Tree:
     names: tuple[Parts, ...]  #: of all entries, the top itself (empty) first; empty when absent
 
 
-@attrs.frozen
-class Bounds:
-    """How much of a tree may be walked, and what is refused in it."""
-
-    max_files: int | None = None  #: entries
-    max_bytes: int | None = None
-    refuse_odd: bool = False  #: refuse hard links, other types and reserved names in the tree
+def look(confined: Confined, parts: Parts) -> Image:
+    """Describe what lies at *parts* without reading its content."""
+    status = confined.lstat(parts)
+    path = "/".join(parts) or ROOT
+    return Image(path, "absent") if status is None else Image.of(path, status)
 
 
-def image(
-    confined: Confined, parts: Parts, *, bounds: Bounds = Bounds(), hashing: bool = True
-) -> Image:
+def image(confined: Confined, parts: Parts, *, max_files: int | None = None) -> Image:
     """Describe what lies at *parts* below the confined directory."""
     path = "/".join(parts) or ROOT
-    status = confined.lstat(parts)
+    try:
+        held = confined.backend.open(confined.base, parts, os.O_RDONLY)
+    except FileNotFoundError:
+        return Image(path, "absent")
+    except OSError:
+        status = confined.lstat(parts)  # says what it is, or why it may not be told
+    else:
+        try:
+            status = os.fstat(held)
+            if kind_of(status.st_mode) == "file":
+                sha256 = _digest(held)
+                return Image.of(path, os.fstat(held), sha256=sha256)
+        finally:
+            os.close(held)
     if status is None:
         return Image(path, "absent")
-    if not hashing:
-        return Image.of(path, status)
-    match kind_of(status.st_mode):
-        case "file":
-            held = confined.open_file(parts, links="read")
-            try:
-                status = os.fstat(held)
-                return Image.of(path, status, sha256=_digest(held, path, bounds.max_bytes))
-            finally:
-                os.close(held)
-        case "symlink":
-            with confined.parent(parts) as (directory, name), confined.translated(parts):
-                text = os.fsencode(os.readlink(name, dir_fd=directory))
-            return Image.of(path, status, sha256=hashlib.sha256(text).hexdigest())
-        case "directory":
-            return tree_of(confined, parts, bounds=bounds).top
-        case "other":
-            return Image.of(path, status)
+    if kind_of(status.st_mode) == "directory":
+        return tree_of(confined, parts, max_files=max_files).top
+    found = _opened(confined, parts, status, most=max_files)
+    return Image.of(path, found.status, sha256=found.sha256)
 
 
 def tree_of(
-    confined: Confined, parts: Parts, *, bounds: Bounds = Bounds(), hashing: bool = True
+    confined: Confined,
+    parts: Parts,
+    *,
+    max_files: int | None = None,
+    is_strict: bool = False,
+    hashing: bool = True,
 ) -> Tree:
-    """Walk the tree at *parts* (its top may be anything) and sum it up."""
-    content, fingerprint, size, names = hashlib.sha256(), hashlib.sha256(), 0, []
-    top = Image("/".join(parts) or ROOT, "absent")
-    for found in walk(confined, parts, bounds=bounds, hashing=hashing):
-        seen = Image.of(top.path, found.status, sha256=found.sha256)
-        top = top if found.parts else seen
-        name = os.fsencode("/".join(found.parts))
-        content.update(f"{seen.kind} {seen.mode} {seen.sha256}\0".encode() + name + b"\0")
-        for attribute, value in found.attributes:
-            content.update(os.fsencode(attribute) + f"={value.hex()}\0".encode())
-        moment = seen.mtime_ns if found.parts or seen.kind != "directory" else ""
-        look = f"{seen.kind} {seen.mode} {seen.ino} {seen.size} {moment}\0"
-        fingerprint.update(look.encode() + name + b"\0")
+    """Walk the tree at *parts* (its top may be anything) and sum it up.
+
+    :param max_files: entries that may be met
+    :param is_strict: refuse hard links, other types and reserved names in the tree
+    :raises EffectRefusedError: ``effect.limit``; ``workspace.escape`` for a mount
+    """
+    content, fingerprint, size, names = hashlib.sha256(), hashlib.sha256(), 0, list[Parts]()
+    path = "/".join(parts) or ROOT
+    top, status = Image(path, "absent"), confined.lstat(parts)
+    pending: list[tuple[Parts, os.stat_result]] = [] if status is None else [((), status)]
+    while pending:
+        below, status = pending.pop()
+        here = (*parts, *below)
+        names.append(below)
+        if len(here) > MAX_COMPONENTS:
+            raise limit(path, "components", MAX_COMPONENTS)
+        if is_strict:
+            _refuse_odd(confined, here, status)
+        try:
+            found = _opened(
+                confined, here, status, most=max_files, is_whole=is_strict, hashing=hashing
+            )
+        except EffectError as error:
+            # Gone, or a mount or link by now: for a mere look that is all there is to say of it.
+            if is_strict or error.code not in {"fs.missing", "workspace.escape"}:
+                raise
+            found = _Found(status)
+        pending += reversed([((*below, name), inner) for name, inner in found.inside])
+        if max_files is not None and len(names) + len(pending) > max_files:
+            raise limit(path, "max_files", max_files)
+        seen = Image.of(path, found.status, sha256=found.sha256)
+        top = seen if not below else top
+        _feed_entry(content, fingerprint, below, seen, found.attributes)
         size += seen.size if seen.kind == "file" else 0
-        names.append(found.parts)
     if top.kind == "directory":
         top = attrs.evolve(top, sha256=content.hexdigest())
     return Tree(top, fingerprint.hexdigest(), size, tuple(names))
 
 
-def walk(
-    confined: Confined,
-    parts: Parts,
-    *,
-    bounds: Bounds = Bounds(),
-    hashing: bool = False,
-) -> Iterator[Found]:
-    """Meet every entry at and below *parts*, parents first, names in the order of their bytes.
-
-    :raises EffectRefusedError: ``effect.limit`` beyond *bounds*; ``workspace.escape`` for a mount
-    """
-    status = confined.lstat(parts)
-    if status is None:
-        return
-    budget = _Budget(bounds, "/".join(parts) or ROOT)
-    pending: list[tuple[Parts, os.stat_result]] = [((), status)]
-    while pending:
-        below, status = pending.pop()
-        here = (*parts, *below)
-        budget.spend(status, depth=len(here))
-        if bounds.refuse_odd:
-            _refuse_odd(confined, here, status)
-        found = Found(below, status)
-        inside: list[tuple[Parts, os.stat_result]] = []
-        try:
-            if kind_of(status.st_mode) == "directory":
-                found, inside = _open_directory(confined, parts, found, bounds=bounds)
-            elif hashing:
-                found = _hashed(confined, here, found, max_bytes=bounds.max_bytes)
-        except EffectError as error:
-            # Gone, or a mount or link by now: for a mere look that is all there is to say of it.
-            if bounds.refuse_odd or error.code not in {"fs.missing", "workspace.escape"}:
-                raise
-        pending += reversed(inside)
-        yield found
-
-
-def _open_directory(
-    confined: Confined, top: Parts, found: Found, *, bounds: Bounds
-) -> tuple[Found, list[tuple[Parts, os.stat_result]]]:
-    with confined.directory((*top, *found.parts)) as directory:
-        names = _names(directory, most=bounds.max_files, whole=bounds.refuse_odd)
-        if names is None:
-            raise _limit("/".join(top) or ROOT, "max_files", bounds.max_files)
-        named = [(n, _lstat_at(directory, n)) for n in names]
-        inside = [((*found.parts, n), s) for n, s in named if s is not None]
-        return attrs.evolve(found, attributes=user_attributes(directory)), inside
-
-
-def _hashed(confined: Confined, here: Parts, found: Found, *, max_bytes: int | None) -> Found:
-    match kind_of(found.status.st_mode):
-        case "file":
-            held = confined.open_file(here, links="read")
-            try:
-                sha256 = _digest(held, "/".join(here), max_bytes)
-                return Found(found.parts, os.fstat(held), sha256, user_attributes(held))
-            finally:
-                os.close(held)
-        case "symlink":
-            return attrs.evolve(found, sha256=image(confined, here).sha256)
-        case _:
-            return found
-
-
-def list_directory(confined: Confined, parts: Parts, *, max_entries: int) -> tuple[Entry, ...]:
+def list_directory(confined: Confined, parts: Parts, *, max_entries: int) -> tuple[FileEntry, ...]:
     """List one directory in the order of names as bytes; names that are not UTF-8 are left out."""
     with confined.directory(parts) as directory:
         names = _names(directory, most=max_entries)
-        if names is None:
-            raise _limit("/".join(parts) or ROOT, "max_entries", max_entries)
-        seen = ((n, _lstat_at(directory, n)) for n in names if _is_text(n))
-        return tuple(Entry.of("/".join((*parts, n)), s) for n, s in seen if s is not None)
+        if len(names) > max_entries:
+            raise limit("/".join(parts) or ROOT, "max_entries", max_entries)
+        seen = ((n, lstat(directory, n)) for n in names if _is_text(n))
+        return tuple(entry("/".join((*parts, n)), s) for n, s in seen if s is not None)
+
+
+def entry(path: str, status: os.stat_result) -> FileEntry:
+    """Describe what ``lstat`` found, as handlers see it."""
+    kind, mode = kind_of(status.st_mode), status.st_mode & 0o7777
+    return FileEntry(path, kind, status.st_size, mode, status.st_mtime_ns // 1000)
 
 
 def feed(hashed: _Hash, descriptor: int, *, size_bytes: int | None = None) -> int:
     """Hash an open file from its beginning, at most *size_bytes* of it; gives what was there."""
-    at = 0
+    at, most = 0, min(PIECE, os.fstat(descriptor).st_size + 1)
     while size_bytes is None or at < size_bytes:
-        wanted = PIECE if size_bytes is None else min(PIECE, size_bytes - at)
+        wanted = most if size_bytes is None else min(most, size_bytes - at)
         if not (piece := os.pread(descriptor, wanted, at)):
             break
         hashed.update(piece)
@@ -287,7 +227,66 @@ def feed(hashed: _Hash, descriptor: int, *, size_bytes: int | None = None) -> in
     return at
 
 
-def user_attributes(descriptor: int) -> tuple[tuple[str, bytes], ...]:
+def _digest(held: int) -> str:
+    hashed = hashlib.sha256()
+    feed(hashed, held)
+    return hashed.hexdigest()
+
+
+def limit(path: str, which: str, most: int) -> EffectRefusedError:
+    """Build the refusal of what goes beyond a declared limit."""
+    return EffectRefusedError("effect.limit", target=shown(path), which=which, limit=most)
+
+
+def _opened(  # noqa: PLR0913 - where, and how much of it
+    confined: Confined,
+    here: Parts,
+    status: os.stat_result,
+    *,
+    most: int | None,
+    is_whole: bool = False,
+    hashing: bool = True,
+) -> _Found:
+    """Look into what *status* says lies at *here*, a link as itself."""
+    match kind_of(status.st_mode):
+        case "directory":
+            with confined.directory(here) as held:
+                names = _names(held, most=most, is_whole=is_whole)
+                seen = ((name, lstat(held, name)) for name in names)
+                inside = tuple((name, inner) for name, inner in seen if inner is not None)
+                return _Found(os.fstat(held), "", _user_attributes(held), inside)
+        case "symlink" if hashing:
+            with confined.parent(here) as (directory, name):
+                text = os.fsencode(os.readlink(name, dir_fd=directory))
+            return _Found(status, hashlib.sha256(text).hexdigest())
+        case "file" if hashing:
+            held, _ = confined.open_file(here, links="read")
+            try:
+                sha256 = _digest(held)
+                return _Found(os.fstat(held), sha256, _user_attributes(held))
+            finally:
+                os.close(held)
+        case _:
+            return _Found(status)
+
+
+def _feed_entry(
+    content: _Hash,
+    fingerprint: _Hash,
+    below: Parts,
+    seen: Image,
+    attributes: tuple[tuple[str, bytes], ...],
+) -> None:
+    name = os.fsencode("/".join(below)) + b"\0"
+    content.update(f"{seen.kind} {seen.mode} {seen.sha256}\0".encode() + name)
+    for attribute, value in attributes:
+        content.update(os.fsencode(attribute) + f"={value.hex()}\0".encode())
+    moment = seen.mtime_ns if below or seen.kind != "directory" else ""
+    look = f"{seen.kind} {seen.mode} {seen.ino} {seen.size} {moment}\0"
+    fingerprint.update(look.encode() + name)
+
+
+def _user_attributes(descriptor: int) -> tuple[tuple[str, bytes], ...]:
     """Read the ``user.*`` attributes, sorted; none where they are not supported."""
     if not hasattr(os, "listxattr"):
         return ()
@@ -298,26 +297,12 @@ def user_attributes(descriptor: int) -> tuple[tuple[str, bytes], ...]:
         return ()
 
 
-def _digest(descriptor: int, path: str, max_bytes: int | None) -> str:
-    hashed = hashlib.sha256()
-    if max_bytes is not None and feed(hashed, descriptor, size_bytes=max_bytes + 1) > max_bytes:
-        raise _limit(path, "max_bytes", max_bytes)
-    if max_bytes is None:
-        feed(hashed, descriptor)
-    return hashed.hexdigest()
-
-
-def _limit(path: str, which: str, limit: int | None) -> EffectRefusedError:
-    return EffectRefusedError("effect.limit", target=shown(path), which=which, limit=limit)
-
-
-def _names(directory: int, *, most: int | None, whole: bool = False) -> list[str] | None:
-    """Give the names in the order of their bytes; None when there are more than *most*."""
-    limit = None if most is None else most + 2  # AWE's own folder is not counted
-    with os.scandir(directory) as entries:
-        names = [entry.name for entry in itertools.islice(entries, limit)]
-    names = names if whole else [name for name in names if not is_reserved(name)]
-    return None if most is not None and len(names) > most else sorted(names, key=os.fsencode)
+def _names(directory: int, *, most: int | None, is_whole: bool = False) -> list[str]:
+    """Give the names in the order of their bytes, of more than *most* only so many as tell that."""
+    with os.scandir(directory) as entries:  # AWE's own may be among them, and is not counted
+        names = [e.name for e in itertools.islice(entries, None if most is None else most + 2)]
+    names = names if is_whole else [name for name in names if not is_reserved(name)]
+    return sorted(names, key=os.fsencode)
 
 
 def _is_text(name: str) -> bool:
@@ -328,35 +313,9 @@ def _is_text(name: str) -> bool:
     return True
 
 
-def _lstat_at(directory: int, name: str) -> os.stat_result | None:
-    try:
-        return os.stat(name, dir_fd=directory, follow_symlinks=False)
-    except FileNotFoundError:
-        return None
-
-
 def _refuse_odd(confined: Confined, here: Parts, status: os.stat_result) -> None:
     path = "/".join(here)
     if here and is_reserved(here[-1]):
         raise escape(path, "the name .awe is reserved")
     if kind_of(status.st_mode) in {"file", "other"}:
         check_file(status, path, links=confined.hardlinks)
-
-
-@attrs.define
-class _Budget:
-    bounds: Bounds
-    path: str
-    entries: int = 0
-    size_bytes: int = 0
-
-    def spend(self, status: os.stat_result, *, depth: int) -> None:
-        if depth > MAX_COMPONENTS:
-            raise _limit(self.path, "components", MAX_COMPONENTS)
-        self.entries += 1
-        self.size_bytes += status.st_size if kind_of(status.st_mode) == "file" else 0
-        for which in ("max_files", "max_bytes"):
-            limit = getattr(self.bounds, which)
-            spent = self.entries if which == "max_files" else self.size_bytes
-            if limit is not None and spent > limit:
-                raise _limit(self.path, which, limit)

@@ -1,6 +1,6 @@
 """Trading places between the workspace and the undo store: every rename AWE does in a workspace.
 
-Each method opens the parent directory confined, makes one call, and lets go; nothing is replaced
+Each method opens the parent directories confined, makes one call, and lets go; nothing is replaced
 that was not traded for something.  Effects use it to act, undo uses it to take back.
 """
 
@@ -13,17 +13,55 @@ from typing import TYPE_CHECKING
 import attrs
 
 from awe_core.errors import EffectError
-from awe_core.workspace.images import Bounds, Image, image
-from awe_core.workspace.paths import Parts, parse, shown
-from awe_core.workspace.store import NEW_FILE, back
-from awe_core.workspace.syscalls import O_CLOEXEC, O_NOFOLLOW
+from awe_core.workspace.images import Image, Tree, image, look, tree_of
+from awe_core.workspace.paths import Parts, parse
+from awe_core.workspace.store import back, split
+from awe_core.workspace.syscalls import NEW_FILE, settle
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
-    from awe_core.workspace.confined import Confined
+    from awe_core.workspace.confined import Confined, HardLinks
     from awe_core.workspace.store import Store
     from awe_core.workspace.syscalls import Renames
+
+
+@attrs.frozen
+class Place:
+    """One name, in the workspace or in the undo store."""
+
+    confined: Confined
+    parts: Parts
+
+    def look(self) -> Image:
+        """Describe what lies here without reading its content."""
+        return look(self.confined, self.parts)
+
+    def image(self) -> Image:
+        """Describe what lies here."""
+        return image(self.confined, self.parts)
+
+    def fingerprint(self) -> str:
+        """Sum up inodes, sizes and times of the whole tree here."""
+        return self.tree().fingerprint
+
+    def tree(self) -> Tree:
+        """Look at the whole tree here, without content."""
+        return tree_of(self.confined, self.parts, hashing=False)
+
+    def open(self, flags: int = os.O_RDONLY) -> int:
+        """Open a file, for reading whatever other names it has by now."""
+        links: HardLinks = "read" if flags == os.O_RDONLY else "refuse"
+        return self.confined.open_file(self.parts, flags, links=links)[0]
+
+    def parent(self) -> AbstractContextManager[tuple[int, str]]:
+        """Hold the directory of this name open; gives it with the last component."""
+        return self.confined.parent(self.parts)
+
+    def error(self, error: OSError) -> EffectError:
+        """Turn what the system said into the error people can act on."""
+        return self.confined.error(error, self.parts)
 
 
 @attrs.frozen
@@ -35,45 +73,73 @@ class Moves:
     renames: Renames
     portable_names: bool
 
-    def parse(self, path: str) -> Parts:
-        """Take a path apart by this workspace's rules."""
-        return parse(path, portable_names=self.portable_names)
+    def at(self, path: str) -> Place:
+        """Give the place of a path of the workspace.
 
-    def image(self, path: str, *, bounds: Bounds = Bounds()) -> Image:  # noqa: B008 - frozen
-        """Describe what lies at *path*."""
-        return image(self.confined, self.parse(path), bounds=bounds)
+        :raises EffectRefusedError: ``workspace.escape``
+        """
+        return Place(self.confined, parse(path, portable_names=self.portable_names))
 
-    def slot_image(self, slot: str) -> Image:
-        """Describe what lies in *slot*; absent also when its run was discarded."""
-        try:
-            with self.store.slot(slot) as (directory, name):
-                return attrs.evolve(image(self.store.confined(directory), (name,)), path=slot)
-        except FileNotFoundError:
-            return Image(slot, "absent")
+    def slot(self, slot: str) -> Place:
+        """Give the place of a slot; nothing lies there when its run was discarded."""
+        return Place(self.store.confined, split(slot))
 
-    def look(self, path: str) -> Image:
-        """Describe what lies at *path* without reading its content."""
-        return image(self.confined, self.parse(path), hashing=False)
+    def swap(self, slot: Place, target: Place) -> None:
+        """Trade the file in *slot* for the one at *target*."""
+        with slot.parent() as (slots, kept), target.parent() as (directory, name):
+            self.renames.exchange(slots, kept, directory, name)
 
-    def slot_look(self, slot: str) -> Image:
-        """Describe what lies in *slot* without reading its content."""
-        try:
-            with self.store.slot(slot) as (directory, name):
-                status = os.stat(name, dir_fd=directory, follow_symlinks=False)
-        except FileNotFoundError:
-            return Image(slot, "absent")
-        return Image.of(slot, status)
+    def move(self, source: Place, target: Place) -> None:
+        """Move what lies at *source* to the free name *target*.
 
-    def name_it(self, held: int, path: str) -> None:
+        :raises EffectError: ``fs.exists``, ``fs.missing``
+        """
+        is_kept = target.confined is self.store.confined
+        if is_kept:
+            self.store.make_folder("/".join(target.parts))
+        with source.parent() as (from_dir, old), target.parent() as (to_dir, new):
+            try:
+                self.renames.exclusive(from_dir, old, to_dir, new)
+            except OSError as error:
+                about = source if is_kept or isinstance(error, FileNotFoundError) else target
+                raise about.error(error) from None
+
+    def name_it(self, held: int, target: Place) -> None:
         """Give the nameless file *held* its name.
 
         :raises EffectError: ``fs.exists``
         """
-        with (
-            self.confined.parent(parts := self.parse(path)) as (directory, name),
-            self.confined.translated(parts),
-        ):
-            os.link(f"/proc/self/fd/{held}", name, dst_dir_fd=directory, follow_symlinks=True)
+        with target.parent() as (directory, name):
+            self.renames.link(held, directory, name)
+
+    def remove_directory(self, target: Place) -> None:
+        """Remove an empty directory.
+
+        :raises EffectError: ``fs.not_empty``, ``fs.missing``
+        """
+        with target.parent() as (directory, name):
+            self.renames.rmdir(directory, name)
+
+    def open_new(self, slot: str, *, mode: int = 0o600) -> int:
+        """Make the file of a new slot."""
+        self.store.make_folder(slot)
+        with self.slot(slot).parent() as (directory, name):
+            return os.open(name, NEW_FILE, mode, dir_fd=directory)
+
+    @contextlib.contextmanager
+    def new_in_store(self, slot: str) -> Iterator[int]:
+        """Write a file of the store that is there, durable, only when it is whole."""
+        draft = f"{slot}.new"
+        self.store.remove(draft)
+        held = self.open_new(draft)
+        try:
+            yield held
+            os.fsync(held)
+        finally:
+            os.close(held)
+        with self.slot(slot).parent() as (directory, name):
+            os.rename(f"{name}.new", name, src_dir_fd=directory, dst_dir_fd=directory)
+        self.sync(self.slot(slot))
 
     def settle(self, path: str, *, slot: str, to: str) -> None:
         """Finish what a crash cut in two where renames are `racy`; nothing to do elsewhere.
@@ -82,115 +148,28 @@ class Moves:
         """
         if self.renames.capture == "swap":
             return
-        if slot:
-            self.store.settle(slot)
-            self.store.settle(back(slot))
-        ino = self.look(path).ino
-        if slot and ino and self.slot_look(slot).ino == ino:
+        for kept in (slot, back(slot)) if slot else ():
+            with (
+                contextlib.suppress(EffectError),  # discarded
+                self.slot(kept).parent() as (directory, name),
+            ):
+                settle(directory, name)
+        ino = self.at(path).look().ino
+        if slot and ino and self.slot(slot).look().ino == ino:
             self.store.remove(slot)
-        if to and ino and self.look(to).ino == ino:
-            with self.confined.parent(self.parse(to)) as (directory, name):
+        if to and ino and self.at(to).look().ino == ino:
+            with self.at(to).parent() as (directory, name):
                 os.unlink(name, dir_fd=directory)
 
-    def swap(self, slot: str, path: str) -> None:
-        """Trade the file in *slot* for the one at *path*."""
-        with (
-            self.confined.parent(parts := self.parse(path)) as (directory, name),
-            self.store.slot(slot) as (slots, kept),
-            self.confined.translated(parts),
-        ):
-            self.renames.exchange(slots, kept, directory, name)
-
-    def take(self, path: str, slot: str) -> None:
-        """Move what lies at *path* into the empty *slot*."""
-        self.store.make_folder(slot)
-        with (
-            self.confined.parent(parts := self.parse(path)) as (directory, name),
-            self.store.slot(slot) as (slots, kept),
-            self.confined.translated(parts),
-        ):
-            self.renames.exclusive(directory, name, slots, kept)
-
-    def put(self, slot: str, path: str) -> None:
-        """Move what lies in *slot* to the free name *path*.
-
-        :raises EffectError: ``fs.exists``
-        """
-        with (
-            self.confined.parent(parts := self.parse(path)) as (directory, name),
-            self.store.slot(slot) as (slots, kept),
-            self.confined.translated(parts),
-        ):
-            self.renames.exclusive(slots, kept, directory, name)
-
-    def shift(self, source: str, target: str) -> None:
-        """Move inside the workspace, to a free name.
-
-        :raises EffectError: ``fs.exists``, ``fs.missing``
-        """
-        with (
-            self.confined.parent(self.parse(source)) as (from_dir, name),
-            self.confined.parent(parts := self.parse(target)) as (to_dir, new_name),
-        ):
+    def sync(self, *places: Place) -> None:
+        """Make the directories of *places* durable; fine when a run's folder was discarded."""
+        for folder in dict.fromkeys(Place(p.confined, p.parts[:-1]) for p in places):
+            is_store = folder.confined is self.store.confined
             try:
-                self.renames.exclusive(from_dir, name, to_dir, new_name)
-            except FileNotFoundError:
-                raise EffectError("fs.missing", path=shown(source)) from None
-            except OSError as error:
-                with self.confined.translated(parts):
-                    raise error from None
-
-    def remove_directory(self, path: str) -> None:
-        """Remove an empty directory.
-
-        :raises OSError: as it is; ENOTEMPTY, ENOTDIR …
-        """
-        with self.confined.parent(self.parse(path)) as (directory, name):
-            os.rmdir(name, dir_fd=directory)
-
-    def open_file(self, path: str) -> int:
-        """Open a file of the workspace for reading, whatever other names it has by now."""
-        return self.confined.open_file(self.parse(path), links="read")
-
-    def open_slot(self, slot: str) -> int:
-        """Open a file of the store for reading."""
-        with self.store.slot(slot) as (directory, name):
-            return self.store.confined(directory).open_file((name,), links="read")
-
-    @contextlib.contextmanager
-    def new_in_store(self, slot: str) -> Iterator[int]:
-        """Write a file of the store that is there, durable, only when it is whole."""
-        self.store.make_folder(slot)
-        with self.store.slot(slot) as (directory, name):
-            draft = f"{name}.new"
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(draft, dir_fd=directory)
-            held = os.open(draft, NEW_FILE, 0o600, dir_fd=directory)
-            try:
-                yield held
-                os.fsync(held)
-            finally:
-                os.close(held)
-            os.rename(draft, name, src_dir_fd=directory, dst_dir_fd=directory)
-            os.fsync(directory)
-
-    def sync_slot_file(self, slot: str) -> None:
-        """Make the bytes of the file in *slot* durable; fine when there is none."""
-        with contextlib.suppress(FileNotFoundError), self.store.slot(slot) as (directory, name):
-            held = os.open(name, os.O_RDONLY | O_NOFOLLOW | O_CLOEXEC, dir_fd=directory)
-            try:
-                os.fsync(held)
-            finally:
-                os.close(held)
-
-    def sync(self, paths: Iterable[str], *, slots: Iterable[str] = ()) -> None:
-        """Make the directories of *paths* and the folders of *slots* durable."""
-        for parts in {self.parse(path)[:-1] for path in paths}:
-            with self.confined.directory(parts) as directory, self.confined.translated(parts):
-                os.fsync(directory)
-        folders = sorted(slots)
-        for slot in folders:
-            with contextlib.suppress(FileNotFoundError), self.store.slot(slot) as (held, _):
-                os.fsync(held)
-        if folders:
-            os.fsync(self.store.fd)
+                with folder.confined.directory(folder.parts) as held:
+                    os.fsync(held)
+            except EffectError as error:
+                if not is_store or error.code != "fs.missing":
+                    raise
+            if is_store:
+                os.fsync(self.store.fd)

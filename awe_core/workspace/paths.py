@@ -11,6 +11,7 @@ It does not look at files; links, mounts and file types are the matter of `confi
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
 from typing import TypeAlias
@@ -34,6 +35,7 @@ _WINDOWS_DEVICE = re.compile(r"(?i)(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0
 _IGNORED = re.compile("[\u200b-\u200f\u202a-\u202e\u2060\u206a-\u206f\ufeff]")
 
 
+@functools.lru_cache(maxsize=1024)  # one effect asks several times, in each layer for itself
 def parse(path: str, *, portable_names: bool = True, root: bool = False) -> Parts:
     """Take *path* apart, or refuse it; ``"/".join`` of the result is *path* again.
 
@@ -42,12 +44,10 @@ def parse(path: str, *, portable_names: bool = True, root: bool = False) -> Part
     """
     if root and path == ROOT:
         return ()
-    rule = _broken_by_text(path)
     parts = tuple(path.split("/"))
-    if not rule and len(parts) > MAX_COMPONENTS:
-        rule = f"at most {MAX_COMPONENTS} components"
-    for part in parts:
-        rule = rule or _broken_by(part, portable_names=portable_names)
+    rule = _broken_by_text(path, len(parts)) or next(
+        (rule for part in parts if (rule := _broken_by(part, portable_names=portable_names))), ""
+    )
     if rule:
         raise escape(path, rule)
     return parts
@@ -78,7 +78,7 @@ def shown(path: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cut)
 
 
-def _broken_by_text(path: str) -> str:
+def _broken_by_text(path: str, components: int) -> str:
     try:
         size = len(path.encode())
     except UnicodeEncodeError:
@@ -89,27 +89,23 @@ def _broken_by_text(path: str) -> str:
         (f"at most {MAX_PATH_BYTES} bytes", size > MAX_PATH_BYTES),
         ("no control characters", _CONTROL.search(path)),
         ("no characters that change the direction of text", _BIDI.search(path)),
+        (f"at most {MAX_COMPONENTS} components", components > MAX_COMPONENTS),
     )
     return next((rule for rule, is_broken in rules if is_broken), "")
 
 
 def _broken_by(part: str, *, portable_names: bool) -> str:
-    if not part:
-        return "no empty component, and no slash at the end"
-    if part in {".", ".."}:
-        return f"no component {part}"
-    if len(part) * 4 > MAX_COMPONENT_BYTES and len(part.encode()) > MAX_COMPONENT_BYTES:
-        return f"at most {MAX_COMPONENT_BYTES} bytes in a component"
-    if (part[0] == "." or not part.isascii()) and is_reserved(part):
-        return "the name .awe is reserved"
-    return _broken_on_windows(part) if portable_names else ""
-
-
-def _broken_on_windows(part: str) -> str:
-    if part[-1] in ". ":
-        return "no dot or space at the end of a component"
-    if found := _WINDOWS_CHARACTERS.search(part):
-        return f"no {found[0]} in a portable name"
-    if _WINDOWS_DEVICE.match(part):
-        return "no device name of Windows"
-    return ""
+    windows = _WINDOWS_CHARACTERS.search(part) if portable_names else None
+    rules = (
+        ("no empty component, and no slash at the end", not part),
+        (f"no component {part}", part in {".", ".."}),
+        (
+            f"at most {MAX_COMPONENT_BYTES} bytes in a component",
+            len(part.encode()) > MAX_COMPONENT_BYTES,
+        ),
+        ("the name .awe is reserved", is_reserved(part)),
+        ("no dot or space at the end of a component", portable_names and part[-1:] in {".", " "}),
+        (f"no {windows and windows[0]} in a portable name", windows),
+        ("no device name of Windows", portable_names and _WINDOWS_DEVICE.match(part)),
+    )
+    return next((rule for rule, is_broken in rules if is_broken), "")

@@ -4,8 +4,8 @@
 for whole segments only: any number of them, at the end of a pattern at least one, so ``out/**`` is
 what lies below ``out`` and not ``out`` itself.  There is no escape character: ``[*]`` is a star.
 
-Matching is greedy and never goes back further than the last gap, so it takes time linear in path
-and pattern for the patterns people write and never more than their product.
+Matching is greedy and never goes back further than the last gap (atomic groups inside a segment),
+so it never takes more than the product of the lengths of path and pattern.
 
 A value put into a template is `Literal`: its characters mean themselves.  At the beginning of a
 pattern it may be a path of several segments (``${input.dir}/*.md``); anywhere else it is one
@@ -14,7 +14,8 @@ segment or a part of one, so an argument can never reach deeper than the contrac
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Generic, TypeVar
+import re
+from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
 
@@ -22,10 +23,15 @@ from awe_core.errors import UsageError
 from awe_core.workspace.paths import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-_Item = TypeVar("_Item")
-_Slot = TypeVar("_Slot")
+    #: Plain text, or an expression for one segment.
+    _Segment: TypeAlias = str | re.Pattern[str]
+    _Character: TypeAlias = tuple[str, bool]  # with whether it may be special
+
+_SOMETHING = re.compile(".*", re.DOTALL)
+_CLASS = re.compile(r"\[(!?)(\]?[^\]]*)\]", re.DOTALL)
+_RANGE = re.compile("(.)-(.)|(.)", re.DOTALL)
 
 
 @attrs.frozen
@@ -40,7 +46,8 @@ class Pattern:
     """A compiled pattern; compare and hash by its text."""
 
     text: str  #: as people may read it; a special character of a `Literal` stands in brackets
-    _runs: _Gapped[_Segment] = attrs.field(eq=False, repr=False)
+    #: segments in a row, with any number of others between two rows
+    _runs: tuple[tuple[_Segment, ...], ...] = attrs.field(eq=False, repr=False)
 
     @classmethod
     def compile(cls, text: str) -> Pattern:
@@ -63,73 +70,38 @@ class Pattern:
         """
         parts = [p for p in parts if p not in {"", Literal("")}]
         text = "".join(p if isinstance(p, str) else quoted(p.text) for p in parts)
-        segments = [_segment(s, text) for s in _segments(parts, text)]
-        if segments and segments[-1] is None:
-            segments.append(_segment([(c, True) for c in "*"], text))
-        return cls(text, _gapped(segments))
+        runs: list[list[_Segment]] = [[]]
+        for characters in _segments(parts, text):
+            if characters == [("*", True)] * 2:
+                runs.append([])
+            else:
+                runs[-1].append(_segment(characters, text))
+        if len(runs) > 1 and not runs[-1]:
+            runs[-1].append(_SOMETHING)
+        return cls(text, tuple(map(tuple, runs)))
 
     def matches(self, path: str) -> bool:
         """Say whether the whole of *path* matches; case counts."""
-        return self._runs.matches(path.split("/"), _Segment.matches)
-
-    def may_match_below(self, directory: Sequence[str]) -> bool:
-        """Say whether something inside *directory* (its components) could still match."""
-        head = self._runs.runs[0]
-        if len(self._runs.runs) == 1 and len(directory) >= len(head):
-            return False
-        return all(s.matches(part) for s, part in zip(head, directory, strict=False))
-
-
-@attrs.frozen
-class _Gapped(Generic[_Slot]):
-    """Runs of slots of one item each, with any number of items between two runs."""
-
-    runs: tuple[tuple[_Slot, ...], ...]  #: at least one; may be empty tuples
-
-    def matches(self, items: Sequence[_Item], fits: Callable[[_Slot, _Item], bool]) -> bool:
-        first, *middle = self.runs
-
-        def stands(run: tuple[_Slot, ...], at: int) -> bool:
-            return all(fits(slot, items[at + i]) for i, slot in enumerate(run))
-
+        parts = path.split("/")
+        first, *middle = self._runs
         if not middle:
-            return len(items) == len(first) and stands(first, 0)
+            return len(parts) == len(first) and _stands(first, parts, 0)
         last = middle.pop()
-        at, end = len(first), len(items) - len(last)
-        if at > end or not stands(first, 0) or not stands(last, end):
+        at, end = len(first), len(parts) - len(last)
+        if at > end or not _stands(first, parts, 0) or not _stands(last, parts, end):
             return False
         for run in middle:
-            while at + len(run) <= end and not stands(run, at):
+            while at + len(run) <= end and not _stands(run, parts, at):
                 at += 1
             at += len(run)
         return at <= end
 
-
-@attrs.frozen
-class _Segment:
-    """One segment: literal text, or runs of characters with stars between."""
-
-    text: str | None  #: set when nothing in it is special
-    runs: _Gapped[_Character] | None
-
-    def matches(self, part: str) -> bool:
-        if self.runs is None:
-            return self.text == part
-        return self.runs.matches(part, _Character.fits)
-
-
-@attrs.frozen
-class _Character:
-    """What one character may be: within *ranges*, or with *negated* outside of them."""
-
-    ranges: tuple[tuple[str, str], ...]
-    negated: bool = False
-
-    def fits(self, character: str) -> bool:
-        return any(low <= character <= high for low, high in self.ranges) is not self.negated
-
-
-_ANY = _Character((), negated=True)
+    def may_match_below(self, directory: Sequence[str]) -> bool:
+        """Say whether something inside *directory* (its components) could still match."""
+        head = self._runs[0]
+        if len(self._runs) == 1 and len(directory) >= len(head):
+            return False
+        return all(_fits(s, part) for s, part in zip(head, directory, strict=False))
 
 
 def quoted(text: str) -> str:
@@ -137,83 +109,68 @@ def quoted(text: str) -> str:
     return "".join(f"[{c}]" if c in "*?[" else c for c in text)
 
 
-def _segments(parts: Sequence[str | Literal], text: str) -> list[list[tuple[str, bool]]]:
-    """Cut the template at its slashes into characters, each with whether it is special."""
-    segments: list[list[tuple[str, bool]]] = [[]]
+def _stands(run: tuple[_Segment, ...], parts: list[str], at: int) -> bool:
+    return all(_fits(segment, parts[at + i]) for i, segment in enumerate(run))
+
+
+def _fits(segment: _Segment, part: str) -> bool:
+    return segment == part if isinstance(segment, str) else bool(segment.fullmatch(part))
+
+
+def _segments(parts: Sequence[str | Literal], text: str) -> list[list[_Character]]:
+    """Cut the template at its slashes."""
+    segments: list[list[_Character]] = [[]]
+    following = "".join(p if isinstance(p, str) else p.text for p in parts[1:])
     for index, part in enumerate(parts):
-        value = part if isinstance(part, str) else part.text
         is_literal = isinstance(part, Literal)
-        if is_literal and "/" in value and (index or _glued(parts)):
+        value = part.text if isinstance(part, Literal) else part
+        is_glued = index > 0 or following[:1] not in {"", "/"}
+        if is_literal and "/" in value and is_glued:
             raise _refused(text, "a value adds a segment; that is possible at the beginning only")
         for character in value:
             if character == "/":
                 segments.append([])
             else:
                 segments[-1].append((character, not is_literal))
-    for segment in segments:
-        plain = "".join(c for c, _ in segment)
-        if plain in {"", ".", ".."} or "\0" in plain:
-            raise _refused(text, "segments are not empty, '.' or '..'")
     return segments
 
 
-def _glued(parts: Sequence[str | Literal]) -> bool:
-    """Say whether what follows the first part continues its last segment."""
-    following = "".join(p if isinstance(p, str) else p.text for p in parts[1:])
-    return bool(following) and not following.startswith("/")
-
-
-def _segment(characters: list[tuple[str, bool]], text: str) -> _Segment | None:
-    """Compile one segment; None stands for ``**``."""
-    if characters == [("*", True)] * 2:
-        return None
+def _segment(characters: list[_Character], text: str) -> _Segment:
+    plain = "".join(c for c, _ in characters)
+    if plain in {"", ".", ".."} or "\0" in plain:
+        raise _refused(text, "segments are not empty, '.' or '..'")
     if not any(special and c in "*?[" for c, special in characters):
-        return _Segment("".join(c for c, _ in characters), None)
-    runs: list[list[_Character]] = [[]]
-    at = 0
+        return plain
+    chunks, at = [""], 0
     while at < len(characters):
         match characters[at]:
             case ("*", True) if characters[at + 1 : at + 2] == [("*", True)]:
                 raise _refused(text, "** stands as a whole segment")
             case ("*", True):
-                runs.append([])
-            case ("?", True):
-                runs[-1].append(_ANY)
+                chunks.append("")
             case ("[", True):
-                character, at = _class(characters, at, text)
-                runs[-1].append(character)
-            case (plain, _):
-                runs[-1].append(_Character(((plain, plain),)))
+                expression, size = _class(characters[at:], text)
+                chunks[-1] += expression
+                at += size - 1
+            case (c, special):
+                chunks[-1] += "." if special and c == "?" else re.escape(c)
         at += 1
-    return _Segment(None, _Gapped(tuple(map(tuple, runs))))
+    head, *middle = chunks
+    tail = f".*{middle.pop()}" if middle else ""
+    return re.compile(head + "".join(f"(?>.*?{m})" for m in middle) + tail, re.DOTALL)
 
 
-def _class(characters: list[tuple[str, bool]], at: int, text: str) -> tuple[_Character, int]:
-    """Compile ``[…]`` that opens at *at*; give also the place of its closing bracket."""
-    first = at + 2 if characters[at + 1 : at + 2] == [("!", True)] else at + 1
-    close = next((i for i in range(first + 1, len(characters)) if characters[i] == ("]", True)), 0)
-    if not close or not all(special for _, special in characters[at:close]):
+def _class(characters: list[_Character], text: str) -> tuple[str, int]:
+    """Translate ``[…]`` at the beginning of *characters*; give also how long it is."""
+    found = _CLASS.match("".join(c for c, _ in characters))
+    if not found or not all(special for _, special in characters[: found.end()]):
         raise _refused(text, "a bracket is not closed, or holds a value")
-    inside = "".join(c for c, _ in characters[first:close])
-    ranges: list[tuple[str, str]] = []
-    while inside:
-        is_range = len(inside) > 2 and inside[1] == "-"  # noqa: PLR2004 - "a-z"
-        low, high = (inside[0], inside[2]) if is_range else (inside[0], inside[0])
+    ranges = ""
+    for low, high, single in _RANGE.findall(found[2]):
         if low > high:
             raise _refused(text, f"the range {low}-{high} is empty")
-        ranges.append((low, high))
-        inside = inside[3 if is_range else 1 :]
-    return _Character(tuple(ranges), negated=first == at + 2), close
-
-
-def _gapped(segments: list[_Segment | None]) -> _Gapped[_Segment]:
-    runs: list[list[_Segment]] = [[]]
-    for segment in segments:
-        if segment is None:
-            runs.append([])
-        else:
-            runs[-1].append(segment)
-    return _Gapped(tuple(map(tuple, runs)))
+        ranges += re.escape(single) or f"{re.escape(low)}-{re.escape(high)}"
+    return f"[{'^' if found[1] else ''}{ranges}]", found.end()
 
 
 def _refused(text: str, reason: str) -> UsageError:

@@ -46,7 +46,7 @@ class Protection:
             inside = (p.relative_to(root) for p in paths if p.is_relative_to(root) and p != root)
             texts += (quoted(p.as_posix()) for p in inside) if paths else (text,)
         bases = {fold(text).rstrip("/").removesuffix("/**") for text in texts}
-        compiled = {base: Pattern.compile(base) for base in bases}
+        compiled = {base: Pattern.compile(base) for base in bases}  # refuses what is no pattern
         wild = sorted(base for base in bases if any(c in base for c in "*?["))
         below = (Pattern.compile(f"{base}/**") for base in wild)
         return cls(frozenset(bases.difference(wild)), (*(compiled[b] for b in wild), *below))

@@ -1,42 +1,69 @@
 """Effects in stages: what is prepared, what is known before the act, the act, its durability.
 
-``stage`` does everything that can fail without being seen.  A `Staged` then holds, as JSON, the
+Staging does everything that can fail without being seen.  A `Staged` then holds, as JSON, the
 image before (`pre`), the image after (`post`) and the undo record, so that the intent can be made
-durable *before* `act`, which is one system call and a look at what came out.  Used as a context
-manager, a `Staged` that never acted is discarded at the end.
+durable *before* `act`, which is one system call and a look at what came out.  It is a context
+manager: at its end what never acted is forgotten.
 
 An `act` that raises ``fs.exists``, ``fs.missing`` or ``fs.changed`` left the world as it was; after
 any other exception the strategy's ``inspect`` tells.
+
+A file that replaces another is staged in its slot with the other's mode, owner and attributes; a
+new one is staged without a name in the target's directory, where it inherits what that directory
+gives.  What is deleted moves into its slot as it is, a directory with everything in it; a tree is
+summed up when it is staged, and looked at again (inodes, sizes, times) when it has come out.
 """
 
 from __future__ import annotations
 
+import base64
+import contextlib
+import errno
+import hashlib
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
 import attrs
 
 from awe_core.errors import EffectError
 from awe_core.events import UndoRecord
+from awe_core.workspace.images import Image, feed
 from awe_core.workspace.paths import shown
+from awe_core.workspace.syscalls import O_CLOEXEC
 
 if TYPE_CHECKING:
     from awe_core.values import JsonObject
-    from awe_core.workspace.images import Image
-    from awe_core.workspace.moves import Moves
+    from awe_core.workspace.moves import Moves, Place
+
+INLINE_BYTES = 4096  #: longer appends keep their bytes in a slot, not in the record
+_TRIES = 3
+
+#: Attributes that speak of the very bytes; the kernel drops the first when a file is written, too.
+_OF_THE_CONTENT = {"security.capability", "security.ima", "security.evm"}
+_HAS_TMPFILE = hasattr(os, "O_TMPFILE") and Path("/proc/self/fd").exists()  # both are needed
+#: How file systems say that they have no nameless files; EISDIR from before Linux 3.11.
+_NO_TMPFILE = {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL}
 
 
 @attrs.define(eq=False)
 class Staged:
-    """One prepared effect on *path*."""
+    """One prepared effect."""
 
     kind: ClassVar[str]
     strategy: ClassVar[str]
-    path: str
     moves: Moves = attrs.field(repr=False)
     before: Image
     after: Image
-    slot: str | None  #: ``run/name`` in the undo store
+    slot: str | None = None  #: ``run/name`` in the undo store
+    is_in_slot: bool = True  #: whether something lies there before an undo
+    held: int | None = None  #: the file whose bytes are to be synced: staged, then acted on
     has_acted: bool = attrs.field(default=False, init=False)
+
+    @property
+    def path(self) -> str:
+        """What is changed."""
+        return self.before.path
 
     @property
     def pre(self) -> JsonObject:
@@ -51,15 +78,14 @@ class Staged:
     @property
     def undo(self) -> UndoRecord:
         """How to take it back; after `act` completed with what only the act could know."""
+        kept = {} if self.slot is None else {"slot": self.slot}
         payload = {"path": self.path, "pre": self.pre, "post": self.post}
-        if self.slot is not None:
-            payload["slot"] = self.slot
-        return UndoRecord(self.strategy, payload | self._more())
+        return UndoRecord(self.strategy, payload | kept | self._more())
 
     def sync_stage(self) -> None:
         """Make the staged bytes durable; may run in any thread."""
-        if self.slot is not None:
-            self.moves.sync_slot_file(self.slot)
+        if self.held is not None:
+            os.fsync(self.held)
 
     def act(self) -> JsonObject:
         """Do it, and return the image that is there now.
@@ -67,16 +93,17 @@ class Staged:
         :raises EffectError: ``fs.exists``, ``fs.missing``, ``fs.changed``: nothing was changed
         """
         self.has_acted = True
-        self._act()
+        self._act(self.moves.at(self.path))
         return self.post
 
     def sync_act(self) -> None:
         """Make the act durable; may run in any thread."""
-        self.moves.sync((self.path,), slots=(self.slot,) if self.slot else ())
+        self.moves.sync(self.moves.at(self.path), *self._others())
 
     def discard(self) -> None:
         """Forget what was staged; only before `act`."""
-        if self.slot is not None:
+        self._let_go()
+        if self.slot is not None and self.is_in_slot:
             self.moves.store.remove(self.slot)
 
     def __enter__(self) -> Self:
@@ -85,12 +112,259 @@ class Staged:
     def __exit__(self, *_: object) -> None:
         if not self.has_acted:
             self.discard()
+        self._let_go()
 
     def _more(self) -> JsonObject:
         return {}
 
-    def _act(self) -> None:
+    def _others(self) -> tuple[Place, ...]:
+        """Where else a name changed."""
+        return (self._kept,) if self.slot is not None and self.is_in_slot else ()
+
+    @property
+    def _kept(self) -> Place:
+        return self.moves.slot(self.slot or "")
+
+    def _act(self, target: Place) -> None:
         raise NotImplementedError
+
+    def _let_go(self) -> None:
+        if self.held is not None:
+            os.close(self.held)
+            self.held = None
 
     def _changed(self) -> EffectError:
         return EffectError("fs.changed", path=shown(self.path))
+
+
+@attrs.define(eq=False)
+class Replace(Staged):
+    """The slot's file and the target trade places: the slot then *is* the pre-image."""
+
+    kind = "replace"
+    strategy = "fs.swap"
+    is_bound: bool = False  #: the caller named the content it expects; no other is ever replaced
+
+    def _act(self, target: Place) -> None:
+        slot = self._kept
+        for _ in range(_TRIES):
+            self.moves.swap(slot, target)
+            if slot.look().same_file(self.before):
+                return
+            self._trade_back(slot, target)
+            self.before = target.image()
+            if self.is_bound or self.before.kind != "file":
+                break
+        raise self._changed()
+
+    def _trade_back(self, slot: Place, target: Place) -> None:
+        """Give the name back to what came out, unless a third one took it from us meanwhile."""
+        self.moves.swap(slot, target)
+        if slot.look().ino != self.after.ino:
+            self.moves.swap(slot, target)
+            raise self._changed()
+
+
+@attrs.define(eq=False)
+class Create(Staged):
+    """A file without a name gets one; nothing can be replaced by that."""
+
+    kind = "create"
+    strategy = "fs.create"
+
+    def _act(self, target: Place) -> None:
+        if self.is_in_slot or self.held is None:
+            self.moves.move(self._kept, target)
+        else:
+            self.moves.name_it(self.held, target)
+        self._let_go()
+
+
+@attrs.define(eq=False)
+class Append(Staged):
+    """Bytes go to the end of the very file, since others may hold it open."""
+
+    kind = "append"
+    strategy = "fs.append"
+    added: bytes = attrs.field(default=b"", repr=False)  #: in the slot too, when they are long
+
+    def sync_act(self) -> None:
+        """Sync the file itself, and the folder of the slot."""
+        self.sync_stage()
+        self.moves.sync(*self._others())
+
+    def _more(self) -> JsonObject:
+        return {} if self.is_in_slot else {"data": base64.b64encode(self.added).decode()}
+
+    def _act(self, target: Place) -> None:
+        self._let_go()
+        self.held = held = target.open(os.O_WRONLY | os.O_APPEND)
+        if not Image.of(self.path, os.fstat(held)).same_file(self.before):
+            raise self._changed()
+        try:
+            write_all(held, self.added)
+        except OSError as error:
+            raise target.error(error) from None
+        now = Image.of(self.path, os.fstat(held), sha256=self.after.sha256)
+        if now.size != self.after.size:
+            reason = "someone else wrote to its end in the same moment"
+            raise EffectError("fs.failed", path=shown(self.path), reason=reason)
+        self.after = now
+
+
+@attrs.define(eq=False)
+class Delete(Staged):
+    """The entry goes into the slot."""
+
+    kind = "delete"
+    strategy = "fs.delete"
+    fingerprint: str = ""
+
+    def _act(self, target: Place) -> None:
+        self.moves.move(target, self._kept)
+        if self._kept.fingerprint() == self.fingerprint:
+            return
+        try:
+            self.moves.move(self._kept, target)
+        except EffectError as error:  # its name is taken by now: say where the thing lies
+            reason = f"it changed while it was deleted, and is now in the undo store as {self.slot}"
+            raise EffectError("fs.failed", path=shown(self.path), reason=reason) from error
+        raise self._changed()
+
+
+@attrs.define(eq=False)
+class Move(Staged):
+    """The entry gets another name; nothing is replaced."""
+
+    kind = "move"
+    strategy = "fs.move"
+    fingerprint: str = ""
+
+    def _more(self) -> JsonObject:
+        return {"to": self.after.path}
+
+    def _others(self) -> tuple[Place, ...]:
+        return (self.moves.at(self.after.path),)
+
+    def _act(self, target: Place) -> None:
+        (moved,) = self._others()
+        self.moves.move(target, moved)
+        if moved.fingerprint() != self.fingerprint:
+            self.moves.move(moved, target)
+            raise self._changed()
+
+
+@attrs.define(eq=False)
+class MakeDirectory(Staged):
+    """A new, empty directory."""
+
+    kind = "mkdir"
+    strategy = "fs.mkdir"
+
+    def _act(self, target: Place) -> None:
+        with target.parent() as (directory, name):
+            os.mkdir(name, dir_fd=directory)
+        self.after = target.look()
+
+
+def stage_file(
+    moves: Moves, before: Image, data: bytes, *, run: str, is_bound: bool
+) -> Replace | Create:
+    """Stage the bytes of a file that nobody sees before the effect.
+
+    :raises EffectRefusedError: ``undo.full``
+    :raises EffectError: ``fs.failed``, for example a full disk; ``fs.changed``
+    """
+    target, is_new = moves.at(before.path), before.kind == "absent"
+    slot = moves.store.new_slot(run, size_bytes=0 if is_new else max(before.size, len(data)))
+    held = _nameless(target) if is_new else None
+    is_in_slot = held is None
+    if held is None:
+        held = moves.open_new(slot, mode=0o666 if is_new else 0o600)
+    after = attrs.evolve(before, sha256=hashlib.sha256(data).hexdigest())
+    made = (moves, before, after, slot, is_in_slot, held)
+    staged = Create(*made) if is_new else Replace(*made, is_bound)
+    try:
+        write_all(held, data)
+        if not is_new:
+            _keep_metadata(target, before, held)
+        staged.after = Image.of(before.path, os.fstat(held), sha256=after.sha256)
+    except BaseException as error:
+        staged.discard()
+        if isinstance(error, OSError):
+            raise target.error(error) from None
+        raise
+    return staged
+
+
+def stage_append(moves: Moves, path: str, data: bytes, *, run: str) -> Append:
+    """Work out what the file will be, and keep the bytes where undo finds them."""
+    target, hashed = moves.at(path), hashlib.sha256()
+    held, status = moves.confined.open_file(target.parts, links="refuse")
+    try:
+        size = feed(hashed, held)
+        before = Image.of(path, status, sha256=hashed.hexdigest())
+        if size != before.size or not Image.of(path, os.fstat(held)).same_file(before):
+            raise EffectError("fs.changed", path=shown(path))
+    finally:
+        os.close(held)
+    hashed.update(data)
+    after = attrs.evolve(before, sha256=hashed.hexdigest(), size=before.size + len(data))
+    is_long = len(data) > INLINE_BYTES
+    slot = moves.store.new_slot(run, size_bytes=len(data) if is_long else 0)
+    staged = Append(moves, before, after, slot, is_long, None, data)
+    if is_long:
+        staged.held = moves.open_new(slot)
+        try:
+            write_all(staged.held, data)
+        except OSError as error:
+            staged.discard()
+            raise target.error(error) from None
+    return staged
+
+
+def copy_metadata(source: int, target: int, *, bits: int = 0o1777) -> None:
+    """Make *target* look like *source* but for its content.
+
+    :param bits: of the mode that are taken over; set-id bits do not go with new content
+    """
+    status, own = os.fstat(source), os.fstat(target)
+    if (status.st_uid, status.st_gid) != (own.st_uid, own.st_gid):
+        with contextlib.suppress(PermissionError):
+            os.fchown(target, status.st_uid, status.st_gid)
+    for name in os.listxattr(source) if hasattr(os, "listxattr") else ():
+        if name not in _OF_THE_CONTENT:
+            with contextlib.suppress(OSError):  # not permitted, or not on this file system
+                os.setxattr(target, name, os.getxattr(source, name))
+    os.fchmod(target, status.st_mode & bits)
+
+
+def write_all(held: int, data: bytes) -> None:
+    """Write every byte; usually one call."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(held, rest) :]
+
+
+def _keep_metadata(target: Place, before: Image, held: int) -> None:
+    """Copy mode, owner where permitted, and attributes from the file to be replaced."""
+    source, status = target.confined.open_file(target.parts)
+    try:
+        if status.st_ino != before.ino:
+            raise EffectError("fs.changed", path=shown(before.path))
+        copy_metadata(source, held)
+    finally:
+        os.close(source)
+
+
+def _nameless(target: Place) -> int | None:
+    """Open a file without a name beside *target*; None where the file system has none."""
+    with target.parent() as (directory, _):
+        if not _HAS_TMPFILE:
+            return None
+        try:
+            return os.open(".", os.O_TMPFILE | os.O_RDWR | O_CLOEXEC, 0o666, dir_fd=directory)
+        except OSError as error:
+            if error.errno in _NO_TMPFILE:
+                return None
+            raise

@@ -12,14 +12,14 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import functools
 import os
 import platform
 import stat
 import sys
 from typing import Literal, Protocol
 
-RESOLVE_NO_XDEV, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_BENEATH = 1, 2, 4, 8
-_RESOLVE = RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS | RESOLVE_BENEATH
+_RESOLVE = 1 | 2 | 4 | 8  # NO_XDEV, NO_MAGICLINKS, NO_SYMLINKS, BENEATH
 _OPENAT2 = 437  # the same number on every architecture: it is newer than their union
 _RENAMEAT2 = {"x86_64": 316, "aarch64": 276, "riscv64": 276, "ppc64le": 357, "s390x": 347}
 _NOREPLACE, _EXCHANGE = 1, 2
@@ -33,6 +33,9 @@ O_NOCTTY: int = getattr(os, "O_NOCTTY", 0)
 O_NOFOLLOW: int = getattr(os, "O_NOFOLLOW", 0)
 O_NONBLOCK: int = getattr(os, "O_NONBLOCK", 0)
 
+#: How a file that must be new is opened.
+NEW_FILE = os.O_CREAT | os.O_EXCL | os.O_RDWR | O_NOFOLLOW | O_CLOEXEC
+
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
@@ -44,32 +47,26 @@ class _OpenHow(ctypes.Structure):
     )
 
 
-def openat2(directory: int, path: str, flags: int, *, mode: int = 0) -> int:
+@functools.cache
+def _how(flags: int) -> object:
+    return ctypes.byref(_OpenHow(flags, 0, _RESOLVE))
+
+
+def openat2(directory: int, path: str, flags: int) -> int:
     """Open *path* strictly below *directory*, without following any link or entering a mount.
 
     :raises BlockingIOError: EAGAIN, 128 times: somebody keeps renaming directories on the way
     """
     if "\0" in path:
         raise ValueError(path)
-    if _LIBC is None:
-        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), path)
-    encoded, how = (
-        os.fsencode(path),
-        _OpenHow(flags, mode, _RESOLVE),
-    )
-    for _ in range(_TRIES):
-        found = _LIBC.syscall(
-            ctypes.c_long(_OPENAT2),
-            ctypes.c_int(directory),
-            ctypes.c_char_p(encoded),
-            ctypes.byref(how),
-            ctypes.c_size_t(ctypes.sizeof(how)),
-        )
+    code = errno.ENOSYS
+    for _ in range(_TRIES if _LIBC is not None else 0):
+        found: int = _syscall(_OPENAT2, directory, os.fsencode(path), _how(flags), _HOW_BYTES)
         if found >= 0:
-            return int(found)
+            return found
         if (code := ctypes.get_errno()) not in {errno.EAGAIN, errno.EINTR}:
-            raise OSError(code, os.strerror(code), path)
-    raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN), path)
+            break
+    raise OSError(code, os.strerror(code), path)
 
 
 def has_openat2(directory: int) -> bool:
@@ -99,7 +96,7 @@ def mount_id(descriptor: int) -> str:
 
 
 class Renames(Protocol):
-    """Two ways of moving a name: swapping it with another, and never replacing one."""
+    """How names change: swapping two, and three ways of never replacing one."""
 
     #: ``swap``: one atomic call.  ``racy``: several; a foreign change between them can be lost
     capture: Literal["swap", "racy"]
@@ -109,6 +106,12 @@ class Renames(Protocol):
 
     def exclusive(self, from_dir: int, source: str, to_dir: int, target: str) -> None:
         """Rename; FileExistsError when *target* is taken."""
+
+    def link(self, held: int, directory: int, name: str) -> None:
+        """Give a nameless file its name; FileExistsError when that is taken."""
+
+    def rmdir(self, directory: int, name: str) -> None:
+        """Remove an empty directory."""
 
 
 class AtomicRenames:
@@ -124,8 +127,16 @@ class AtomicRenames:
         """Rename in one call."""
         _renameat2(from_dir, source, to_dir, target, flags=_NOREPLACE)
 
+    def link(self, held: int, directory: int, name: str) -> None:
+        """Link through ``/proc``, which needs no capability."""
+        os.link(f"/proc/self/fd/{held}", name, dst_dir_fd=directory, follow_symlinks=True)
 
-class PlainRenames:
+    def rmdir(self, directory: int, name: str) -> None:
+        """Remove in one call."""
+        os.rmdir(name, dir_fd=directory)
+
+
+class PlainRenames(AtomicRenames):
     """POSIX only: links and renames, with the moments between them that the name `racy` admits.
 
     A swap keeps the old file under ``slot + ASIDE`` until the new one has its name;
@@ -144,7 +155,7 @@ class PlainRenames:
 
     def exclusive(self, from_dir: int, source: str, to_dir: int, target: str) -> None:
         """Link, then unlink; a directory is looked for and then renamed."""
-        status, taken = _lstat(from_dir, source), _lstat(to_dir, target)
+        status, taken = lstat(from_dir, source), lstat(to_dir, target)
         if status is not None and stat.S_ISREG(status.st_mode):
             if taken is None or not os.path.samestat(status, taken):  # else a crash came between
                 os.link(source, target, src_dir_fd=from_dir, dst_dir_fd=to_dir)
@@ -158,15 +169,16 @@ class PlainRenames:
 def settle(slot_dir: int, slot: str) -> None:
     """Finish what a crash left of a `PlainRenames` swap of *slot*."""
     aside = slot + PlainRenames.ASIDE
-    if _lstat(slot_dir, aside) is None:
+    if lstat(slot_dir, aside) is None:
         return
-    if _lstat(slot_dir, slot) is None:
+    if lstat(slot_dir, slot) is None:
         os.rename(aside, slot, src_dir_fd=slot_dir, dst_dir_fd=slot_dir)
     else:
         os.unlink(aside, dir_fd=slot_dir)
 
 
-def _lstat(directory: int, name: str) -> os.stat_result | None:
+def lstat(directory: int, name: str) -> os.stat_result | None:
+    """Look at one name of a directory; None when there is none."""
     try:
         return os.stat(name, dir_fd=directory, follow_symlinks=False)
     except FileNotFoundError:
@@ -176,20 +188,20 @@ def _lstat(directory: int, name: str) -> os.stat_result | None:
 def _renameat2(from_dir: int, source: str, to_dir: int, target: str, *, flags: int) -> None:
     if "\0" in source + target:
         raise ValueError(source, target)
-    number = _RENAMEAT2.get(platform.machine())
-    if _LIBC is None or (number is None and not hasattr(_LIBC, "renameat2")):
-        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), target)
-    words = (
-        ctypes.c_int(from_dir),
-        ctypes.c_char_p(os.fsencode(source)),
-        ctypes.c_int(to_dir),
-        ctypes.c_char_p(os.fsencode(target)),
-        ctypes.c_uint(flags),
-    )
-    if number is None:
-        result = _LIBC.renameat2(*words)
-    else:
-        result = _LIBC.syscall(ctypes.c_long(number), *words)
-    if result:
+    number, code = _RENAMEAT2.get(platform.machine()), errno.ENOSYS
+    if _LIBC is not None and (number is not None or hasattr(_LIBC, "renameat2")):
+        words = (from_dir, os.fsencode(source), to_dir, os.fsencode(target), flags)
+        call = functools.partial(_syscall, number) if number is not None else _LIBC.renameat2
+        if not call(*words):
+            return
         code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code), source, None, target)
+    raise OSError(code, os.strerror(code), source, None, target)
+
+
+_HOW_BYTES = ctypes.c_size_t(ctypes.sizeof(_OpenHow))
+
+
+def _syscall(number: int, *words: object) -> int:
+    """Make the call; ctypes passes a bare int as a C int and bytes as a pointer."""
+    assert _LIBC is not None  # noqa: S101 - asked by the callers
+    return int(_LIBC.syscall(ctypes.c_long(number), *words))

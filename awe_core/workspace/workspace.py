@@ -8,7 +8,7 @@ refused here is refused to everybody.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, BinaryIO, Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 import attrs
 
@@ -22,27 +22,36 @@ from awe_core.workspace.confined import (
     not_regular,
 )
 from awe_core.workspace.images import (
-    PIECE,
-    Bounds,
-    Entry,
     Image,
     Tree,
+    entry,
     image,
+    limit,
     list_directory,
+    look,
     tree_of,
 )
 from awe_core.workspace.moves import Moves
 from awe_core.workspace.paths import ROOT, Parts, parse, shown
 from awe_core.workspace.patterns import Pattern
 from awe_core.workspace.protection import Protection
+from awe_core.workspace.staged import (
+    Append,
+    Create,
+    Delete,
+    MakeDirectory,
+    Move,
+    Replace,
+    stage_append,
+    stage_file,
+)
 from awe_core.workspace.store import Store, probe
-from awe_core.workspace.trees import Delete, MakeDirectory, Move
-from awe_core.workspace.writes import Append, Create, Replace, Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from awe_core.files import FileEntry
     from awe_core.workspace.syscalls import Renames
 
 WriteMode = Literal["create", "replace", "upsert"]
@@ -149,69 +158,59 @@ class Workspace:
             ``workspace.private``
         """
         parts = self._parse(path)
-        self._check_private(path)
-        held = self.confined.open_file(parts)
-        try:
-            pieces, size = [], 0
-            with self.confined.translated(parts):
-                while piece := os.read(held, min(PIECE, max_bytes + 1 - size)):
-                    pieces.append(piece)
-                    if (size := size + len(piece)) > max_bytes:
-                        raise _limit(path, "max_bytes", max_bytes)
-            return b"".join(pieces)
-        finally:
-            os.close(held)
-
-    def open_read(self, path: str) -> BinaryIO:
-        """Open a file as a buffered, read-only binary object; its descriptor may be handed on."""
-        parts = self._parse(path)
-        self._check_private(path)
-        return self.confined.open_read(parts)
-
-    def _check_private(self, path: str) -> None:
         if rule := self.private.rule_for(path):
             raise EffectRefusedError("workspace.private", path=shown(path), rule=rule)
+        held, status = self.confined.open_file(parts)
+        try:
+            data = os.read(held, min(status.st_size, max_bytes) + 1)
+            while data and (more := os.read(held, max_bytes + 1 - len(data))):
+                data += more
+        except OSError as error:
+            raise self.confined.error(error, parts) from None
+        finally:
+            os.close(held)
+        if len(data) > max_bytes:
+            raise limit(path, "max_bytes", max_bytes)
+        return data
 
-    def stat(self, path: str) -> Entry | None:
+    def stat(self, path: str) -> FileEntry | None:
         """Look at one entry, a link as itself; None when it is missing."""
         status = self.confined.lstat(self._parse(path, root=True))
-        return None if status is None else Entry.of(path, status)
+        return None if status is None else entry(path, status)
 
-    def list(self, path: str = ROOT, *, max_entries: int = 10_000) -> tuple[Entry, ...]:
+    def list(self, path: str = ROOT, *, max_entries: int = 10_000) -> tuple[FileEntry, ...]:
         """List a directory, in the order of names as bytes."""
         return list_directory(self.confined, self._parse(path, root=True), max_entries=max_entries)
 
     def glob(
-        self, pattern: str | Pattern, *, max_entries: int = 10_000, depth: int = 32
-    ) -> tuple[Entry, ...]:
+        self, pattern: str, *, max_entries: int = 10_000, depth: int = 32
+    ) -> tuple[FileEntry, ...]:
         """Find what matches, in the order of paths as bytes; links are found, not followed.
 
         :raises EffectRefusedError: ``effect.limit`` after looking at *max_entries*, or when
             directories that could hold matches lie deeper than *depth*
         """
-        wanted = Pattern.compile(pattern) if isinstance(pattern, str) else pattern
+        wanted = Pattern.compile(pattern)
         pending: list[Parts] = [()]
         found, seen = [], 0
         while pending:
             parts = pending.pop()
             if len(parts) >= depth:
-                raise _limit(wanted.text, "depth", depth)
-            for entry in self._entries(parts, max_entries=max_entries):
+                raise limit(pattern, "depth", depth)
+            for one in self._entries(parts, max_entries=max_entries):
                 seen += 1
-                if wanted.matches(entry.path):
-                    found.append(entry)
-                below = tuple(entry.path.split("/"))
-                if entry.type == "directory" and wanted.may_match_below(below):
+                if wanted.matches(one.path):
+                    found.append(one)
+                below = tuple(one.path.split("/"))
+                if one.type == "directory" and wanted.may_match_below(below):
                     pending.append(below)
             if seen > max_entries:
-                raise _limit(wanted.text, "max_entries", max_entries)
-        return tuple(sorted(found, key=lambda entry: entry.path.encode()))
+                raise limit(pattern, "max_entries", max_entries)
+        return tuple(sorted(found, key=lambda one: one.path.encode()))
 
     def digest(self, path: str, *, max_files: int = 10_000) -> Image:
         """Describe what is there, with its digest: what approvals bind and undo compares."""
-        return image(
-            self.confined, self._parse(path, root=True), bounds=Bounds(max_files=max_files)
-        )
+        return image(self.confined, self._parse(path, root=True), max_files=max_files)
 
     def tree_digest(self, path: str = ROOT) -> str:
         """Sum up names, types, modes, attributes and contents of everything below *path*."""
@@ -220,30 +219,19 @@ class Workspace:
     def missing_parents(self, path: str) -> tuple[str, ...]:
         """Name the directories that `stage_mkdir` has to make first, outermost first."""
         parts = self._parse(path)
-        missing = []
-        for depth in range(len(parts) - 1, 0, -1):
-            status = self.confined.lstat(parts[:depth])
-            if status is not None:
-                break
-            missing.append("/".join(parts[:depth]))
-        return tuple(reversed(missing))
+        above = (parts[:depth] for depth in range(1, len(parts)))
+        return tuple("/".join(a) for a in above if self.confined.lstat(a) is None)
 
     # ---- effects, staged ------------------------------------------------------------------------
-    def begin_write(
-        self,
-        path: str,
-        *,
-        mode: WriteMode,
-        run: str,
-        expect: str | None = None,
-        max_bytes: int | None = None,
-    ) -> Writer:
-        """Start staging a file whose bytes come piece by piece.
+    def stage_write(
+        self, path: str, data: bytes, *, mode: WriteMode, run: str, expect: str | None = None
+    ) -> Replace | Create:
+        """Stage a whole file; directories that are missing are made before (`missing_parents`).
 
         :param expect: SHA-256 that the file must have now, and still at the act
         :raises EffectError: ``fs.exists``, ``fs.missing``, ``fs.changed``
         """
-        before = self._changeable(path)
+        before = self._changeable(path, image)
         if before.kind == "absent" and (mode == "replace" or expect is not None):
             raise EffectError("fs.missing", path=shown(path))
         if before.kind != "absent" and mode == "create":
@@ -252,112 +240,76 @@ class Workspace:
             raise not_regular(path, before.kind)
         if expect is not None and before.sha256 != expect.removeprefix("sha256:"):
             raise EffectError("fs.changed", path=shown(path))
-        return Writer.open(
-            self.moves, before, run=run, is_bound=expect is not None, max_bytes=max_bytes
-        )
-
-    def stage_write(  # noqa: PLR0913 - what to write, how, for whom, and two limits
-        self,
-        path: str,
-        data: bytes | Iterable[bytes],
-        *,
-        mode: WriteMode,
-        run: str,
-        expect: str | None = None,
-        max_bytes: int | None = None,
-    ) -> Replace | Create:
-        """Stage a whole file; directories that are missing are made before (`missing_parents`)."""
-        pieces = (data,) if isinstance(data, bytes) else data
-        with self.begin_write(
-            path, mode=mode, run=run, expect=expect, max_bytes=max_bytes
-        ) as writer:
-            for piece in pieces:
-                writer.write(piece)
-            return writer.finish()
+        return stage_file(self.moves, before, data, run=run, is_bound=expect is not None)
 
     def stage_append(self, path: str, data: bytes, *, run: str) -> Append:
         """Stage bytes for the end of a file that exists."""
         before = self._changeable(path)
         if before.kind == "absent":
             raise EffectError("fs.missing", path=shown(path))
-        return Append.stage(self.moves, before, data, run=run)
+        if before.kind != "file":
+            raise not_regular(path, before.kind)
+        return stage_append(self.moves, path, data, run=run)
 
     def stage_delete(
         self, path: str, *, run: str, recursive: bool = False, max_files: int = 1000
     ) -> Delete:
         """Stage the removal of a file, a link, an empty directory, or with *recursive* a tree."""
-        before, tree = self._movable(path, max_files=max_files)
+        tree = self._movable(path, max_files=max_files)
         if len(tree.names) > 1 and not recursive:
             raise EffectError("fs.not_empty", path=shown(path))
         slot = self.store.new_slot(run, size_bytes=tree.size_bytes)
         absent = Image(path, "absent")
-        return Delete(path, self.moves, before, absent, slot, fingerprint=tree.fingerprint)
+        return Delete(self.moves, tree.top, absent, slot, fingerprint=tree.fingerprint)
 
-    def stage_move(self, source: str, target: str, *, run: str, max_files: int = 10_000) -> Move:
-        """Stage a new name for an entry; the name must be free.
-
-        :param run: for the shape of all stages; a move keeps nothing in the store
-        """
-        del run
-        before, tree = self._movable(source, max_files=max_files)
+    def stage_move(self, source: str, target: str, *, max_files: int = 10_000) -> Move:
+        """Stage a new name for an entry; the name must be free."""
+        tree = self._movable(source, max_files=max_files)
         for names in tree.names:
             self.protection.check("/".join((target, *names)))
-        parts = self._parse(target)
-        if self.confined.lstat(parts) is not None:
-            raise EffectError("fs.exists", path=shown(target))
+        self._check_free(target)
         if f"{target}/".startswith(f"{source}/"):
             raise EffectError("fs.failed", path=shown(target), reason="lies in what is moved")
-        with self.confined.parent(parts):
-            pass
-        return Move(
-            source,
-            self.moves,
-            before,
-            attrs.evolve(before, path=target),
-            None,
-            target=target,
-            fingerprint=tree.fingerprint,
-        )
+        after = attrs.evolve(tree.top, path=target)
+        return Move(self.moves, tree.top, after, fingerprint=tree.fingerprint)
 
-    def stage_mkdir(self, path: str, *, run: str) -> MakeDirectory:
-        """Stage a new directory; its parent exists.
-
-        :param run: for the shape of all stages; a directory keeps nothing in the store
-        """
-        del run
-        before = self._changeable(path)
-        if before.kind != "absent":
-            raise EffectError("fs.exists", path=shown(path))
-        with self.confined.parent(self._parse(path)):
-            pass
-        return MakeDirectory(path, self.moves, before, Image(path, "directory"), None)
+    def stage_mkdir(self, path: str) -> MakeDirectory:
+        """Stage a new directory; its parent exists."""
+        self.protection.check(path)
+        self._check_free(path)
+        return MakeDirectory(self.moves, Image(path, "absent"), Image(path, "directory"))
 
     # ---- inside ---------------------------------------------------------------------------------
     def _parse(self, path: str, *, root: bool = False) -> Parts:
         return parse(path, portable_names=self.portable_names, root=root)
 
-    def _changeable(self, path: str) -> Image:
+    def _changeable(self, path: str, described: Callable[[Confined, Parts], Image] = look) -> Image:
         """Check that *path* may be written, and describe what is there."""
         parts = self._parse(path)
         self.protection.check(path)
-        found = image(self.confined, parts, hashing=False)
-        if found.kind != "file":
-            return found
-        if found.links > 1:
+        found = described(self.confined, parts)
+        if found.kind == "file" and found.links > 1:
             raise EffectRefusedError("workspace.hard_link", path=shown(path), links=found.links)
-        return image(self.confined, parts)
+        return found
 
-    def _movable(self, path: str, *, max_files: int) -> tuple[Image, Tree]:
+    def _check_free(self, path: str) -> None:
+        """Refuse a name that is taken, or whose directory is missing."""
+        parts = self._parse(path)
+        if self.confined.lstat(parts) is not None:
+            raise EffectError("fs.exists", path=shown(path))
+        with self.confined.parent(parts):
+            pass
+
+    def _movable(self, path: str, *, max_files: int) -> Tree:
         """Check that the whole tree at *path* may be moved away, and sum it up."""
-        bounds = Bounds(max_files=max_files, refuse_odd=True)
-        tree = tree_of(self.confined, self._parse(path), bounds=bounds)
+        tree = tree_of(self.confined, self._parse(path), max_files=max_files, is_strict=True)
         if tree.top.kind == "absent":
             raise EffectError("fs.missing", path=shown(path))
         for names in tree.names:
             self.protection.check("/".join((path, *names)))
-        return tree.top, tree
+        return tree
 
-    def _entries(self, parts: Parts, *, max_entries: int) -> tuple[Entry, ...]:
+    def _entries(self, parts: Parts, *, max_entries: int) -> tuple[FileEntry, ...]:
         try:
             return list_directory(self.confined, parts, max_entries=max_entries)
         except EffectError as error:
@@ -394,7 +346,3 @@ def _open_store(
             store.close()
             reasons.append(f"{place}: {error.strerror or error}")
     raise EffectRefusedError("undo.store", store=places[0], reason="; ".join(reasons))
-
-
-def _limit(path: str, which: str, limit: int) -> EffectRefusedError:
-    return EffectRefusedError("effect.limit", target=shown(path), which=which, limit=limit)
