@@ -1,18 +1,16 @@
-"""What may run now: one immutable snapshot of the verdict and of the emergency stops.
+"""What may run now: one immutable snapshot of the verdict, swapped by one assignment.
 
-Asked before each step, by the broker before each effect, and by every channel.  A change is one
-assignment of a new snapshot: a call that begins after it never sees the old one.  A question that
-is answered with yes costs one or two look-ups in dicts; reasons are worked out only for a no.
-
-Undo is never stopped in an emergency, and a pack that is off at this home (its files differ) is off
-here whatever the manifest says.  Contract digests are bare hex, as in governance documents.
+Asked before each step, by the broker before each effect, and by every channel; a call that begins
+after a swap never sees the old snapshot.  A yes costs two look-ups in dicts; reasons are worked out
+only for a no.  A pack that is off at this home (its files differ) is off whatever the manifest
+says, but for undo by the core, which runs no byte of it.  Contract digests are bare hex.
 """
 
 from __future__ import annotations
 
 import copy
 import difflib
-from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import attrs
 
@@ -21,13 +19,23 @@ from awe_core.errors import AccessError, AweError, PackError
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
-    from awe_core.lifecycle import Permits
     from awe_core.trust import FacadeVerdict, PackVerdict, Verdict
     from awe_core.values import JsonObject
 
 #: What the caller is about to do; the last two take effects back, by a strategy of the core or by
 #: the pack's own code.
 Purpose: TypeAlias = Literal["new", "resume", "undo", "undo_own"]
+_Key: TypeAlias = tuple[
+    str, str, str | None
+]  # capability, contract, and the record if one is asked
+
+_DOING: Mapping[Purpose, tuple[str, str]] = {  # purpose → field of `Permits`, words for people
+    "new": ("new", "begin new runs"),
+    "resume": ("resume", "go on"),
+    "undo": ("undo_core", "be taken back"),
+    "undo_own": ("undo_own", "take effects back by its own code"),
+}
+_STRENGTH = ("ACTIVE", "DEPRECATED", "SUPERSEDED", "SUSPENDED", "REVOKED")
 
 
 @attrs.frozen
@@ -37,7 +45,7 @@ class GateEntry:
     distribution: str
     version: str
     record: str  #: digest of the pack record, bare hex
-    status: str  #: of the record: ACTIVE, or DEPRECATED, SUSPENDED … where the purpose allows it
+    status: str  #: of the record
 
 
 @attrs.frozen
@@ -61,59 +69,27 @@ class FacadeEntry:
         return tuple(self.document.get("callers", {}).get("roles", ()))
 
 
-@attrs.frozen
-class EmergencyStop:
-    """An order that new calls and effects stop now."""
-
-    id: str
-    scope: Literal["all", "agent", "capability"]
-    name: str  #: of the agent or capability; empty for all
-    reason: str
-    by: str  #: who gave it
-
-    def covers(self, capability: str, agent: str | None) -> bool:
-        """Whether a call of *capability* on behalf of *agent* is stopped."""
-        match self.scope:
-            case "all":
-                return True
-            case "agent":
-                return agent == self.name
-            case "capability":
-                return capability == self.name
-
-
-_Key: TypeAlias = tuple[str, ...]  #: capability and contract; and the record, if one is pinned
-
-
 @attrs.frozen(kw_only=True)
 class GateSnapshot:
     """Everything the gate knows, at one moment.  Made by `of` or `closed`."""
 
-    allowed: Mapping[str, Mapping[_Key, GateEntry]] = attrs.field(repr=False)
-    facades: Mapping[str, FacadeEntry] = attrs.field(repr=False)
-    stops: tuple[EmergencyStop, ...]
-    verdict: Verdict | None = attrs.field(repr=False)
-    set_aside: Mapping[str, AweError]  #: record digest: why its pack is off at this home
-    failure: AweError | None  #: why there is no verdict
+    allowed: Mapping[Purpose, Mapping[_Key, GateEntry]] = attrs.field(repr=False)  #: by purpose
+    facades: Mapping[str, FacadeEntry] = attrs.field(factory=dict, repr=False)
+    packs: tuple[PackVerdict, ...] = attrs.field(default=(), repr=False)  #: the strongest first
+    verdict: Verdict | None = attrs.field(default=None, repr=False)
+    set_aside: Mapping[str, AweError] = attrs.field(factory=dict)  #: record → why it is off here
+    failure: AweError | None = None  #: why there is no verdict
 
     @classmethod
-    def closed(cls, failure: AweError, *, stops: Iterable[EmergencyStop] = ()) -> GateSnapshot:
+    def closed(cls, failure: AweError) -> GateSnapshot:
         """Nothing may run, because of *failure*."""
-        return cls(
-            allowed={purpose: {} for purpose in get_args(Purpose)},
-            facades={},
-            stops=tuple(stops),
-            verdict=None,
-            set_aside={},
-            failure=failure,
-        )
+        return cls(allowed={purpose: {} for purpose in _DOING}, failure=failure)
 
     @classmethod
     def of(
         cls,
         verdict: Verdict,
         *,
-        stops: Iterable[EmergencyStop] = (),
         set_aside: Mapping[str, AweError] | None = None,
         local: Iterable[tuple[str, str]] = (),
     ) -> GateSnapshot:
@@ -122,76 +98,106 @@ class GateSnapshot:
         :param set_aside: record digests of packs that are off at this home, and why
         :param local: (capability, contract) registered by the program itself; a dev root only
         """
-        aside = dict(set_aside or {})
-        allowed = {
-            purpose: _allowed(verdict, purpose, aside, tuple(local) if verdict.is_dev else ())
-            for purpose in get_args(Purpose)
+        aside, packs = dict(set_aside or {}), tuple(sorted(verdict.packs, key=_weakness))
+        own: dict[_Key, GateEntry] = {
+            (name, contract, None): GateEntry("local", "", contract, "ACTIVE")
+            for name, contract in (local if verdict.is_dev else ())
         }
-        callable_now = {
-            one.name: _facade_entry(one)
-            for one in verdict.facades
-            if one.permits.new and _reaches(one) <= allowed["new"].keys()
+        allowed = {purpose: own | _allowed(packs, purpose, aside) for purpose in _DOING}
+        entries = [_facade_entry(one) for one in verdict.facades if one.permits.new]
+        facades = {
+            one.id: one
+            for one in sorted(entries, key=lambda one: one.id)
+            if all((*reach, None) in allowed["new"] for reach in one.reaches)
         }
-        return cls(
-            allowed=allowed,
-            facades=callable_now,
-            stops=tuple(stops),
-            verdict=verdict,
-            set_aside=aside,
-            failure=None,
-        )
+        return cls(allowed=allowed, facades=facades, packs=packs, verdict=verdict, set_aside=aside)
+
+    def offering(self, capability: str) -> list[tuple[PackVerdict, str]]:
+        """Give the packs that have *capability*, the strongest first, and their contracts."""
+        return [
+            (pack, entry.contract)
+            for pack in self.packs
+            for entry in pack.record.capabilities
+            if entry.id == capability
+        ]
+
+    def refusal(
+        self, capability: str, contract: str | None, purpose: Purpose, *, record: str | None = None
+    ) -> AweError:
+        """Tell why *capability* may not run; None as *contract*: under any."""
+        if self.failure is not None:
+            return copy.copy(self.failure)
+        offering = self.offering(capability)
+        offering = [one for one in offering if record in {None, one[0].digest}]
+        if not offering:
+            near = _near(capability, {key[0] for key in self.allowed["new"]})
+            return AccessError("capability.unknown", capability=capability, details=near)
+        same = [one for one in offering if contract in {None, one[1]}]
+        pack, _ = (same or offering)[0]
+        about = {"distribution": pack.name, "version": pack.record.version}
+        if not same:
+            approved = " and ".join(found for one, found in offering if one is pack)
+            details = [f"approved sha256 {approved}", f"asked for {contract}"]
+            return PackError(
+                "pack.contract_changed", **about, capability=capability, details=details
+            )
+        if pack.digest in self.set_aside:
+            return copy.copy(self.set_aside[pack.digest])
+        why = [f"{refusal.code}: {refusal.summary}" for refusal in pack.refusals]
+        if not why and self.verdict and self.verdict.phase != "valid":
+            why = [f"the manifest is {self.verdict.phase}"]
+        about |= {"status": pack.status.value, "doing": _DOING[purpose][1]}
+        return PackError("pack.not_active", **about, capability=capability, details=why)
+
+    def facade_refusal(self, name: str) -> AweError:
+        """Tell why the facade *name* may not be called."""
+        if self.failure is not None:
+            return copy.copy(self.failure)
+        listed = self.verdict.facades if self.verdict else ()
+        known = next((facade for facade in listed if facade.name == name), None)
+        if known is None:
+            near = _near(name, self.facades)
+            return AccessError("access.not_a_facade", facade=name, details=near)
+        if known.refusals:
+            return copy.copy(known.refusals[0])
+        why = [
+            f"{reach.id}: {self.refusal(reach.id, reach.contract, 'new').summary}"
+            for reach in known.record.reaches
+            if (reach.id, reach.contract, None) not in self.allowed["new"]
+        ]
+        status = f"it is {known.status.value}"
+        return AccessError("facade.not_active", facade=name, why=status, details=why)
 
 
 class Gate:
     """The authority on what may run; holds one snapshot and swaps it whole."""
 
     def __init__(self, snapshot: GateSnapshot) -> None:
-        self._snapshot = snapshot
-
-    @property
-    def snapshot(self) -> GateSnapshot:
-        """The snapshot in force."""
-        return self._snapshot
+        self.snapshot = snapshot  #: in force
 
     def swap(self, snapshot: GateSnapshot) -> None:
         """Put *snapshot* in force, for every question from now on."""
-        self._snapshot = snapshot
+        self.snapshot = snapshot
 
     def check(
-        self,
-        capability: str,
-        contract: str,
-        purpose: Purpose,
-        *,
-        record: str | None = None,
-        agent: str | None = None,
+        self, capability: str, contract: str, purpose: Purpose, *, record: str | None = None
     ) -> GateEntry:
         """Tell under which record *capability* may run.
 
-        :param contract: digest of the contract the caller goes by, bare hex
         :param record: the pack record a run has pinned; None: the strongest that has the contract
-        :param agent: on whose behalf, for emergency stops
-        :raises PackError: ``pack.not_active``, ``pack.contract_changed``, or why the pack is off
-        :raises AccessError: ``capability.unknown``, ``handshake.stopped``
-        :raises TrustError: why nothing is trusted here
+        :raises AweError: ``pack.not_active``, ``pack.contract_changed``, ``capability.unknown``, or
+            why the pack is off, or why nothing is trusted here
         """
-        now = self._snapshot
-        key = (capability, contract) if record is None else (capability, contract, record)
-        entry = now.allowed[purpose].get(key)
+        now = self.snapshot
+        entry = now.allowed[purpose].get((capability, contract, record))
         if entry is None:
-            raise _refusal(now, key, purpose)
-        if now.stops and purpose in {"new", "resume"}:
-            _check_stops(now, capability, agent)
+            raise now.refusal(capability, contract, purpose, record=record)
         return entry
 
     def reason(self, capability: str) -> AweError | None:
         """Tell why *capability*, which a listed pack offers, cannot run; None: none offers it."""
-        now = self._snapshot
-        offering = [pack for pack in _packs(now) if _contracts(pack, capability)]
-        if not offering:
-            return None
-        strongest = min(offering, key=_weakness)
-        return _refusal(now, (capability, _contracts(strongest, capability)[0]), "new")
+        now = self.snapshot
+        return now.refusal(capability, None, "new") if now.offering(capability) else None
 
     def facade(
         self, name: str, *, channel: str | None = None, roles: Collection[str] | None = None
@@ -203,10 +209,10 @@ class Gate:
         :raises AccessError: ``access.not_a_facade``, ``facade.not_active``, ``facade.channel``,
             ``facade.caller``, or why its record is refused
         """
-        now = self._snapshot
+        now = self.snapshot
         entry = now.facades.get(name)
         if entry is None:
-            raise _facade_refusal(now, name)
+            raise now.facade_refusal(name)
         if channel is not None and channel not in entry.channels:
             exposed = ", ".join(entry.channels) or "no channel"
             raise AccessError("facade.channel", facade=name, channel=channel, exposed=exposed)
@@ -216,30 +222,21 @@ class Gate:
 
     def facades(self) -> tuple[FacadeEntry, ...]:
         """List what may be called, by id."""
-        now = self._snapshot
-        return tuple(entry for _, entry in sorted(now.facades.items()))
-
-
-_STRENGTH = ("ACTIVE", "DEPRECATED", "SUPERSEDED", "SUSPENDED", "REVOKED")
-_LOCAL = "local"
+        return tuple(self.snapshot.facades.values())
 
 
 def _allowed(
-    verdict: Verdict,
-    purpose: Purpose,
-    aside: Mapping[str, AweError],
-    local: tuple[tuple[str, str], ...],
+    packs: Iterable[PackVerdict], purpose: Purpose, aside: Collection[str]
 ) -> dict[_Key, GateEntry]:
-    found: dict[_Key, GateEntry] = {key: GateEntry(_LOCAL, "", key[1], "ACTIVE") for key in local}
-    weakest_first = sorted(verdict.packs, key=_weakness, reverse=True)
-    for pack in weakest_first:
-        off = pack.digest in aside and purpose != "undo"  # the core's undo runs no byte of the pack
-        if off or not _permitted(pack.permits, purpose):
+    found: dict[_Key, GateEntry] = {}
+    for pack in packs:
+        is_off = pack.digest in aside and purpose != "undo"
+        if is_off or not getattr(pack.permits, _DOING[purpose][0]):
             continue
         entry = GateEntry(pack.name, pack.record.version, pack.digest, pack.status.value)
-        for capability in pack.record.capabilities:
-            key = (capability.id, capability.contract)
-            found[key] = found[(*key, pack.digest)] = entry
+        for one in pack.record.capabilities:
+            found.setdefault((one.id, one.contract, None), entry)
+            found[(one.id, one.contract, pack.digest)] = entry
     return found
 
 
@@ -247,124 +244,10 @@ def _weakness(pack: PackVerdict) -> int:
     return _STRENGTH.index(pack.status) if pack.status in _STRENGTH else len(_STRENGTH)
 
 
-def _permitted(permits: Permits, purpose: Purpose) -> bool:
-    match purpose:
-        case "new":
-            return permits.new
-        case "resume":
-            return permits.resume
-        case "undo":
-            return permits.undo_core
-        case "undo_own":
-            return permits.undo_own
-
-
-def _check_stops(now: GateSnapshot, capability: str, agent: str | None) -> None:
-    for stop in now.stops:
-        if stop.covers(capability, agent):
-            raise AccessError(
-                "handshake.stopped",
-                capability=capability,
-                stop=stop.id,
-                by=stop.by,
-                reason=stop.reason,
-            )
-
-
-def _refusal(now: GateSnapshot, key: _Key, purpose: Purpose) -> AweError:
-    capability, contract, *pinned = key
-    if now.failure is not None:
-        return copy.copy(now.failure)
-    offering = [pack for pack in _packs(now) if _contracts(pack, capability)]
-    if pinned:
-        offering = [pack for pack in offering if pack.digest == pinned[0]]
-    if not offering:
-        return AccessError(
-            "capability.unknown", capability=capability, details=_near(capability, _ids(now))
-        )
-    same = [pack for pack in offering if contract in _contracts(pack, capability)]
-    strongest = min(same or offering, key=_weakness)
-    if not same:
-        return PackError(
-            "pack.contract_changed",
-            distribution=strongest.name,
-            version=strongest.record.version,
-            capability=capability,
-            details=[
-                f"approved sha256 {' and '.join(_contracts(strongest, capability))}",
-                f"asked for {contract}",
-            ],
-        )
-    if strongest.digest in now.set_aside:
-        return copy.copy(now.set_aside[strongest.digest])
-    return _not_active(now, strongest, capability, purpose)
-
-
-def _not_active(
-    now: GateSnapshot, pack: PackVerdict, capability: str, purpose: Purpose
-) -> PackError:
-    phase = now.verdict.phase if now.verdict else "none"
-    why = [f"{refusal.code}: {refusal.summary}" for refusal in pack.refusals]
-    return PackError(
-        "pack.not_active",
-        distribution=pack.name,
-        version=pack.record.version,
-        status=pack.status.value,
-        capability=capability,
-        doing=_DOING[purpose],
-        details=why or [f"the manifest is {phase}"] * (phase != "valid"),
-    )
-
-
-_DOING: Mapping[Purpose, str] = {
-    "new": "begin new runs",
-    "resume": "go on",
-    "undo": "be taken back",
-    "undo_own": "take effects back by its own code",
-}
-
-
-def _facade_refusal(now: GateSnapshot, name: str) -> AweError:
-    if now.failure is not None:
-        return copy.copy(now.failure)
-    facades = now.verdict.facades if now.verdict else ()
-    known = next((facade for facade in facades if facade.name == name), None)
-    if known is None:
-        return AccessError("access.not_a_facade", facade=name, details=_near(name, now.facades))
-    if known.refusals:
-        return copy.copy(known.refusals[0])
-    return AccessError(
-        "facade.not_active",
-        facade=name,
-        why=f"it is {known.status.value}",
-        details=[
-            f"{reach.id}: {_refusal(now, (reach.id, reach.contract), 'new').summary}"
-            for reach in known.record.reaches
-            if (reach.id, reach.contract) not in now.allowed["new"]
-        ],
-    )
-
-
 def _facade_entry(facade: FacadeVerdict) -> FacadeEntry:
     record = facade.record
     reaches = tuple((reach.id, reach.contract) for reach in record.reaches)
-    return FacadeEntry(facade.name, facade.digest, record.facade, record.pack or "", reaches)
-
-
-def _reaches(facade: FacadeVerdict) -> set[_Key]:
-    return {(reach.id, reach.contract) for reach in facade.record.reaches}
-
-
-def _packs(now: GateSnapshot) -> tuple[PackVerdict, ...]:
-    return now.verdict.packs if now.verdict else ()
-
-
-def _ids(now: GateSnapshot) -> set[str]:
-    return {key[0] for key in now.allowed["new"]}
-
-
-def _contracts(pack: PackVerdict, capability: str) -> list[str]:
-    return [entry.contract for entry in pack.record.capabilities if entry.id == capability]
+    return FacadeEntry(record.name, facade.digest, record.facade, record.pack or "", reaches)
 
 
 def _near(name: str, known: Iterable[str]) -> list[str]:

@@ -1,9 +1,7 @@
 """Keys that sign: files in PKCS#8 PEM, held by the person or process that may read them alone.
 
 Rules: a key file is a regular file of ours with mode 0600, or it is refused; a new key is Ed25519
-and never replaces an old one.  What is signed here are exact bytes; what they mean is `trust`'s and
-the journal's affair.  A `KeyFile` serves both: it is a `trust.Signer`, and the journal's signer of
-checkpoints.
+and never replaces an old one.  What the signed bytes mean is `trust`'s and the journal's affair.
 """
 
 from __future__ import annotations
@@ -36,17 +34,28 @@ if TYPE_CHECKING:
 
 _MOST_BYTES = 16 * 1024
 _OPEN = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 
 
 @attrs.frozen
 class KeyFile:
-    """A private key that has been read from its file."""
+    """A private key that was read; a `trust.Signer`, and the journal's signer of checkpoints."""
 
     keyid: Digest
     scheme: str
     public: bytes  #: raw: 32 bytes, or an uncompressed point of 65
     _key: Ed25519PrivateKey | EllipticCurvePrivateKey = attrs.field(repr=False, eq=False)
+
+    @classmethod
+    def of(cls, key: object) -> KeyFile | None:
+        """Take a private key of the library; None: it is neither Ed25519 nor P-256."""
+        if isinstance(key, Ed25519PrivateKey):
+            scheme, public = ED25519, key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+        elif isinstance(key, EllipticCurvePrivateKey) and isinstance(key.curve, SECP256R1):
+            point = PublicFormat.UncompressedPoint
+            scheme, public = ECDSA_P256, key.public_key().public_bytes(Encoding.X962, point)
+        else:
+            return None
+        return cls(keyid_of(scheme, public), scheme, public, key)
 
     def sign(self, message: bytes, /) -> bytes:
         """Sign these exact bytes."""
@@ -63,17 +72,16 @@ def generate(file: Path, *, passphrase: str | None) -> KeyFile:
     """
     key = Ed25519PrivateKey.generate()
     protection = BestAvailableEncryption(passphrase.encode()) if passphrase else NoEncryption()
-    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, protection)
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
-        descriptor = os.open(file, _CREATE, 0o600)
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
         raise TrustError("signer.exists", file=str(file)) from None
     with os.fdopen(descriptor, "wb") as out:
-        out.write(pem)
+        out.write(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, protection))
         out.flush()
         os.fsync(out.fileno())
-    return _as_key_file(key)
+    return load(file, passphrase=passphrase)
 
 
 def load(file: Path, *, passphrase: str | None) -> KeyFile:
@@ -90,19 +98,14 @@ def load(file: Path, *, passphrase: str | None) -> KeyFile:
     except (ValueError, UnsupportedAlgorithm):
         why = "it is no private key in PEM, or the passphrase is another"
     else:
-        if isinstance(key, Ed25519PrivateKey):
-            return _as_key_file(key)
-        if isinstance(key, EllipticCurvePrivateKey) and isinstance(key.curve, SECP256R1):
-            return _as_key_file(key)
+        if found := KeyFile.of(key):
+            return found
         why = "it is neither Ed25519 nor P-256"
     raise TrustError("signer.unavailable", file=str(file), why=why)
 
 
 def log_key(home: Path, *, may_create: bool) -> KeyFile:
-    """Give the key that signs the checkpoints of this home's log.
-
-    :raises TrustError: ``signer.unavailable``, ``signer.permissions``
-    """
+    """Give the key that signs the checkpoints of this home's log; raised as by `load`."""
     file = home / "keys" / "log.key"
     if may_create and not file.exists():
         return generate(file, passphrase=None)
@@ -114,15 +117,6 @@ def person_key_file(home: Path, name: str) -> Path:
     return home / "keys" / "people" / f"{name}.pem"
 
 
-def _as_key_file(key: Ed25519PrivateKey | EllipticCurvePrivateKey) -> KeyFile:
-    if isinstance(key, Ed25519PrivateKey):
-        scheme, public = ED25519, key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-    else:
-        point = PublicFormat.UncompressedPoint
-        scheme, public = ECDSA_P256, key.public_key().public_bytes(Encoding.X962, point)
-    return KeyFile(keyid_of(scheme, public), scheme, public, key)
-
-
 def _private_bytes(file: Path) -> bytes:
     try:
         descriptor = os.open(file, _OPEN)
@@ -130,17 +124,14 @@ def _private_bytes(file: Path) -> bytes:
         why = os.strerror(error.errno or 0).lower()
         raise TrustError("signer.unavailable", file=str(file), why=why) from None
     with os.fdopen(descriptor, "rb") as opened:
-        if why := _not_private(os.fstat(opened.fileno())):
+        found = os.fstat(opened.fileno())
+        mode, why = stat.S_IMODE(found.st_mode), ""
+        if not stat.S_ISREG(found.st_mode):
+            why = "it is no regular file"
+        elif os.name == "posix" and mode & 0o077:
+            why = f"its mode is {mode:04o}, so others can use it"
+        elif os.name == "posix" and found.st_uid != os.geteuid():
+            why = f"it belongs to user {found.st_uid}"
+        if why:
             raise TrustError("signer.permissions", file=str(file), why=why)
         return opened.read(_MOST_BYTES)
-
-
-def _not_private(found: os.stat_result) -> str:
-    mode = stat.S_IMODE(found.st_mode)
-    if not stat.S_ISREG(found.st_mode):
-        return "it is no regular file"
-    if os.name == "posix" and mode & 0o077:
-        return f"its mode is {mode:04o}, so others can use it"
-    if os.name == "posix" and found.st_uid != os.geteuid():
-        return f"it belongs to user {found.st_uid}"
-    return ""

@@ -10,7 +10,7 @@ import attrs
 import pytest
 
 from awe_core.errors import AccessError, AweError, PackError, TrustError
-from awe_core.gate import EmergencyStop, FacadeEntry, Gate, GateSnapshot
+from awe_core.gate import FacadeEntry, Gate, GateSnapshot
 from awe_core.lifecycle import State, permits
 from awe_core.records import (
     CapabilityEntry,
@@ -235,34 +235,6 @@ def test_nothing_runs_where_nothing_is_trusted():
     with pytest.raises(TrustError):
         closed.facade("put_it")
     assert closed.facades() == ()
-
-
-def stop(scope, name=""):
-    return EmergencyStop("s1", scope, name, "it deletes everything", "ana")
-
-
-@pytest.mark.parametrize(
-    ("order", "stopped"),
-    [
-        (stop("all"), True),
-        (stop("agent", "bot"), True),
-        (stop("agent", "other"), False),
-        (stop("capability", "files.put"), True),
-        (stop("capability", "files.get"), False),
-    ],
-    ids=["all", "this agent", "another agent", "this capability", "another capability"],
-)
-def test_an_emergency_stop_covers_what_it_names_and_never_undo(order, stopped):
-    asked = gate(pack(B), stops=[order])
-    for purpose in ("new", "resume"):
-        if stopped:
-            error = refused(asked, "files.put", A, purpose, agent="bot")
-            assert error.code == "handshake.stopped"
-            assert "ana: it deletes everything" in str(error)
-        else:
-            assert asked.check("files.put", A, purpose, agent="bot")
-    for purpose in ("undo", "undo_own"):
-        assert asked.check("files.put", A, purpose, agent="bot")
 
 
 def test_a_swap_counts_for_the_next_question():

@@ -11,50 +11,23 @@ installed files are the bytes of that record.  Who may approve is `trust`'s affa
 the `gate`'s.
 """
 
-from awe_core.packs.codecache import CodeCache
-from awe_core.packs.contents import Contents, Written, read_contents
-from awe_core.packs.discovery import Found, discover, installed_top_levels, normalised
-from awe_core.packs.installed import verify_installed
-from awe_core.packs.kept import keep, kept
-from awe_core.packs.pinned import ImportBlockedError, PinnedFiles, PinnedFinder, PinnedLoader
-from awe_core.packs.proposal import (
-    asked_for,
-    check_requirements,
-    facade_record,
-    installed_requirements,
-    reaches,
-    record_from_wheel,
-)
-from awe_core.packs.rebuilding import rebuild_wheel
-from awe_core.packs.verified import VerifiedPack, record_digest, tree_digest
-from awe_core.packs.wheel import WheelReport, inspect_wheel
-
-__all__ = [
-    "CodeCache",
-    "Contents",
-    "Found",
-    "ImportBlockedError",
-    "PinnedFiles",
-    "PinnedFinder",
-    "PinnedLoader",
-    "VerifiedPack",
-    "WheelReport",
-    "Written",
-    "asked_for",
-    "check_requirements",
-    "discover",
-    "facade_record",
-    "inspect_wheel",
-    "installed_requirements",
-    "installed_top_levels",
-    "keep",
-    "kept",
-    "normalised",
-    "reaches",
-    "read_contents",
-    "rebuild_wheel",
-    "record_digest",
-    "record_from_wheel",
-    "tree_digest",
-    "verify_installed",
-]
+from awe_core.packs.archive import rebuild_wheel as rebuild_wheel
+from awe_core.packs.codecache import CodeCache as CodeCache
+from awe_core.packs.contents import Written as Written
+from awe_core.packs.discovery import Found as Found
+from awe_core.packs.discovery import discover as discover
+from awe_core.packs.discovery import installed_top_levels as installed_top_levels
+from awe_core.packs.discovery import normalised as normalised
+from awe_core.packs.installed import verify_installed as verify_installed
+from awe_core.packs.pinned import ImportBlockedError as ImportBlockedError
+from awe_core.packs.pinned import PinnedFiles as PinnedFiles
+from awe_core.packs.pinned import PinnedFinder as PinnedFinder
+from awe_core.packs.proposal import asked_for as asked_for
+from awe_core.packs.proposal import check_requirements as check_requirements
+from awe_core.packs.proposal import facade_record as facade_record
+from awe_core.packs.proposal import installed_requirements as installed_requirements
+from awe_core.packs.proposal import record_from_wheel as record_from_wheel
+from awe_core.packs.verified import VerifiedPack as VerifiedPack
+from awe_core.packs.verified import record_digest as record_digest
+from awe_core.packs.wheel import WheelReport as WheelReport
+from awe_core.packs.wheel import inspect_wheel as inspect_wheel

@@ -3,7 +3,7 @@
 Rules (PyPA "binary distribution format", and stricter where installers differ): one ``.dist-info``
 that fits the file's name, no ``.data`` folder, names that are one file on every system, a RECORD
 that agrees with the archive byte for byte.  Refusals are collected; only what cannot be read at all
-is raised.
+is raised.  `rebuild_wheel` is the way back, from what is installed.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import re
 import stat
 import zipfile
 import zlib
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
@@ -27,7 +28,8 @@ from awe_core.packs.discovery import entry_points, normalised
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from email.message import Message
-    from pathlib import Path
+
+    from awe_core.packs.discovery import Found
 
 MAX_FILES = 5_000
 MAX_FILE_BYTES = 64 * 1024 * 1024
@@ -39,9 +41,18 @@ _FILENAME = re.compile(
     r"(-\d[A-Za-z0-9_.]*)?(-[A-Za-z0-9_.]+){3}\.whl"
 )
 _METHODS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
+_KINDS = frozenset({0, stat.S_IFREG, stat.S_IFDIR})
 _UNSIGNED = ("RECORD", "RECORD.jws", "RECORD.p7s")  # what RECORD itself does not list
-_STARTUP = (".pth", ".start")
 _STARTUP_MODULES = frozenset({"sitecustomize", "usercustomize"})
+#: What installers write into ``.dist-info`` beside the wheel's own; pip's and uv's sets differ.
+INSTALLER_FILES = frozenset(
+    {"INSTALLER", "RECORD", "REQUESTED", "direct_url.json", "uv_cache.json", "uv_build.json"}
+)
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the oldest time a zip can hold
+_UNREADABLE = (
+    *(zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError),
+    *(RuntimeError, ValueError, OSError, OverflowError),
+)
 
 
 @attrs.frozen(kw_only=True)
@@ -53,17 +64,9 @@ class Archive:
     size: int  #: of the wheel, in bytes
     files: Mapping[str, bytes] = attrs.field(repr=False)
     dist_info: str  #: the folder; empty if there is not exactly one
-    distribution: str  #: normalised
-    version: str
-    requires_dist: tuple[str, ...]  #: as METADATA has them
+    metadata: Message = attrs.field(repr=False)
     entry_points: Mapping[str, Mapping[str, str]]  #: by group
     refusals: tuple[AweError, ...]
-
-    @property
-    def pinned_files(self) -> dict[str, bytes]:
-        """What a record pins: all but RECORD, which installers write anew."""
-        unpinned = f"{self.dist_info}/RECORD"
-        return {path: content for path, content in self.files.items() if path != unpinned}
 
 
 def open_wheel(path: Path) -> Archive:
@@ -71,10 +74,10 @@ def open_wheel(path: Path) -> Archive:
 
     :raises PackError: ``pack.wheel`` or ``pack.limits`` if it cannot be read as an archive
     """
-    content = _read(path)
     reader = _Reader(path.name)
-    files = reader.files(content)
-    reader.check_paths(list(files))
+    content = reader.read(path)
+    files = reader.unpack(content)
+    reader.check_paths(files)
     dist_info = reader.dist_info(files)
     metadata = email.message_from_bytes(files.get(f"{dist_info}/METADATA", b""))
     reader.check_metadata(metadata, dist_info)
@@ -86,9 +89,7 @@ def open_wheel(path: Path) -> Archive:
         size=len(content),
         files=files,
         dist_info=dist_info,
-        distribution=normalised(str(metadata.get("Name", ""))),
-        version=str(metadata.get("Version", "")),
-        requires_dist=tuple(map(str, metadata.get_all("Requires-Dist", []))),
+        metadata=metadata,
         entry_points=entry_points(_text(files.get(f"{dist_info}/entry_points.txt", b""))),
         refusals=tuple(reader.refusals),
     )
@@ -116,6 +117,40 @@ def record_rows(content: bytes) -> list[list[str]]:
     return [row for row in csv.reader(io.StringIO(_text(content))) if row]
 
 
+def rebuild_wheel(found: Found, folder: Path) -> Path:
+    """Write the wheel of an installed distribution into *folder* again and give its path.
+
+    A pure wheel is only its files in a zip, so for trying things out on one machine that is enough:
+    byte for byte the same each time, and what is approved then is exactly what lies here.
+
+    :raises PackError: ``pack.install_kind`` when it was not installed from a wheel
+    """
+    root, metadata = Path(found.location), found.metadata_folder
+    if not metadata or not (root / metadata / "RECORD").is_file():
+        names = {"distribution": found.distribution, "version": found.version}
+        raise PackError("pack.install_kind", **names, how="without a RECORD")
+    files: dict[str, bytes] = {}
+    for path in sorted(row[0] for row in record_rows((root / metadata / "RECORD").read_bytes())):
+        parts = Path(path).parts
+        is_installers = parts[0] == metadata and parts[-1] in INSTALLER_FILES
+        if not (is_installers or path.startswith("/") or {"..", "__pycache__"} & {*parts}):
+            files[path] = (root / path).read_bytes()
+    lines = io.StringIO()
+    rows = [[path, _record_hash(data), len(data)] for path, data in files.items()]
+    writer = csv.writer(lines, lineterminator="\n")
+    writer.writerows([*rows, [f"{metadata}/RECORD", "", ""]])
+    files[f"{metadata}/RECORD"] = lines.getvalue().encode()
+    tag = email.message_from_bytes(files.get(f"{metadata}/WHEEL", b"")).get("Tag", "py3-none-any")
+    wheel = folder / f"{found.distribution.replace('-', '_')}-{found.version}-{tag}.whl"
+    folder.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for path, data in files.items():
+            entry = zipfile.ZipInfo(path, _EPOCH)
+            entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o100644 << 16
+            archive.writestr(entry, data)
+    return wheel
+
+
 class _Reader:
     """Collects what is unfit about one wheel."""
 
@@ -126,17 +161,22 @@ class _Reader:
     def refuse(self, code: str, **attributes: str) -> None:
         self.refusals.append(PackError(code, wheel=self._wheel, **attributes))
 
-    def files(self, content: bytes) -> dict[str, bytes]:
+    def read(self, path: Path) -> bytes:
+        try:
+            with path.open("rb") as file:
+                content = file.read(MAX_BYTES + 1)
+        except OSError as error:
+            raise PackError("pack.wheel", wheel=path.name, why=f"{error.strerror}") from None
+        self._limit("size", len(content), most=MAX_BYTES)
+        return content
+
+    def unpack(self, content: bytes) -> dict[str, bytes]:
         try:
             with zipfile.ZipFile(io.BytesIO(content)) as archive:
                 return dict(self._members(archive))
-        except (
-            *(zipfile.BadZipFile, zlib.error, EOFError),
-            *(NotImplementedError, RuntimeError, ValueError, OSError, OverflowError),
-        ) as error:
-            raise PackError(
-                "pack.wheel", wheel=self._wheel, why=f"it is unreadable: {error}"
-            ) from None
+        except _UNREADABLE as error:
+            why = f"it is unreadable: {error}"
+            raise PackError("pack.wheel", wheel=self._wheel, why=why) from None
 
     def _members(self, archive: zipfile.ZipFile) -> Iterator[tuple[str, bytes]]:
         members = archive.infolist()
@@ -149,7 +189,10 @@ class _Reader:
                 self.refuse("pack.wheel", why=f"it holds {_shown(name)} twice")
                 continue
             seen.add(name)
-            if not self._is_plain(member) or member.is_dir():
+            if (why := _unfit_member(member)) is not None:
+                self.refuse("pack.path", path=_shown(name), why=why)
+                continue
+            if member.is_dir():
                 continue
             with archive.open(member) as file:
                 content = file.read(MAX_FILE_BYTES + 1)
@@ -162,42 +205,22 @@ class _Reader:
         if found > most:
             raise PackError("pack.limits", wheel=self._wheel, what=what, most=most)
 
-    def _is_plain(self, member: zipfile.ZipInfo) -> bool:
-        name = member.orig_filename
-        why = unfit_path(name.removesuffix("/"))
-        if why is None and member.filename != name:
-            why = "a name that readers of archives see differently"
-        if why is None and stat.S_IFMT(member.external_attr >> 16) not in {
-            0,
-            stat.S_IFREG,
-            stat.S_IFDIR,
-        }:
-            why = "a link or special file"
-        if why is None and member.compress_type not in _METHODS:
-            why = "a compression that installers do not know"
-        if why is None and member.is_dir() and member.file_size:
-            why = "a folder with content"
-        if why is not None:
-            self.refuse("pack.path", path=_shown(name), why=why)
-        return why is None
-
-    def check_paths(self, paths: list[str]) -> None:
+    def check_paths(self, paths: Mapping[str, bytes]) -> None:
         """Names that are one on some systems, and files that run when Python starts."""
         spelled: dict[str, str] = {}
         for path in paths:
-            for prefix in _prefixes(path):
+            parts = path.split("/")
+            prefixes = ["/".join(parts[: n + 1]) for n in range(len(parts))]
+            for prefix in prefixes:
                 other = spelled.setdefault(prefix.casefold(), prefix)
                 if other != prefix:
                     self.refuse("pack.case_collision", path=prefix, other=other)
-            name = path.rpartition("/")[2]
-            if name.endswith(_STARTUP) or _STARTUP_MODULES & {
-                part.partition(".")[0] for part in path.split("/")
-            }:
+            is_startup = {part.partition(".")[0] for part in parts} & _STARTUP_MODULES
+            if is_startup or path.endswith((".pth", ".start")):
                 self.refuse("pack.startup_file", path=path)
-            if name.endswith((".pyc", ".pyo")) or "__pycache__" in path.split("/"):
+            if path.endswith((".pyc", ".pyo")) or "__pycache__" in parts:
                 self.refuse("pack.path", path=path, why="code whose source nobody reads")
-        for path in paths:
-            for folder in list(_prefixes(path))[:-1]:
+            for folder in prefixes[:-1]:
                 if folder in paths:
                     self.refuse("pack.path", path=folder, why="a file that is a folder as well")
 
@@ -207,15 +230,11 @@ class _Reader:
             if top.lower().endswith(".data"):
                 self.refuse("pack.path", path=f"{top}/", why="a folder that installs anywhere")
         found = [top for top in tops if top.lower().endswith(".dist-info")]
-        named = _FILENAME.fullmatch(self._wheel)
         if len(found) != 1:
             self.refuse("pack.wheel", why=f"it holds {len(found)} .dist-info folders, not one")
             return ""
-        name, _, version = found[0].removesuffix(".dist-info").partition("-")
-        if not named or (normalised(named["name"]), named["version"]) != (
-            normalised(name),
-            version,
-        ):
+        named = _FILENAME.fullmatch(self._wheel)
+        if not named or _folder(named["name"], named["version"]) != _normal_folder(found[0]):
             self.refuse("pack.name", why=f"its file name does not fit {found[0]}")
         for wanted in ("METADATA", "WHEEL", "RECORD"):
             if f"{found[0]}/{wanted}" not in files:
@@ -227,9 +246,8 @@ class _Reader:
         if len(names) != 1 or len(versions) != 1:
             self.refuse("pack.name", why="METADATA does not give one Name and one Version")
             return
-        named = f"{normalised(str(names[0]))}-{str(versions[0]).replace('-', '_')}"
-        folder, _, version = dist_info.removesuffix(".dist-info").partition("-")
-        if dist_info and named != f"{normalised(folder)}-{version}":
+        named = _folder(str(names[0]), str(versions[0]).replace("-", "_"))
+        if dist_info and named != _normal_folder(dist_info):
             self.refuse("pack.name", why=f"METADATA says {named}, its folder is {dist_info}")
 
     def check_record(self, files: Mapping[str, bytes], dist_info: str) -> None:
@@ -240,31 +258,35 @@ class _Reader:
         listed = {row[0]: row[1:] for row in rows}
         if len(listed) != len(rows):
             self.refuse("pack.wheel", why="its RECORD lists a file twice")
-        unsigned = {f"{dist_info}/{name}" for name in _UNSIGNED}
-        for path in sorted((listed.keys() ^ files.keys()) - unsigned):
-            where = "RECORD lists" if path in listed else "the archive holds"
-            self.refuse("pack.wheel", why=f"only {where} {_shown(path)}")
-        for path in sorted((listed.keys() & files.keys()) - unsigned):
-            if listed[path] != [_record_hash(files[path]), str(len(files[path]))]:
+        for path in sorted({*listed, *files} - {f"{dist_info}/{name}" for name in _UNSIGNED}):
+            if path not in files or path not in listed:
+                where = "RECORD lists" if path in listed else "the archive holds"
+                self.refuse("pack.wheel", why=f"only {where} {_shown(path)}")
+            elif listed[path] != [_record_hash(files[path]), str(len(files[path]))]:
                 self.refuse("pack.wheel", why=f"{path} is not what RECORD says")
         return None
 
 
-def _read(path: Path) -> bytes:
-    limit = MAX_BYTES
-    try:
-        with path.open("rb") as file:
-            content = file.read(limit + 1)
-    except OSError as error:
-        raise PackError("pack.wheel", wheel=path.name, why=f"{error.strerror}") from None
-    if len(content) > limit:
-        raise PackError("pack.limits", wheel=path.name, what="size", most=limit)
-    return content
+def _unfit_member(member: zipfile.ZipInfo) -> str | None:
+    name = member.orig_filename
+    if why := unfit_path(name.removesuffix("/")):
+        return why
+    if member.filename != name:
+        return "a name that readers of archives see differently"
+    if stat.S_IFMT(member.external_attr >> 16) not in _KINDS:
+        return "a link or special file"
+    if member.compress_type not in _METHODS:
+        return "a compression that installers do not know"
+    return "a folder with content" if member.is_dir() and member.file_size else None
 
 
-def _prefixes(path: str) -> Iterator[str]:
-    parts = path.split("/")
-    return ("/".join(parts[: n + 1]) for n in range(len(parts)))
+def _folder(name: str, version: str) -> str:
+    return f"{normalised(name)}-{version}"
+
+
+def _normal_folder(dist_info: str) -> str:
+    name, _, version = dist_info.removesuffix(".dist-info").partition("-")
+    return _folder(name, version)
 
 
 def _record_hash(content: bytes) -> str:

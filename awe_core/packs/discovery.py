@@ -10,6 +10,7 @@ from __future__ import annotations
 import configparser
 import importlib.metadata
 import re
+import sys
 from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,24 +51,27 @@ def discover(path: Iterable[str] | None = None, *, also: Iterable[str] = ()) -> 
     :param path: folders to look in instead of ``sys.path``
     :param also: distributions to find without entry points: declarative packs have none
     """
+    where_to = sys.path if path is None else list(path)
     wanted = frozenset(also)
-    places: defaultdict[str, dict[str, None]] = defaultdict(
-        dict
-    )  # a folder twice on the path is one
+    places: defaultdict[str, set[str]] = defaultdict(set)  # a folder twice on the path is one
     found: dict[str, Found] = {}
-    for distribution in _distributions(path):
-        where = _metadata_path(distribution)
-        name = _folder_name(where) or normalised(_said(distribution)[0])
-        place = str(where.parent if where else distribution.locate_file(""))
-        places[name][str(where or place)] = None
-        offered = entry_points(_text(distribution)).get(PROJECT)
+    for distribution in importlib.metadata.distributions(path=where_to):
+        # The public interface does not tell the folder; parsing every METADATA costs 20 times.
+        where = getattr(distribution, "_path", None)
+        folder = where.resolve() if isinstance(where, Path) else None  # None: inside a zip
+        info = folder.name if folder is not None and folder.suffix == ".dist-info" else ""
+        name = normalised(info.removesuffix(".dist-info").rpartition("-")[0])
+        name = name or normalised(_said(distribution)[0])
+        root = str(folder.parent if folder else distribution.locate_file(""))
+        places[name].add(str(folder or root))
+        offered = _offered(distribution)
         if offered or name in wanted:
             spelled, version = _said(distribution)
-            one = Found(spelled or name, version, offered or {}, place, _dist_info(where))
-            places[one.name][str(where or place)] = None
+            one = Found(spelled or name, version, offered, root, info)
+            places[one.name].add(str(folder or root))
             found.setdefault(one.name, one)
     return tuple(
-        attrs.evolve(one, duplicates=tuple(places[name]) if len(places[name]) > 1 else ())
+        attrs.evolve(one, duplicates=tuple(sorted(places[name])) if len(places[name]) > 1 else ())
         for name, one in sorted(found.items())
     )
 
@@ -89,10 +93,12 @@ def entry_points(text: str) -> dict[str, dict[str, str]]:
     return {group: dict(parser[group]) for group in parser.sections()}
 
 
-def _distributions(path: Iterable[str] | None) -> Iterable[importlib.metadata.Distribution]:
-    if path is None:
-        return importlib.metadata.distributions()
-    return importlib.metadata.distributions(path=list(path))
+def _offered(distribution: importlib.metadata.Distribution) -> dict[str, str]:
+    try:
+        text = distribution.read_text("entry_points.txt") or ""
+    except (ValueError, OSError):
+        return {}
+    return entry_points(text).get(PROJECT, {}) if PROJECT in text else {}
 
 
 def _said(distribution: importlib.metadata.Distribution) -> tuple[str, str]:
@@ -103,27 +109,3 @@ def _said(distribution: importlib.metadata.Distribution) -> tuple[str, str]:
     except (KeyError, TypeError, ValueError, OSError):
         return "", ""
     return name, version
-
-
-def _text(distribution: importlib.metadata.Distribution) -> str:
-    try:
-        return distribution.read_text("entry_points.txt") or ""
-    except (ValueError, OSError):
-        return ""
-
-
-def _metadata_path(distribution: importlib.metadata.Distribution) -> Path | None:
-    """The folder of the metadata, which the public interface does not tell; None inside a zip."""
-    where = getattr(distribution, "_path", None)
-    return where.resolve() if isinstance(where, Path) else None
-
-
-def _folder_name(where: Path | None) -> str:
-    """The name from the folder's name where it has one: parsing every METADATA costs 20 times."""
-    if where is None or where.suffix != ".dist-info":
-        return ""
-    return normalised(where.name.removesuffix(".dist-info").rpartition("-")[0])
-
-
-def _dist_info(where: Path | None) -> str:
-    return where.name if where and where.suffix == ".dist-info" else ""

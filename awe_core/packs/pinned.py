@@ -5,32 +5,36 @@ bytes whose digests people approved; a module that is not among them does not ex
 disk it may lie.  A top level that is blocked cannot be imported, with the reason.  ``__pycache__``
 is neither read nor written, ``__path__`` is empty, file names begin with ``<`` so that no traceback
 and no ``open`` mistakes a file on the disk for the approved one.  `importlib.resources`,
-`pkgutil.get_data` and `inspect` see the pinned bytes.
+`pkgutil.get_data` and `inspect` see the pinned bytes.  Machine code needs a grant and Linux, where
+a sealed memory file holds the hashed bytes; libraries found by ``$ORIGIN`` are not found this way.
 
 It is no sandbox: code that runs in this process can import around it.
 """
 
 from __future__ import annotations
 
+import errno
 import importlib
 import importlib.abc
-import importlib.machinery
 import importlib.util
 import io
+import os
 import sys
+from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader, ModuleSpec
 from importlib.resources.abc import Traversable, TraversableResources
 from typing import IO, TYPE_CHECKING, Any, cast
 
 import attrs
 
 from awe_core.errors import AweError, PackError
-from awe_core.packs.codecache import CodeCache
-from awe_core.packs.native import extension_loader
+from awe_core.packs.codecache import NO_CACHE, CodeCache
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from os import PathLike
     from types import CodeType, ModuleType
+
+_PACKAGE, _EXTENSION, _SOURCE = range(3)  # of equal names Python takes the first
 
 
 class ImportBlockedError(PackError, ImportError):
@@ -47,7 +51,6 @@ class PinnedFiles:
     top_level: tuple[str, ...]
     files: Mapping[str, bytes] = attrs.field(repr=False)  #: path below the installation: content
     native: bool = False  #: extension modules may be loaded
-    location: str = ""  #: where it is installed; native code is loaded there without memfd
     modules: Mapping[str, str] = attrs.field(init=False, repr=False)  #: full name: path
 
     @modules.default
@@ -59,9 +62,14 @@ class PinnedFiles:
         """What stands before the path in file names: ``<awe-pack-x 1.4.0>``."""
         return f"<{self.distribution} {self.version}>"
 
-    def is_package(self, module: str) -> bool:
-        """Whether *module* is a package."""
-        return self.modules[module].endswith("/__init__.py")
+    def read(self, path: str) -> bytes:
+        """Give one file.
+
+        :raises FileNotFoundError: it is not among the approved ones
+        """
+        if path not in self.files:
+            raise FileNotFoundError(errno.ENOENT, "is not among the approved files", path)
+        return self.files[path]
 
 
 def modules(
@@ -86,7 +94,7 @@ def modules(
 
 def module_name(path: str) -> str | None:
     """Name the module that a file would be; None if it is none on this platform."""
-    for suffix in (*importlib.machinery.EXTENSION_SUFFIXES, ".py"):
+    for suffix in (*EXTENSION_SUFFIXES, ".py"):
         if path.endswith(suffix):
             parts = path.removesuffix(suffix).split("/")
             if parts[-1] == "__init__" and suffix == ".py":
@@ -99,7 +107,7 @@ class PinnedFinder(importlib.abc.MetaPathFinder):
     """Serves admitted distributions, refuses blocked ones, knows nothing of others."""
 
     def __init__(self, cache: CodeCache | None = None) -> None:
-        self._cache = cache or CodeCache()
+        self.cache = cache or NO_CACHE
         self._served: dict[str, PinnedFiles | AweError] = {}
 
     def install(self) -> None:
@@ -133,22 +141,34 @@ class PinnedFinder(importlib.abc.MetaPathFinder):
         fullname: str,
         path: Sequence[str] | None,  # noqa: ARG002 - the signature is the import system's
         target: ModuleType | None = None,  # noqa: ARG002
-    ) -> importlib.machinery.ModuleSpec | None:
+    ) -> ModuleSpec | None:
         """Give the spec of a pinned module.
 
         :raises ImportBlockedError: ``pack.import_blocked``
         :raises ModuleNotFoundError: for a module that is not among the pinned ones; asking the
             next finder would import what nobody approved
         """
-        match self._served.get(fullname.partition(".")[0]):
-            case None:
-                return None
-            case AweError() as reason:
-                raise _blocked(fullname, reason) from reason
-            case pinned:
-                if fullname not in pinned.modules:
-                    raise _absent(fullname, pinned)
-                return _spec(fullname, pinned, self._cache)
+        pinned = self._served.get(fullname.partition(".")[0])
+        if pinned is None:
+            return None
+        if isinstance(pinned, AweError):
+            why = {"why": pinned.summary, "details": pinned.details}
+            error = ImportBlockedError("pack.import_blocked", module=fullname, **why)
+            error.name = fullname
+            raise error from pinned
+        if fullname not in pinned.modules:
+            why_not = f"No module named {fullname!r} among the approved files of {pinned.label}"
+            raise ModuleNotFoundError(why_not, name=fullname)
+        module = pinned.modules[fullname]
+        if _form(module) == _EXTENSION:
+            extension = _extension(fullname, pinned.files[module])
+            extension.pinned = pinned  # type: ignore[attr-defined] # says where it came from
+            return ModuleSpec(fullname, extension, origin=extension.path)
+        loader = PinnedLoader(pinned, module, self.cache)
+        is_package = loader.is_package(fullname)
+        spec = ModuleSpec(fullname, loader, origin=loader.get_filename(), is_package=is_package)
+        spec.has_location = True  # gives the module its __file__
+        return spec
 
 
 class PinnedLoader(importlib.abc.InspectLoader):
@@ -171,26 +191,23 @@ class PinnedLoader(importlib.abc.InspectLoader):
         """Give the name that stands in tracebacks; no such file exists."""
         return f"{self.pinned.label}/{self._path}"
 
-    def is_package(self, fullname: str) -> bool:
+    def is_package(self, fullname: str) -> bool:  # noqa: ARG002
         """Whether it has modules below it."""
-        return self.pinned.is_package(fullname)
+        return _form(self._path) == _PACKAGE
 
     def get_data(self, path: str) -> bytes:
         """Give a file of the distribution by its name below `get_filename`'s folder.
 
         :raises OSError: for anything else
         """
-        name = path.replace("\\", "/").removeprefix(f"{self.pinned.label}/")
-        try:
-            return self.pinned.files[name]
-        except KeyError:
-            raise FileNotFoundError(path) from None
+        return self.pinned.read(path.replace("\\", "/").removeprefix(f"{self.pinned.label}/"))
 
     def get_resource_reader(self, fullname: str) -> TraversableResources | None:
         """Give the package's files to `importlib.resources`."""
+        folder = self._path.removesuffix("/__init__.py")
         if not self.is_package(fullname):
             return None
-        return _Resources(_Resource(self.pinned, self._path.removesuffix("/__init__.py")))
+        return _Resources(_Resource(self.pinned, folder))
 
 
 def function(pinned: PinnedFiles, reference: str) -> Callable[..., Any]:
@@ -200,60 +217,31 @@ def function(pinned: PinnedFiles, reference: str) -> Callable[..., Any]:
         the module came from elsewhere, ``pack.import_blocked``; ``pack.broken`` if importing raised
     """
     name, _, attribute = reference.partition(":")
-    module = imported(pinned, name, doing=f"importing {reference}")
-    found = getattr(module, attribute, None)
+    found = getattr(imported(pinned, name, doing=f"importing {reference}"), attribute, None)
     if not callable(found):
-        raise PackError(
-            "pack.handler",
-            distribution=pinned.distribution,
-            handler=reference,
-            why="is no function",
-        )
+        about = {"distribution": pinned.distribution, "handler": reference}
+        raise PackError("pack.handler", **about, why="is no function")
     return cast("Callable[..., Any]", found)
 
 
 def imported(pinned: PinnedFiles, name: str, *, doing: str) -> ModuleType:
     """Import one pinned module; see `function` for what is raised."""
-    _stand_first(name)
+    serving = (one for one in sys.meta_path if isinstance(one, PinnedFinder) and one.knows(name))
+    finder = next(serving, None)
+    if finder is None:
+        why = "no pinned finder serves it"
+        raise ImportBlockedError("pack.import_blocked", module=name, why=why)
+    finder.install()  # any finder before it would run what nobody approved
     try:
         module = importlib.import_module(name)
     except PackError:
         raise
     except (Exception, SystemExit) as error:  # foreign code: its failure is an outcome
-        raise PackError(
-            "pack.broken",
-            distribution=pinned.distribution,
-            doing=doing,
-            why=f"{type(error).__name__}: {error}",
-        ) from error
+        why = f"{type(error).__name__}: {error}"
+        about = {"distribution": pinned.distribution, "doing": doing}
+        raise PackError("pack.broken", **about, why=why) from error
     _check_unimported(name, pinned)
     return module
-
-
-def _stand_first(name: str) -> None:
-    """See to it that a pinned finder is asked first: any other would run what nobody approved."""
-    for finder in sys.meta_path:
-        if isinstance(finder, PinnedFinder) and finder.knows(name):
-            return finder.install()
-    raise ImportBlockedError("pack.import_blocked", module=name, why="no pinned finder serves it")
-
-
-def _spec(fullname: str, pinned: PinnedFiles, cache: CodeCache) -> importlib.machinery.ModuleSpec:
-    path = pinned.modules[fullname]
-    if _form(path) == _EXTENSION:
-        on_disk = f"{pinned.location}/{path}"
-        loader: Any = extension_loader(fullname, pinned.files[path], path=on_disk)
-        loader.pinned = pinned
-        return importlib.machinery.ModuleSpec(fullname, loader, origin=loader.path)
-    loader = PinnedLoader(pinned, path, cache)
-    spec = importlib.machinery.ModuleSpec(
-        fullname,
-        loader,
-        origin=loader.get_filename(),
-        is_package=pinned.is_package(fullname),
-    )
-    spec.has_location = True  # gives the module its __file__
-    return spec
 
 
 def _check_unimported(name: str, pinned: PinnedFiles) -> None:
@@ -261,33 +249,11 @@ def _check_unimported(name: str, pinned: PinnedFiles) -> None:
     for module in [one for one in sys.modules if one == name or one.startswith(f"{name}.")]:
         spec = getattr(sys.modules[module], "__spec__", None)
         source = getattr(getattr(spec, "loader", None), "pinned", None)
-        if not _is_same(source, pinned):
+        is_same = isinstance(source, PinnedFiles) and source.record == pinned.record != ""
+        if not is_same and source is not pinned:
             raise PackError(
                 "pack.already_imported", distribution=pinned.distribution, module=module
             )
-
-
-def _is_same(source: object, pinned: PinnedFiles) -> bool:
-    if not isinstance(source, PinnedFiles):
-        return False
-    return source is pinned or source.record == pinned.record != ""
-
-
-def _blocked(fullname: str, reason: AweError) -> ImportBlockedError:
-    error = ImportBlockedError(
-        "pack.import_blocked", module=fullname, why=reason.summary, details=reason.details
-    )
-    error.name = fullname
-    return error
-
-
-def _absent(fullname: str, pinned: PinnedFiles) -> ModuleNotFoundError:
-    return ModuleNotFoundError(
-        f"No module named {fullname!r} among the approved files of {pinned.label}", name=fullname
-    )
-
-
-_PACKAGE, _EXTENSION, _SOURCE = range(3)
 
 
 def _form(path: str) -> int:
@@ -296,25 +262,41 @@ def _form(path: str) -> int:
     return _SOURCE if path.endswith(".py") else _EXTENSION
 
 
+if sys.platform == "linux":
+    import fcntl
+
+    _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+
+    def _extension(name: str, content: bytes) -> ExtensionFileLoader:
+        """Load *content* from where nobody can exchange it between the check and ``dlopen``."""
+        descriptor = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        with os.fdopen(descriptor, "wb", closefd=False) as out:  # open as long as the process
+            out.write(content)
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
+        return ExtensionFileLoader(name, f"/proc/self/fd/{descriptor}")
+
+else:
+
+    def _extension(name: str, content: bytes) -> ExtensionFileLoader:  # noqa: ARG001
+        raise ImportError(name=name)  # nothing pins machine code here
+
+
+@attrs.frozen
 class _Resources(TraversableResources):
     """What `importlib.resources` asks of a package."""
 
-    def __init__(self, root: _Resource) -> None:
-        self._root = root
+    _root: _Resource
 
     def files(self) -> Traversable:
         return self._root
 
 
+@attrs.frozen
 class _Resource(Traversable):
     """A file or folder among the pinned ones."""
 
-    def __init__(self, pinned: PinnedFiles, path: str) -> None:
-        self._pinned = pinned
-        self._path = path
-
-    def __repr__(self) -> str:
-        return f"{self._pinned.label}/{self._path}"
+    _pinned: PinnedFiles
+    _path: str
 
     @property
     def name(self) -> str:
@@ -336,14 +318,10 @@ class _Resource(Traversable):
         parts = [part for one in descendants for part in str(one).split("/") if part]
         return _Resource(self._pinned, "/".join([self._path, *parts]))
 
-    def __truediv__(self, child: str | PathLike[str]) -> Traversable:
-        return self.joinpath(child)
+    __truediv__ = joinpath
 
     def read_bytes(self) -> bytes:
-        try:
-            return self._pinned.files[self._path]
-        except KeyError:
-            raise FileNotFoundError(repr(self)) from None
+        return self._pinned.read(self._path)
 
     def read_text(self, encoding: str | None = None) -> str:
         return self.read_bytes().decode(encoding or "utf-8")

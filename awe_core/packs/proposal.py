@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import re
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from awe_core.capability import CapabilitySpec, Undo, UndoCompensate
 from awe_core.documents import ProposalSpec
@@ -19,23 +19,20 @@ from awe_core.records import (
     CapabilityEntry,
     FacadeRecord,
     PackRecord,
-    PinnedFile,
     Reach,
     Requirement,
     Unenforced,
     Wheel,
     WorkflowEntry,
 )
-from awe_core.workflow import WorkflowSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from awe_core.packs.contents import Contents, Contract, Facade, Written
+    from awe_core.pack import FacadeSpec
+    from awe_core.packs.contents import Contents, Written
     from awe_core.packs.wheel import WheelReport
-    from awe_core.records import Evidence
-
-_Spec = TypeVar("_Spec", CapabilitySpec, WorkflowSpec)
+    from awe_core.workflow import WorkflowSpec
 
 LOCK_FILE = "source.lock.json"  #: of a declarative pack: what it was made from
 
@@ -46,17 +43,17 @@ def record_from_wheel(
     *,
     facades: Iterable[str] = (),
     requires: Iterable[Requirement] = (),
-    evidence: Iterable[Evidence] = (),
 ) -> PackRecord:
     """Build the record that a proposal puts before people; its revision is 1.
 
     :param proposal: who proposes, and what shall be granted
-    :param facades: digests of the facade records it comes with (`facade_records`)
+    :param facades: digests of the facade records it comes with (`facade_record`)
     :raises AweError: the wheel's first refusal; ``pack.native`` for machine code without the grant;
         ``pack.name`` if the proposal is about another distribution or version
     """
     _check(report, proposal)
-    declarative = report.kind == "declarative"
+    is_declarative = report.kind == "declarative"
+    rights = (Unenforced(one.right, one.reason) for one in proposal.accept_unenforced)
     return PackRecord(
         kind=report.kind,
         name=report.name,
@@ -64,17 +61,17 @@ def record_from_wheel(
         version=report.version,
         revision=1,
         wheel=Wheel(report.filename, report.sha256, report.size),
-        files={path: PinnedFile(one.sha256, one.size) for path, one in report.files.items()},
+        files=dict(report.files),
         top_level=report.top_level,
         entry_points=dict(report.entry_points),
-        hooks=() if declarative else proposal.hooks,
+        hooks=() if is_declarative else proposal.hooks,
         executor=proposal.executor,
         reuse=proposal.reuse,
         native=proposal.native,
-        accept_unenforced=tuple(
-            Unenforced(one.right, one.reason) for one in proposal.accept_unenforced
+        accept_unenforced=tuple(rights),
+        capabilities=tuple(
+            _capability(one, exact=is_declarative) for one in report.contents.contracts
         ),
-        capabilities=tuple(_capability(one, declarative) for one in report.contents.contracts),
         workflows=tuple(
             WorkflowEntry(one.spec.id, one.spec.version, one.digest)
             for one in report.contents.workflows
@@ -83,23 +80,20 @@ def record_from_wheel(
         requires=tuple(requires),
         proposed_by=proposal.proposed_by,
         authors=proposal.authors,
-        evidence=tuple(evidence),
+        evidence=(),
         report=report.digest,
-        interpreter=_interpreter(report) if declarative else None,
-        source=_lock(report) if declarative else None,
+        **(_source(report) if is_declarative else {}),
     )
 
 
-def asked_for(
-    report: WheelReport, *, proposed_by: str, reason: str, authors: Iterable[str] = ()
-) -> ProposalSpec:
+def asked_for(report: WheelReport, *, proposed_by: str, reason: str) -> ProposalSpec:
     """Give the proposal that grants exactly what ``pack.yaml`` asks for."""
     pack = report.contents.pack or PackSpec(name=report.name)
     return ProposalSpec(
         distribution=report.distribution,
         version=report.version,
         proposed_by=proposed_by,
-        authors=tuple(authors),
+        authors=(),
         reason=reason,
         executor=pack.executor,
         reuse=pack.reuse,
@@ -110,7 +104,7 @@ def asked_for(
 
 
 def facade_record(
-    facade: Facade,
+    facade: Written[FacadeSpec],
     offers: Iterable[Contents],
     *,
     pack: str | None,
@@ -129,20 +123,10 @@ def facade_record(
         revision=1,
         facade=facade.document,
         pack=pack,
-        reaches=reaches(facade, offers),
+        reaches=_reaches(facade.spec, tuple(offers)),
         proposed_by=proposed_by,
         authors=tuple(authors),
     )
-
-
-def reaches(facade: Facade, offers: Iterable[Contents]) -> tuple[Reach, ...]:
-    """Find every capability a facade can get to: through workflows, and to take effects back.
-
-    :raises AccessError: ``facade.unknown_target``
-    """
-    catalogue = _Catalogue(facade.spec.id, tuple(offers))
-    catalogue.visit(facade.spec.target, is_workflow=facade.spec.workflow is not None)
-    return tuple(Reach(*one) for one in sorted(catalogue.found))
 
 
 def installed_requirements(requires_dist: Iterable[str]) -> tuple[Requirement, ...]:
@@ -181,9 +165,8 @@ def check_requirements(record: PackRecord) -> None:
         except importlib.metadata.PackageNotFoundError:
             version = "not installed"
         if version != wanted.version:
-            differing.append(
-                f"{wanted.distribution}: approved {wanted.version}, installed {version}"
-            )
+            found = f"approved {wanted.version}, installed {version}"
+            differing.append(f"{wanted.distribution}: {found}")
     if differing:
         names = {"distribution": record.distribution, "version": record.version}
         raise PackError("pack.dependency", **names, details=differing)
@@ -200,67 +183,53 @@ def _check(report: WheelReport, proposal: ProposalSpec) -> None:
         raise PackError("pack.native", wheel=report.filename, details=report.native[:20])
 
 
-def _capability(contract: Contract, declarative: bool) -> CapabilityEntry:  # noqa: FBT001 - private
+def _capability(contract: Written[CapabilitySpec], *, exact: bool) -> CapabilityEntry:
+    """Give its entry; *exact* hosts for an imported tool, since they are what people judge."""
+    effects: dict[str, None] = {}
+    for effect in contract.spec.effects:
+        hosts = effect.fields.get("hosts", ()) if exact and effect.kind == "net.http" else ()
+        effects |= dict.fromkeys([f"{effect.kind} {host}" for host in hosts] or [effect.kind])
     spec = contract.spec
-    effects = tuple(dict.fromkeys(_effects(spec) if declarative else _kinds(spec)))
-    return CapabilityEntry(spec.id, spec.version, contract.digest, spec.risk.value, effects)
+    return CapabilityEntry(spec.id, spec.version, contract.digest, spec.risk.value, tuple(effects))
 
 
-def _kinds(spec: CapabilitySpec) -> Iterator[str]:
-    return (effect.kind for effect in spec.effects)
-
-
-def _effects(spec: CapabilitySpec) -> Iterator[str]:
-    """Name exact hosts: for an imported tool they are what people judge."""
-    for effect in spec.effects:
-        hosts = effect.fields.get("hosts", ()) if effect.kind == "net.http" else ()
-        yield from (f"{effect.kind} {host}" for host in hosts)
-        if not hosts:
-            yield effect.kind
-
-
-def _interpreter(report: WheelReport) -> str:
-    pack = report.contents.pack
-    module = (pack.interpreter or "") if pack else ""
-    return normalised(module.partition(":")[0].partition(".")[0])
-
-
-def _lock(report: WheelReport) -> str:
-    path = f"{report.contents.package}/{LOCK_FILE}"
+def _source(report: WheelReport) -> dict[str, str]:
+    """Give what performs a declarative pack, and the digest of what it was made from."""
+    pack, path = report.contents.pack, f"{report.contents.package}/{LOCK_FILE}"
     if path not in report.files:
         raise PackError("pack.wheel", wheel=report.filename, why=f"it has no {path}")
-    return report.files[path].sha256
+    module = ((pack.interpreter or "") if pack else "").partition(":")[0]
+    interpreter = normalised(module.partition(".")[0])
+    return {"interpreter": interpreter, "source": report.files[path].sha256}
 
 
-class _Catalogue:
-    """Walks from one facade to everything it reaches."""
-
-    def __init__(self, facade: str, offers: tuple[Contents, ...]) -> None:
-        self._facade = facade
-        self._contracts = [one for offer in offers for one in offer.contracts]
-        self._workflows = [one for offer in offers for one in offer.workflows]
-        self.found: set[tuple[str, str]] = set()
-        self._seen: set[tuple[str, bool]] = set()
-
-    def visit(self, reference: str, *, is_workflow: bool) -> None:
-        waiting = [(reference, is_workflow)]
-        while waiting:
-            target = waiting.pop()
-            if target in self._seen:
-                continue
-            self._seen.add(target)
-            if target[1]:
-                waiting += _called(self._one(self._workflows, target[0]).spec)
-            else:
-                contract = self._one(self._contracts, target[0])
-                self.found.add((contract.spec.id, contract.digest))
-                waiting += _taking_back(contract.spec.undo)
-
-    def _one(self, known: Iterable[Written[_Spec]], reference: str) -> Written[_Spec]:
-        named = [one for one in known if reference in {one.spec.id, one.spec.reference}]
+def _reaches(facade: FacadeSpec, offers: tuple[Contents, ...]) -> tuple[Reach, ...]:
+    """Find every capability a facade can get to: through workflows, and to take effects back."""
+    known: dict[bool, list[Written[Any]]] = {
+        True: [one for offer in offers for one in offer.workflows],
+        False: [one for offer in offers for one in offer.contracts],
+    }
+    found: set[tuple[str, str]] = set()
+    seen: set[tuple[str, bool]] = set()
+    waiting = [(facade.target, facade.workflow is not None)]
+    while waiting:
+        target = waiting.pop()
+        if target in seen:
+            continue
+        seen.add(target)
+        reference, is_workflow = target
+        named = [
+            one for one in known[is_workflow] if reference in {one.spec.id, one.spec.reference}
+        ]
         if not named:
-            raise AccessError("facade.unknown_target", facade=self._facade, capability=reference)
-        return max(named, key=lambda one: one.spec.major)
+            raise AccessError("facade.unknown_target", facade=facade.id, capability=reference)
+        written = max(named, key=lambda one: int(one.spec.major))
+        if is_workflow:
+            waiting += _called(written.spec)
+        else:
+            found.add((written.spec.id, written.digest))
+            waiting += _taking_back(written.spec.undo)
+    return tuple(Reach(*one) for one in sorted(found))
 
 
 def _called(workflow: WorkflowSpec) -> Iterator[tuple[str, bool]]:

@@ -13,16 +13,15 @@ import attrs
 
 from awe_core import canonical
 from awe_core.errors import PackError
-from awe_core.packs import pinned as pinning
+from awe_core.packs.codecache import NO_CACHE, CodeCache
 from awe_core.packs.contents import Contents, read_contents
-from awe_core.packs.pinned import PinnedFiles
+from awe_core.packs.pinned import PinnedFiles, function, imported
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
     from types import ModuleType
 
     from awe_core.capability import CapabilitySpec
-    from awe_core.pack import FacadeSpec
     from awe_core.records import FacadeRecord, PackRecord
     from awe_core.workflow import WorkflowSpec
 
@@ -35,28 +34,16 @@ class VerifiedPack:
     digest: str  #: of the record: the "pack digest", bare hex
     pinned: PinnedFiles
     is_editable: bool = False  #: a dev root's: hashed when it was loaded, approved by nobody
+    cache: CodeCache = NO_CACHE  #: of its documents as parsed
 
     @classmethod
-    def of(
-        cls,
-        record: PackRecord,
-        files: Mapping[str, bytes],
-        *,
-        location: str,
-        is_editable: bool = False,
-    ) -> VerifiedPack:
+    def of(cls, record: PackRecord, files: Mapping[str, bytes], **how: Any) -> VerifiedPack:  # noqa: ANN401 - the fields above
         """Put bytes that were compared with *record* together with it."""
         digest = record_digest(record)
         pinned = PinnedFiles(
-            distribution=record.distribution,
-            version=record.version,
-            record=digest,
-            top_level=record.top_level,
-            files=files,
-            native=record.native,
-            location=location,
+            record.distribution, record.version, digest, record.top_level, files, record.native
         )
-        return cls(record, digest, pinned, is_editable)
+        return cls(record, digest, pinned, **how)
 
     @cached_property
     def contents(self) -> Contents:
@@ -65,19 +52,18 @@ class VerifiedPack:
         :raises AweError: what is wrong with the first unreadable one
         :raises PackError: ``pack.contract_changed``, ``pack.capability_undeclared``
         """
+        record = self.record
         contents = read_contents(
-            self.pinned.files, self.record.top_level, distribution=self.record.distribution
+            self.pinned.files,
+            record.top_level,
+            distribution=record.distribution,
+            cache=self.cache,
         ).checked()
-        _compare(
-            self.record,
-            found={one.spec.full_reference: one.digest for one in contents.contracts},
-            approved={f"{one.id}@{one.version}": one.contract for one in self.record.capabilities},
-        )
-        _compare(
-            self.record,
-            found={one.spec.full_reference: one.digest for one in contents.workflows},
-            approved={f"{one.id}@{one.version}": one.spec for one in self.record.workflows},
-        )
+        approved = {f"{one.id}@{one.version}": one.contract for one in record.capabilities}
+        flows = {f"{one.id}@{one.version}": one.spec for one in record.workflows}
+        for written, listed in ((contents.contracts, approved), (contents.workflows, flows)):
+            found = {one.spec.full_reference: one.digest for one in written}
+            _compare(record, found=found, approved=listed)
         return contents
 
     def contracts(self) -> tuple[CapabilitySpec, ...]:
@@ -88,35 +74,19 @@ class VerifiedPack:
         """Give the workflows."""
         return tuple(one.spec for one in self.contents.workflows)
 
-    def facades(self) -> tuple[FacadeSpec, ...]:
-        """Give the facades it came with; the approved ones stand in facade records."""
-        return tuple(one.spec for one in self.contents.facades)
-
     def handler(self, reference: str) -> Callable[..., Any]:
-        """Import ``module:function`` from the pinned bytes.
-
-        :raises PackError: ``pack.handler``, ``pack.broken``, ``pack.already_imported``,
-            ``pack.import_blocked``
-        """
-        return pinning.function(self.pinned, reference)
+        """Import ``module:function`` from the pinned bytes; see `pinned.function`."""
+        return function(self.pinned, reference)
 
     def modules(self) -> tuple[ModuleType, ...]:
         """Import the modules its entry points name; raised as by `handler`."""
         names = sorted({value.partition(":")[0] for value in self.record.entry_points.values()})
-        return tuple(
-            pinning.imported(self.pinned, name, doing=f"importing {name}") for name in names
-        )
+        return tuple(imported(self.pinned, name, doing=f"importing {name}") for name in names)
 
 
 def record_digest(record: PackRecord | FacadeRecord) -> str:
     """Digest of the record's bytes, bare hex: how statements and manifests name it."""
     return canonical.sha256_hex(canonical.document(record.to_json()))
-
-
-def tree_digest(files: Iterable[tuple[str, str, int]]) -> str:
-    """Digest of a folder: (path, sha256, size) of each file, as ``requires`` has it."""
-    lines = "".join(f"{sha256} {size} {path}\n" for path, sha256, size in sorted(files))
-    return canonical.sha256_hex(lines.encode())
 
 
 def _compare(record: PackRecord, *, found: Mapping[str, str], approved: Mapping[str, str]) -> None:
@@ -127,9 +97,5 @@ def _compare(record: PackRecord, *, found: Mapping[str, str], approved: Mapping[
         raise PackError("pack.capability_undeclared", **names, capability=reference, why=why)
     for reference in sorted(approved):
         if found[reference] != approved[reference]:
-            raise PackError(
-                "pack.contract_changed",
-                **names,
-                capability=reference,
-                details=[f"approved sha256 {approved[reference]}, found {found[reference]}"],
-            )
+            details = [f"approved sha256 {approved[reference]}, found {found[reference]}"]
+            raise PackError("pack.contract_changed", **names, capability=reference, details=details)

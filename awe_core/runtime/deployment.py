@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from awe_core import canonical
+from awe_core import __version__, canonical
 from awe_core.effects import GrantPlan
 from awe_core.errors import AweError, PackError, TrustError
 from awe_core.gate import Gate, GateSnapshot
@@ -104,7 +104,7 @@ def load(
     verdict, failure = _judged(config, now_s=now_s, mark=mark)
     found = discover(also=[pack.name for pack in verdict.packs] if verdict else ())
     if before is None:
-        finder, plugins = PinnedFinder(CodeCache.at(config.home)), Plugins()
+        finder, plugins = PinnedFinder(CodeCache.at(config.home, made_by=__version__)), Plugins()
         registry = CapabilityRegistry(finder, plugins, dev=verdict is not None and verdict.is_dev)
     else:
         finder, plugins, registry = before.finder, before.plugins, before.registry
@@ -211,7 +211,7 @@ class _Taken:
             return held[0]
         name = normalised(pack.name)
         here = next((one for one in found if one.name == name), None)
-        verified = verify_installed(pack.record, here, editable=editable)
+        verified = verify_installed(pack.record, here, editable=editable, cache=self.finder.cache)
         check_requirements(pack.record)
         for spec in verified.contracts():
             GrantPlan.compile(spec)  # a kind nobody performs refuses the pack now, not at a call

@@ -220,9 +220,7 @@ class Owner:
         verdict = at_time(before, now_s())
         self.deployment = attrs.evolve(self.deployment, verdict=verdict)
         old, local = self.deployment.gate.snapshot, self.deployment.registry.local
-        self.deployment.gate.swap(
-            GateSnapshot.of(verdict, stops=old.stops, set_aside=old.set_aside, local=local)
-        )
+        self.deployment.gate.swap(GateSnapshot.of(verdict, set_aside=old.set_aside, local=local))
 
     def _adopt(self, mark: Mark | None) -> None:
         """Write what is new in the store into the log, and how far this home has come."""

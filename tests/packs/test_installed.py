@@ -16,13 +16,9 @@ from awe_core.packs import (
     check_requirements,
     discover,
     installed_requirements,
-    keep,
-    kept,
     record_digest,
-    tree_digest,
     verify_installed,
 )
-from awe_core.packs.kept import drop
 from awe_core.records import CapabilityEntry, Requirement
 
 
@@ -58,7 +54,7 @@ def test_its_documents_are_read_without_an_import(installed):
     verified = verify(installed)
     assert [f"{installed.name}.put"] == [one.id for one in verified.contracts()]
     assert [f"{installed.name}_twice"] == [one.id for one in verified.workflows()]
-    assert [f"{installed.name}_entry"] == [one.id for one in verified.facades()]
+    assert [f"{installed.name}_entry"] == [one.spec.id for one in verified.contents.facades]
     assert not installed.ran
 
 
@@ -311,7 +307,7 @@ def test_an_ordinary_install_is_compared_also_where_editable_ones_are_accepted(i
 
 def with_capabilities(verified, *entries):
     record = attrs.evolve(verified.record, capabilities=entries)
-    return VerifiedPack.of(record, verified.pinned.files, location="")
+    return VerifiedPack.of(record, verified.pinned.files)
 
 
 def test_a_capability_its_record_does_not_list_is_refused_and_the_reverse(installed):
@@ -340,7 +336,7 @@ def test_another_workflow_than_the_approved_one_is_refused(installed):
     (entry,) = verified.record.workflows
     record = attrs.evolve(verified.record, workflows=(attrs.evolve(entry, spec="0" * 64),))
     with pytest.raises(PackError) as caught:
-        VerifiedPack.of(record, verified.pinned.files, location="").workflows()
+        VerifiedPack.of(record, verified.pinned.files).workflows()
     assert caught.value.code == "pack.contract_changed"
 
 
@@ -348,26 +344,7 @@ def test_a_document_that_cannot_be_read_raises_its_own_error(installed):
     verified = verify(installed)
     files = {**verified.pinned.files, f"{installed.package}/pack.yaml": b"awe: pack/v1\nname: 7\n"}
     with pytest.raises(DocumentError):
-        VerifiedPack.of(verified.record, files, location="").contracts()
-
-
-def test_bytes_are_kept_for_open_runs_and_hashed_again_on_use(installed):
-    verified, home = verify(installed), installed.folder / "home"
-    folder = keep(verified, home)
-    assert folder == keep(verified, home)
-    assert folder.name == verified.digest
-    shutil.rmtree(installed.site)
-    again = kept(installed.approved, home)
-    assert again.pinned.files == verified.pinned.files
-    (folder / installed.package / "work.py").write_text("evil = 1\n")
-    with pytest.raises(PackError) as caught:
-        kept(installed.approved, home)
-    assert caught.value.code == "pack.file_changed"
-    drop(verified.digest, home)
-    with pytest.raises(PackError) as caught:
-        kept(installed.approved, home)
-    assert caught.value.code == "pack.not_installed"
-    assert not installed.ran
+        VerifiedPack.of(verified.record, files).contracts()
 
 
 def test_dependencies_have_the_versions_they_were_approved_with(installed):
@@ -389,12 +366,6 @@ def test_requirements_are_followed_and_extras_left_out():
     assert "jsonschema" in names
     assert "referencing" in names
     assert not {"rich", "awe-core", "no-such-distribution"} & set(names)
-
-
-def test_a_tree_digest_is_over_sorted_lines():
-    one, two = ("a", "0" * 64, 1), ("b", "1" * 64, 2)
-    assert tree_digest([one, two]) == tree_digest([two, one])
-    assert tree_digest([one]) != tree_digest([two])
 
 
 def test_discovery_reads_text_alone(installed):

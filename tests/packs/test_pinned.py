@@ -303,7 +303,6 @@ def test_native_code_is_loaded_from_the_hashed_bytes(pack, finder, extension):
         top_level=record.top_level,
         files=pack.all_files(),
         native=True,
-        location=str(pack.folder / "nowhere"),
     )
     finder.admit(pinned)
     module = importlib.import_module(f"{pack.package}._bisect")
@@ -356,18 +355,10 @@ def test_code_is_cached_under_the_home_for_nobody_else(tmp_path):
 
 def test_an_entry_is_used_and_not_only_kept(tmp_path):
     cache = CodeCache.at(tmp_path)
-    cache.code(SOURCE, PATH)
-    (entry,) = entries(tmp_path)
-    body = dumped(compile("answer = 'cached'", PATH, "exec"))
-    mac = cache._mac(identity(), body)  # noqa: SLF001 - what only the host's key can make
-    entry.write_bytes(mac + body)
-    assert answer(cache.code(SOURCE, PATH)) == "cached"
-
-
-def identity():
-    from awe_core.packs.codecache import _identity  # noqa: PLC0415 - as the test above
-
-    return _identity(SOURCE, PATH)
+    assert {"a": [1]} == cache.made("document", SOURCE, PATH, lambda: {"a": [1]})
+    assert {"a": [1]} == CodeCache.at(tmp_path).made("document", SOURCE, PATH, dict)
+    assert {} == cache.made("another kind", SOURCE, PATH, dict)
+    assert answer(cache.code(SOURCE, PATH)) == 42
 
 
 @pytest.mark.parametrize(

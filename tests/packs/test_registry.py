@@ -185,7 +185,7 @@ def test_without_a_major_the_highest_version_is_meant_and_aliases_are_answered(p
 def test_a_pack_whose_documents_are_not_those_of_its_record_is_not_taken(pack, registry):
     verified = pack.verified()
     record = attrs.evolve(verified.record, capabilities=())
-    wrong = VerifiedPack.of(record, verified.pinned.files, location="")
+    wrong = VerifiedPack.of(record, verified.pinned.files)
     with pytest.raises(PackError) as caught:
         registry.add(wrong)
     assert code_of(caught) == "pack.capability_undeclared"
@@ -201,7 +201,7 @@ def test_two_packs_cannot_have_one_id(pack, registry):
         for path, content in verified.pinned.files.items()
     }
     with pytest.raises(TrustError) as caught:
-        registry.add(VerifiedPack.of(other, files, location=""))
+        registry.add(VerifiedPack.of(other, files))
     assert code_of(caught) == "trust.duplicate"
     assert registry.resolve(f"{pack.name}.put").pack.dist == pack.distribution
 
@@ -235,7 +235,7 @@ def test_another_record_of_a_distribution_takes_its_place(pack, registry):
     verified = pack.verified()
     registry.add(verified)
     record = attrs.evolve(verified.record, revision=2)
-    again = VerifiedPack.of(record, verified.pinned.files, location="")
+    again = VerifiedPack.of(record, verified.pinned.files)
     registry.add(again)
     assert registry.packs() == (again,)
     assert registry.resolve(f"{pack.name}.put").pack.record == again.digest
@@ -360,19 +360,17 @@ def test_a_declarative_pack_is_performed_by_its_interpreter(pack, registry):
         source="0" * 64,
         capabilities=(attrs.evolve(entry, id="far.put"),),
     )
-    data = VerifiedPack.of(record, as_bytes(files), location="")
+    data = VerifiedPack.of(record, as_bytes(files))
     digest = data.pinned and digest_of(files["far_data/contracts/put.yaml"])
     approved = attrs.evolve(record.capabilities[0], contract=digest)
-    data = VerifiedPack.of(
-        attrs.evolve(record, capabilities=(approved,)), as_bytes(files), location=""
-    )
+    data = VerifiedPack.of(attrs.evolve(record, capabilities=(approved,)), as_bytes(files))
     registry.add(data)
     assert handler_error(registry.resolve("far.put")).code == "pack.interpreter"
     interpreter = dict(verified.pinned.files)
     interpreter[f"{pack.package}/work.py"] = (
         b"def operation(ctx, binding, arguments): return {'text': binding['method']}\n"
     )
-    registry.add(VerifiedPack.of(verified.record, interpreter, location=""))
+    registry.add(VerifiedPack.of(verified.record, interpreter))
     found = registry.resolve("far.put")
     assert found.handler()(None, text="a", times=1) == {"text": "GET"}
 
