@@ -564,12 +564,6 @@ def test_views_show_what_is_signed_and_are_compared(team):
     governance.check_views(read, team.store.read_one)
 
 
-def test_attachments_lie_beside_the_record(team):
-    (subject,) = team.propose(record(), attachments={"report-1.json": b"{}"})
-    assert team.store.read_one("packs/awe-pack-notes/1.0.0/report-1.json") == b"{}"
-    assert subject
-
-
 def test_a_broken_manifest_stops_releases(team):
     subject = team.active()
     team.store.replace({"manifests/00001-0000002.dsse": b"{}"})

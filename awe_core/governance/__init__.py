@@ -1,16 +1,5 @@
 """Who may let what run, as a folder of signed documents and the verbs people use on it.
 
-=================  =============================================================================
-`Governance`       the verbs: propose, approve, reject, withdraw, suspend, resume, revoke,
-                   activate, deprecate, renew, rotate, sign; and looking: verdict, states, find
-`StoreFolder`      the store on disk: read whole, written durably, nothing overwritten
-`init_dev`         keys and a development root
-`survey`           where every record stands, also before any manifest knows it
-`differences`      what a newer record has otherwise
-`events_of`        from a verdict to the events that the journal still lacks
-`views`            YAML for pull requests, never read
-=================  =============================================================================
-
 Rules: `trust` judges, `lifecycle` allows, this package only writes down what people decide.  Time
 and keys are arguments.  Every document is judged in memory before it is written.
 """
@@ -19,16 +8,16 @@ from awe_core.governance.adoption import events_of as events_of
 from awe_core.governance.adoption import fold as fold
 from awe_core.governance.adoption import mark_from_json as mark_from_json
 from awe_core.governance.adoption import mark_to_json as mark_to_json
-from awe_core.governance.desk import Released as Released
 from awe_core.governance.difference import differences as differences
-from awe_core.governance.documents import Subject as Subject
-from awe_core.governance.documents import record_file as record_file
-from awe_core.governance.documents import subject_of as subject_of
 from awe_core.governance.governing import SUNSET_S as SUNSET_S
 from awe_core.governance.governing import Governance as Governance
+from awe_core.governance.governing import Released as Released
 from awe_core.governance.profiles import init_dev as init_dev
 from awe_core.governance.profiles import load_person as load_person
 from awe_core.governance.profiles import unsigned_root as unsigned_root
 from awe_core.governance.store import StoreFolder as StoreFolder
+from awe_core.governance.survey import Subject as Subject
 from awe_core.governance.survey import SubjectState as SubjectState
+from awe_core.governance.survey import record_file as record_file
+from awe_core.governance.survey import subject_of as subject_of
 from awe_core.governance.views import check_views as check_views

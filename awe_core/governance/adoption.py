@@ -12,18 +12,16 @@ from typing import TYPE_CHECKING
 import attrs
 
 from awe_core.errors import TrustError
-from awe_core.governance.documents import Subject
-from awe_core.governance.survey import read_statements, read_subjects
+from awe_core.governance.survey import Subject, lacks, read_statements, read_subjects
 from awe_core.lifecycle import State
-from awe_core.trust import Mark, Stop, dsse, manifest_file, root_file
-from awe_core.trust.approvals import missing
+from awe_core.trust import Mark, Stop, dsse, root_file
 from awe_core.trust.roots import walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from awe_core.records import Digest
-    from awe_core.trust import FacadeVerdict, PackVerdict, Signed, StoreBytes, Verdict
+    from awe_core.trust import Signed, StoreBytes, Verdict
     from awe_core.values import Json, JsonObject
 
 _MICROSECONDS = 1_000_000
@@ -36,55 +34,57 @@ _AFTER = {
 }
 
 
-@attrs.frozen
+@attrs.define
 class Adopted:
     """What the journal of this home already tells."""
 
-    statements: frozenset[Digest] = frozenset()
-    states: Mapping[Digest, State] = attrs.field(factory=dict)  #: of records
+    statements: set[Digest] = attrs.field(factory=set)
+    states: dict[Digest, State] = attrs.field(factory=dict)  #: of records
     root: Mapping[str, Json] | None = None  #: {version, digest}
     manifest: Mapping[str, Json] | None = None  #: {root_version, version, digest}
     phase: str = "valid"
 
-    def evolve(self, event: JsonObject) -> Adopted:
+    def take(self, event: JsonObject) -> None:
         """Apply one event; others than those of governance change nothing."""
         kind = event["kind"]
         if kind == "trust.root_changed":
-            return attrs.evolve(self, root=event["to"])
-        if kind == "trust.manifest_changed":
-            phase = "valid" if event["cause"] == "issued" else event["cause"]
-            return attrs.evolve(self, manifest=event["to"], phase=phase)
-        if not kind.startswith(("pack.", "facade.")):
-            return self
-        statements = self.statements.union([event["statement"]] if event.get("statement") else [])
-        states = {**self.states, event["subject"]["record"]: State(event["to"])}
-        return attrs.evolve(self, statements=statements, states=states)
+            self.root = event["to"]
+        elif kind == "trust.manifest_changed":
+            self.manifest = event["to"]
+            self.phase = "valid" if event["cause"] == "issued" else event["cause"]
+        elif kind.startswith(("pack.", "facade.")):
+            self.statements.update([event["statement"]] if event.get("statement") else [])
+            self.states[event["subject"]["record"]] = State(event["to"])
 
 
 def fold(events: Iterable[JsonObject]) -> Adopted:
     """Tell what a journal has adopted."""
     adopted = Adopted()
     for event in events:
-        adopted = adopted.evolve(event)
+        adopted.take(event)
     return adopted
 
 
 def events_of(
     verdict: Verdict, store: StoreBytes, *, adopted: Adopted, pin: Digest
 ) -> tuple[JsonObject, ...]:
-    """Give the events that *adopted* lacks, in the order they are recorded.
+    """Give the events that *adopted* lacks, in the order they are recorded; it takes them.
 
     :param store: what *verdict* was judged from
     """
     chain = walk(store, pin=pin, deployment=verdict.root.deployment)
     statements = read_statements(store, chain)
-    stated = []
-    for event in _stated(verdict, read_subjects(store), adopted, statements):
-        adopted = adopted.evolve(event)
-        stated.append(event)
-    found = [*_root(verdict, store, adopted), *stated, *_manifest(verdict, adopted)]
-    found += _transitions(verdict, store, adopted, statements)
-    return tuple({k: value for k, value in event.items() if value is not None} for event in found)
+    found: list[JsonObject] = []
+    for events in (  # each is lazy, so it sees what was taken before
+        _root(verdict, store, adopted),
+        _stated(verdict, store, adopted, statements),
+        _manifest(verdict, adopted),
+        _transitions(verdict, adopted, statements),
+    ):
+        for event in events:
+            found.append({k: value for k, value in event.items() if value is not None})
+            adopted.take(found[-1])
+    return tuple(found)
 
 
 def _root(verdict: Verdict, store: StoreBytes, adopted: Adopted) -> Iterator[JsonObject]:
@@ -97,32 +97,22 @@ def _root(verdict: Verdict, store: StoreBytes, adopted: Adopted) -> Iterator[Jso
 
 
 def _stated(
-    verdict: Verdict, subjects: Iterable[Subject], adopted: Adopted, statements: Sequence[Signed]
+    verdict: Verdict, store: StoreBytes, adopted: Adopted, statements: Sequence[Signed]
 ) -> Iterator[JsonObject]:
     """Give one event for each new statement; a resume takes effect by a manifest."""
-    known = {each.digest: each for each in subjects}
+    known = {each.digest: each for each in read_subjects(store)}
     for n, each in enumerate(statements):
-        subject, decision = known.get(each.statement.subject), each.statement.decision
-        if each.digest in adopted.statements or subject is None or decision == "resume":
+        said = each.statement
+        subject = known.get(said.subject)
+        if each.digest in adopted.statements or subject is None or said.decision == "resume":
             continue
         before = adopted.states.get(subject.digest, State.NONE)
-        if decision == "approve":
+        after, verb = _AFTER.get(said.decision, (before, "approved"))
+        if said.decision == "approve" and before in {State.NONE, State.PROPOSED}:
             earlier = [s for s in statements[: n + 1] if s.statement.subject == subject.digest]
-            after, verb = _approved(subject, before, earlier, verdict), "approved"
-        else:
-            after, verb = _AFTER[decision]
-        event = _event(subject, verb, before, after) | _by(each)
-        adopted = adopted.evolve(event)
-        yield event
-
-
-def _approved(subject: Subject, before: State, signed: Sequence[Signed], verdict: Verdict) -> State:
-    """Tell what one more approval makes of a record."""
-    if before not in {State.NONE, State.PROPOSED}:
-        return before
-    at = signed[-1].statement.at
-    lacking = missing(subject.record, subject.digest, signed, root=verdict.root, at=at)
-    return State.PROPOSED if lacking else State.APPROVED
+            is_lacking = lacks(subject, earlier, verdict.root, at=said.at)
+            after = State.PROPOSED if is_lacking else State.APPROVED
+        yield _event(subject, verb, before, after) | _by(each)
 
 
 def _manifest(verdict: Verdict, adopted: Adopted) -> Iterator[JsonObject]:
@@ -133,52 +123,33 @@ def _manifest(verdict: Verdict, adopted: Adopted) -> Iterator[JsonObject]:
     to: JsonObject = {"root_version": root_version, "version": version, "digest": digest}
     expires_us = verdict.manifest.expires * _MICROSECONDS
     about = {"kind": "trust.manifest_changed", "to": to, "expires_us": expires_us}
-    phase = adopted.phase
     if to != adopted.manifest:
-        phase = "valid"
         yield {**about, "cause": "issued", "from": adopted.manifest}
-    if verdict.phase != phase:
+    if verdict.phase != adopted.phase:
         yield {**about, "cause": verdict.phase, "from": to}
 
 
 def _transitions(
-    verdict: Verdict, store: StoreBytes, adopted: Adopted, statements: Sequence[Signed]
+    verdict: Verdict, adopted: Adopted, statements: Sequence[Signed]
 ) -> Iterator[JsonObject]:
     """Give one event for each record whose state the manifest has moved."""
-    released = _released(verdict, store)
+    by: JsonObject = {"manifest": verdict.manifest_digest}
+    for keyid in sorted(verdict.released_by)[:1]:
+        by |= {"owner": verdict.released_by[keyid].owner, "keyid": keyid, "role": "release"}
     for each in verdict.entries:
         before, after = adopted.states.get(each.digest, State.NONE), each.own_status
         if each.refusals or before is after:
             continue
-        subject, verb, by = Subject(each.record, each.digest), after.lower(), released
-        if after is State.ACTIVE:
-            verb = "activated"
-            if before in {State.SUSPENDED, State.SUPERSEDED}:
-                for resume in _resumed_by(each, statements):
-                    verb = "resumed"
-                    by = {**_by(resume), "manifest": verdict.manifest_digest}
-        yield _event(subject, verb, before, after) | by
-
-
-def _released(verdict: Verdict, store: StoreBytes) -> JsonObject:
-    """Tell who released the manifest."""
-    if verdict.manifest is None:
-        return {}
-    file = manifest_file(*verdict.manifest.number)
-    keys = {keyid: verdict.root.keys[keyid] for keyid in verdict.root.roles["release"].keys}
-    held = dsse.parse(store[file], "manifest", at=file).signers(keys)
-    by = {"owner": held[min(held)].owner, "keyid": min(held), "role": "release"}
-    return {**by, "manifest": verdict.manifest_digest}
-
-
-def _resumed_by(verdict: PackVerdict | FacadeVerdict, statements: Sequence[Signed]) -> list[Signed]:
-    """Give the newest of the resumes that an entry refers to."""
-    said = [each for each in statements if each.statement.decision == "resume"]
-    return [
-        each
-        for each in said
-        if each.statement.subject == verdict.digest and each.digest in verdict.statements
-    ][-1:]
+        verb = "activated" if after is State.ACTIVE else after.lower()
+        event = _event(Subject(each.record, each.digest), verb, before, after) | by
+        is_back = after is State.ACTIVE and before in {State.SUSPENDED, State.SUPERSEDED}
+        for resume in reversed(statements) if is_back else ():
+            said = resume.statement
+            is_ours = said.subject == each.digest and resume.digest in each.statements
+            if is_ours and said.decision == "resume":
+                event |= {"kind": event["kind"].replace("activated", "resumed"), **_by(resume)}
+                break
+        yield event
 
 
 def _by(signed: Signed) -> JsonObject:

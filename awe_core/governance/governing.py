@@ -1,89 +1,153 @@
 """`Governance`: the verbs by which people decide about the records of one deployment.
 
 Each verb checks the table of `lifecycle`, signs one statement (or the next manifest), judges the
-result in memory and only then writes it.  Time and keys are handed in; nothing is read from the
-clock.  What lacks signatures waits under ``pending/`` until `sign` has added the last one.
+result in memory, as part of the store it would make, and only then writes it.  Time and keys are
+handed in; nothing is read from the clock.  What lacks signatures waits under ``pending/`` until
+`sign` has added the last one.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 import attrs
 
-from awe_core.errors import PackError, UsageError
-from awe_core.governance.desk import Desk
-from awe_core.governance.documents import entitled, record_file, signed, signed_also, subject_of
-from awe_core.governance.releases import Change
+from awe_core import canonical
+from awe_core.errors import PackError, TrustError, UsageError
+from awe_core.governance.releases import Change, check_release, latest, next_manifest
+from awe_core.governance.signing import entitled, signed, signed_also
 from awe_core.governance.store import PENDING
+from awe_core.governance.survey import find, record_file, subject_of, survey
+from awe_core.governance.views import views
 from awe_core.lifecycle import TRANSITIONS, State, transition
-from awe_core.trust import dsse, needs, root_file
+from awe_core.records import Statement
+from awe_core.trust import DAY_S, dsse, judge, manifest_file, needs, root_file, statement_file
 from awe_core.trust.approvals import excluded
+from awe_core.trust.roots import walk
 from awe_core.trust.statements import DECIDERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from typing import Unpack
 
-    from awe_core.governance.desk import By, Look, Released
-    from awe_core.governance.documents import Subject
-    from awe_core.governance.survey import SubjectState
+    from awe_core.governance.store import StoreFolder
+    from awe_core.governance.survey import Kind, Subject, SubjectState
     from awe_core.records import Digest, FacadeRecord, PackRecord, Root, Seconds
-    from awe_core.trust import Signer
+    from awe_core.trust import Chain, Mark, Signer, StoreBytes, Verdict
 
 SUNSET_S = 7 * 86_400  #: how long a replaced record takes new runs, unless told otherwise
 _NEVER_APPROVED = frozenset({State.NONE, State.REJECTED, State.WITHDRAWN, State.REVOKED})
 
 
-@attrs.frozen
-class Governance(Desk):
-    """What people can decide about the records of one deployment."""
+class By(TypedDict):
+    """Who decides, why, and when."""
 
-    # ------------------------------------------------------------------------- people's decisions
+    signer: Signer
+    reason: str  #: signed with the decision
+    now: Seconds
+
+
+@attrs.frozen
+class Released:
+    """What became of a document that takes signatures."""
+
+    file: str  #: relative to the store
+    is_pending: bool  #: it still lacks signatures; `Governance.sign` adds them
+
+
+@attrs.frozen
+class Look:
+    """The store at one moment, read once."""
+
+    store: StoreBytes
+    chain: Chain
+    verdict: Verdict | None
+    failure: TrustError | None  #: why the manifest does not hold
+    states: tuple[SubjectState, ...]
+    now: Seconds
+
+    @property
+    def root(self) -> Root:
+        """The root in force."""
+        return self.chain.current
+
+
+@attrs.frozen
+class Governance:
+    """What people can decide about the records of one deployment: one store, one pinned root."""
+
+    store: StoreFolder
+    pin: Digest
+    deployment: str
+
+    # -------------------------------------------------------------------------------- looking
+
+    def verdict(self, *, now: Seconds, mark: Mark | None = None) -> Verdict:
+        """Judge the store as it is.
+
+        :raises TrustError: root or manifest do not hold
+        """
+        return self._judge(self.store.read(), now, mark)
+
+    def states(self, *, now: Seconds) -> tuple[SubjectState, ...]:
+        """Tell where every record stands; packs first, then facades."""
+        return self._look(now).states
+
+    def find(self, name: str, *, now: Seconds, kind: Kind | None = None) -> SubjectState:
+        """Resolve NAME@VERSION (or NAME, or the beginning of a digest).
+
+        :raises UsageError: ``governance.unknown``, ``governance.ambiguous``
+        """
+        return find(self._look(now).states, name, kind=kind)
+
+    def next_revision(self, name: str, version: str) -> int:
+        """Tell the revision that the same version gets when it is proposed anew."""
+        known = [
+            each.subject.record for each in self._look(0).states if each.subject.record.name == name
+        ]
+        same = [r.revision for r in known if r.kind == "facade" or r.version == version]
+        return max(same, default=0) + 1
+
+    def write_views(self) -> None:
+        """Write the YAML that people read in pull requests anew."""
+        self.store.replace(views(self.store.read()))
+
+    # --------------------------------------------------------------------- people's decisions
 
     def propose(
         self,
         record: PackRecord,
         facades: Iterable[FacadeRecord] = (),
-        *,
-        attachments: Mapping[str, bytes] | None = None,
         **by: Unpack[By],
     ) -> tuple[Subject, ...]:
-        """Put a pack and the facades it comes with before people.
-
-        :param attachments: report and evidence, by file name, kept beside the record
-        :returns: the pack, then the facades
-        """
+        """Put a pack and the facades it comes with before people."""
         subjects = (subject_of(record), *(subject_of(facade) for facade in facades))
-        files = self._proposals(subjects, by)
-        folder = record_file(subjects[0])[0].rpartition("/")[0]
-        self.store.add({f"{folder}/{name}": data for name, data in (attachments or {}).items()})
-        self.write(files)
+        self._write(self._proposals(subjects, by))
         return subjects
 
     def propose_facade(self, record: FacadeRecord, **by: Unpack[By]) -> Subject:
         """Put a facade of the deployment's own before people."""
         subject = subject_of(record)
-        self.write(self._proposals((subject,), by))
+        self._write(self._proposals((subject,), by))
         return subject
 
     def approve(self, subject: Subject, *, role: str, **by: Unpack[By]) -> SubjectState:
         """Approve a record under one role."""
-        look = self.look(by["now"])
-        known = look.of(subject)
-        name = known.subject.title
+        look, known = self._stands(subject, by["now"])
+        subject = known.subject
         if known.state in _NEVER_APPROVED:
-            transition(known.state, State.APPROVED, subject=name)
+            transition(known.state, State.APPROVED, subject=subject.title)
         _must_be_asked(look, known, role)
         key = entitled(look.root, by["signer"], role=role)
+        about = {"owner": key.owner, "name": subject.title}
         if key.kind == "machine":
-            raise PackError("pack.approval_kind", owner=key.owner, decision="approve", name=name)
-        if key.owner in excluded(known.subject.record, look.root):
-            raise PackError("pack.self_approval", owner=key.owner, name=name)
-        given = [each for each in known.signed if each.statement.decision == "approve"]
+            raise PackError("pack.approval_kind", decision="approve", **about)
+        if key.owner in excluded(subject.record, look.root):
+            raise PackError("pack.self_approval", **about)
+        given = (each for each in known.signed if each.statement.decision == "approve")
         others = {each.owner for each in given if each.statement.role != role}
         if key.owner in others and not look.root.policy.self_approval:
-            raise PackError("pack.separation_of_duties", name=name, role=role)
+            raise PackError("pack.separation_of_duties", name=subject.title, role=role)
         return self._say(look, known, "approve", role, by)
 
     def reject(self, subject: Subject, *, role: str, **by: Unpack[By]) -> SubjectState:
@@ -100,15 +164,11 @@ class Governance(Desk):
 
     def suspend(self, subject: Subject, **by: Unpack[By]) -> SubjectState:
         """Stop new calls at once; needs no release."""
-        look, known = self._step(subject, State.SUSPENDED, by["now"])
-        role = _stopping_role(look.root, "suspend", by["signer"])
-        return self._say(look, known, "suspend", role, by)
+        return self._stop(subject, "suspend", State.SUSPENDED, by)
 
     def revoke(self, subject: Subject, **by: Unpack[By]) -> SubjectState:
         """Stop a record for ever, at once; needs no release."""
-        look, known = self._step(subject, State.REVOKED, by["now"])
-        role = _stopping_role(look.root, "revoke", by["signer"])
-        return self._say(look, known, "revoke", role, by)
+        return self._stop(subject, "revoke", State.REVOKED, by)
 
     def resume(self, subject: Subject, **by: Unpack[By]) -> SubjectState:
         """Lift what stopped a record; it is ACTIVE again when `activate` has released that."""
@@ -117,10 +177,10 @@ class Governance(Desk):
         if known.state is State.SUPERSEDED:
             lifted = [look.verdict.manifest_digest] if look.verdict else []
         for stop in lifted:
-            self.write(look.statement(known.subject, "resume", "security", by, stops=stop))
-        return self.look(look.now).of(known.subject)
+            self._write(_statement(look, known.subject, "resume", "security", by, stops=stop))
+        return self._stands(known.subject, look.now)[1]
 
-    # ----------------------------------------------------------------------------------- releases
+    # ------------------------------------------------------------------------------- releases
 
     def activate(
         self,
@@ -135,8 +195,7 @@ class Governance(Desk):
 
         :param documents: deployment files to pin, path → digest; None: as they were
         """
-        look = self.look(now)
-        known = look.of(subject)
+        look, known = self._stands(subject, now)
         wanted = known.subject
         if known.lacking and (known.state, State.APPROVED) in TRANSITIONS:
             raise known.lacking[0]
@@ -151,7 +210,7 @@ class Governance(Desk):
             and each.state is State.ACTIVE
         }
         changes[wanted.digest] = Change(State.ACTIVE)
-        return self.release(look, changes, [wanted], signers, documents)
+        return self._release(look, changes, [wanted], signers, documents)
 
     def trust_local(
         self, record: PackRecord, facades: Iterable[FacadeRecord] = (), **by: Unpack[By]
@@ -169,12 +228,11 @@ class Governance(Desk):
         self, subject: Subject, *, sunset: Seconds, signers: Sequence[Signer], now: Seconds
     ) -> Released:
         """Let a record take new runs until *sunset* only."""
-        look = self.look(now)
-        known = look.of(subject)
+        look, known = self._stands(subject, now)
         if known.state is not State.DEPRECATED:  # another sunset is no step
             transition(known.state, State.DEPRECATED, subject=known.subject.title)
         changes = {known.subject.digest: Change(State.DEPRECATED, sunset)}
-        return self.release(look, changes, [known.subject], signers, None)
+        return self._release(look, changes, [known.subject], signers, None)
 
     def renew(
         self,
@@ -184,7 +242,7 @@ class Governance(Desk):
         documents: Mapping[str, Digest] | None = None,
     ) -> Released:
         """Sign the next manifest with unchanged contents; standing stops are written into it."""
-        return self.release(self.look(now), {}, [], signers, documents)
+        return self._release(self._look(now), {}, [], signers, documents)
 
     def rotate(self, root: Root, *, signers: Sequence[Signer], now: Seconds) -> Released:
         """Sign the next root.
@@ -192,7 +250,7 @@ class Governance(Desk):
         :param root: complete, its version one above the current one
         """
         data = signed("trust-root", root, signers)
-        return self.publish(root_file(root.version), data, now=now)
+        return self._publish(root_file(root.version), data, now=now)
 
     def sign(self, file: str, *, signer: Signer, now: Seconds) -> Released:
         """Add a signature to a document that waits for more.
@@ -205,12 +263,37 @@ class Governance(Desk):
         if data is None:
             raise UsageError("governance.not_pending", file=file)
         kind = "trust-root" if name.startswith("root/") else "manifest"
-        return self.publish(name, signed_also(dsse.parse(data, kind, at=name), signer), now=now)
+        return self._publish(name, signed_also(dsse.parse(data, kind, at=name), signer), now=now)
 
-    # ------------------------------------------------------------------------------------- inside
+    # --------------------------------------------------------------------------------- inside
+
+    def _look(self, now: Seconds) -> Look:
+        """Read the store once.
+
+        :raises TrustError: the root does not hold; a manifest that does not is in `Look.failure`
+        """
+        store = self.store.read()
+        chain = walk(store, pin=self.pin, deployment=self.deployment)
+        verdict, failure = None, None
+        try:
+            verdict = self._judge(store, now)
+        except TrustError as error:
+            failure = error
+        states = survey(store, chain, verdict, now=now)
+        return Look(store, chain, verdict, failure, states, now)
+
+    def _stands(self, subject: Subject, now: Seconds) -> tuple[Look, SubjectState]:
+        look = self._look(now)
+        return look, find(look.states, subject.digest)
+
+    def _step(self, subject: Subject, after: State, now: Seconds) -> tuple[Look, SubjectState]:
+        """Look where *subject* stands; refuse a step that the table does not have."""
+        look, known = self._stands(subject, now)
+        transition(known.state, after, subject=known.subject.title)
+        return look, known
 
     def _proposals(self, subjects: Iterable[Subject], by: By) -> dict[str, bytes]:
-        look = self.look(by["now"])
+        look = self._look(by["now"])
         states = {each.subject.digest: each.state for each in look.states}
         files: dict[str, bytes] = {}
         for subject in subjects:
@@ -218,21 +301,107 @@ class Governance(Desk):
             transition(before, State.PROPOSED, subject=subject.title)
             _must_propose(look, subject, by["signer"])
             files |= dict([record_file(subject)])
-            files |= look.statement(subject, "propose", "proposer", by)
+            files |= _statement(look, subject, "propose", "proposer", by)
         return files
 
-    def _step(self, subject: Subject, after: State, now: Seconds) -> tuple[Look, SubjectState]:
-        """Look where *subject* stands; refuse a step that the table does not have."""
-        look = self.look(now)
-        known = look.of(subject)
-        transition(known.state, after, subject=known.subject.title)
-        return look, known
+    def _stop(self, subject: Subject, decision: str, after: State, by: By) -> SubjectState:
+        look, known = self._step(subject, after, by["now"])
+        allowed, keyid = sorted(DECIDERS[decision]), by["signer"].keyid
+        role = next((role for role in allowed if look.root.holds(keyid, role)), allowed[0])
+        return self._say(look, known, decision, role, by)
 
     def _say(
         self, look: Look, known: SubjectState, decision: str, role: str, by: By
     ) -> SubjectState:
-        self.write(look.statement(known.subject, decision, role, by))
-        return self.look(look.now).of(known.subject)
+        self._write(_statement(look, known.subject, decision, role, by))
+        return self._stands(known.subject, look.now)[1]
+
+    def _release(
+        self,
+        look: Look,
+        changes: Mapping[Digest, Change],
+        wanted: Sequence[Subject],
+        signers: Sequence[Signer],
+        documents: Mapping[str, Digest] | None,
+    ) -> Released:
+        """Sign the manifest that follows the newest one; the *wanted* must come out in force."""
+        if look.failure is not None and look.failure.code != "trust.root_mismatch":
+            raise look.failure
+        for signer in signers:
+            entitled(look.root, signer, role="release")
+        base = latest(look.store, look.chain)
+        manifest = next_manifest(base, look.states, changes, root=look.root, now=look.now)
+        if documents is not None:
+            manifest = attrs.evolve(manifest, documents=dict(documents))
+        data, file = signed("manifest", manifest, signers), manifest_file(*manifest.number)
+        return self._publish(file, data, now=look.now, before=look.verdict, wanted=wanted)
+
+    def _publish(
+        self,
+        file: str,
+        data: bytes,
+        *,
+        now: Seconds,
+        before: Verdict | None = None,
+        wanted: Sequence[Subject] = (),
+    ) -> Released:
+        """Write a document where it counts if it holds, and to ``pending/`` if signatures lack."""
+        before = before or self._look(now).verdict
+        try:
+            after = self._judge({**self.store.read(), file: data}, now)
+        except TrustError as error:
+            if error.code == "trust.threshold" and error.attributes["file"] == file:
+                self.store.replace({f"{PENDING}/{file}": data})
+                return Released(f"{PENDING}/{file}", is_pending=True)
+            if not (file.startswith("root/") and error.code == "trust.root_mismatch"):
+                raise  # a new root makes every older manifest unusable; the next one follows
+        else:
+            check_release(before, after, wanted)
+        self._write({file: data})
+        self.store.remove_pending(file)
+        return Released(file, is_pending=False)
+
+    def _write(self, files: Mapping[str, bytes]) -> None:
+        """Add documents and show them in the views."""
+        self.store.add(files)
+        self.store.replace(views(files))
+
+    def _judge(self, store: StoreBytes, now: Seconds, mark: Mark | None = None) -> Verdict:
+        return judge(store, pin=self.pin, deployment=self.deployment, mark=mark, now=now)
+
+
+def _statement(  # noqa: PLR0913 - what a statement is made of
+    look: Look,
+    subject: Subject,
+    decision: str,
+    role: str,
+    by: By,
+    *,
+    stops: Digest | None = None,
+) -> dict[str, bytes]:
+    """Sign one decision; gives its file in the store.
+
+    :raises TrustError: ``signer.not_in_role``, ``trust.unknown_role``, ``store.malformed``
+    """
+    entitled(look.root, by["signer"], role=role)
+    lasts_s = look.root.policy.approval_days * DAY_S
+    said = Statement(
+        deployment=look.root.deployment,
+        root_version=look.root.version,
+        decision=decision,
+        role=role,
+        subject=subject.digest,
+        name=subject.record.name,
+        version=subject.record.version,
+        at=look.now,
+        expires=look.now + lasts_s if decision == "approve" else None,
+        reason=by["reason"],
+        stops=stops,
+    )
+    Statement.from_json(said.to_json())  # what we write, everybody must be able to read
+    data = signed("statement", said, [by["signer"]])
+    is_stop = decision in {"suspend", "revoke"}
+    return {statement_file(canonical.sha256_hex(data), is_stop=is_stop): data}
 
 
 def _must_propose(look: Look, subject: Subject, signer: Signer) -> None:
@@ -247,9 +416,3 @@ def _must_be_asked(look: Look, known: SubjectState, role: str) -> None:
     if role not in needed:
         name, asked = known.subject.title, ", ".join(sorted(needed)) or "no role"
         raise UsageError("governance.role_not_asked", name=name, role=role, asked=asked)
-
-
-def _stopping_role(root: Root, decision: str, signer: Signer) -> str:
-    """Give the role under which *signer* may stop a record, or the one that is lacking."""
-    allowed = sorted(DECIDERS[decision])
-    return next((role for role in allowed if root.holds(signer.keyid, role)), allowed[0])

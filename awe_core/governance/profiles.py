@@ -13,7 +13,7 @@ import attrs
 
 from awe_core import canonical
 from awe_core.errors import UsageError
-from awe_core.governance.documents import signed
+from awe_core.governance.signing import signed
 from awe_core.governance.views import views
 from awe_core.records import ApprovalRule, Key, Policy, Role, Root, When
 from awe_core.signing import KeyFile, generate, load, person_key_file
@@ -55,19 +55,16 @@ def init_dev(  # noqa: PLR0913 - what a deployment begins with
         each.keyid: Key(scheme=each.scheme, public=each.public.hex(), owner=name, kind="person")
         for name, each in signers.items()
     }
-    held = {
-        role: tuple(sorted(signers[name].keyid for name in roles if role in roles[name]))
-        for role in ROLES
-    }
-    majority = len(held["root"]) // 2 + 1
-    thresholds = {
-        role: Role(keyids, majority if role == "root" else 1)
-        for role, keyids in held.items()
-        if keyids
-    }
-    policy = _policy(alone=len(roles) == 1, inproc=tuple(inproc))
-    strict = unsigned_root(deployment=deployment, keys=keys, now=now)
-    root = attrs.evolve(strict, environment="dev", roles=thresholds, policy=policy)
+    thresholds = {}
+    for role in ROLES:
+        if held := tuple(sorted(signers[name].keyid for name in roles if role in roles[name])):
+            thresholds[role] = Role(held, len(held) // 2 + 1 if role == "root" else 1)
+    root = attrs.evolve(
+        unsigned_root(deployment=deployment, keys=keys, now=now),
+        environment="dev",
+        roles=thresholds,
+        policy=_policy(alone=len(roles) == 1, inproc=tuple(inproc)),
+    )
     data = signed("trust-root", root, [s for name, s in signers.items() if "root" in roles[name]])
     pin = canonical.sha256_hex(canonical.document(root.to_json()))
     judge({root_file(1): data}, pin=pin, deployment=deployment, mark=None, now=now)
@@ -78,7 +75,6 @@ def init_dev(  # noqa: PLR0913 - what a deployment begins with
 
 def unsigned_root(*, deployment: str, keys: Mapping[Digest, Key], now: Seconds) -> Root:
     """Give a production root for people to fill in: roles are empty, the rules are strict."""
-    roles = {role: Role((), 2 if role == "root" else 1) for role in ROLES}
     return Root(
         deployment=deployment,
         environment="prod",
@@ -86,7 +82,7 @@ def unsigned_root(*, deployment: str, keys: Mapping[Digest, Key], now: Seconds) 
         issued=now,
         expires=now + _ROOT_DAYS * DAY_S,
         keys=keys,
-        roles=roles,
+        roles={role: Role((), 2 if role == "root" else 1) for role in ROLES},
         retired={},
         policy=_policy(alone=False, inproc=STDLIB),
     )
@@ -108,11 +104,9 @@ def _key_file(home: Path, name: str) -> Path:
 
 def _policy(*, alone: bool, inproc: tuple[str, ...]) -> Policy:
     both = {"reviewer": 1} if alone else {"reviewer": 1, "security": 1}
+    kinds = {"pack": both, "plugin": both, "declarative": both, "facade": {"reviewer": 1}}
     return Policy(
-        approvals=(
-            *(ApprovalRule(When(kind=kind), both) for kind in ("pack", "plugin", "declarative")),
-            ApprovalRule(When(kind="facade"), {"reviewer": 1}),
-        ),
+        approvals=tuple(ApprovalRule(When(kind=kind), need) for kind, need in kinds.items()),
         approval_days=365,
         manifest_days=30,
         on_expiry="drain",

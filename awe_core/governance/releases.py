@@ -19,8 +19,7 @@ from awe_core.trust import DAY_S, manifest_file, manifests
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from awe_core.governance.documents import Subject
-    from awe_core.governance.survey import SubjectState
+    from awe_core.governance.survey import Subject, SubjectState
     from awe_core.records import Digest, Root, Seconds
     from awe_core.trust import Chain, Signed, StoreBytes, Verdict
     from awe_core.trust.manifests import Issued
@@ -65,7 +64,7 @@ def next_manifest(
     known = {each.subject.digest: each for each in states}
     entries = {each.record: each for each in before.entries} if before else {}
     wanted = {digest: Change(State(e.status), e.sunset) for digest, e in entries.items()}
-    wanted.update(changes)
+    wanted |= changes
     for digest in wanted.keys() & known.keys():  # the others stay as they were
         entries[digest] = _entry(known[digest], wanted[digest], now=now)
     denied = {digest for digest, each in known.items() if each.state is State.REVOKED}

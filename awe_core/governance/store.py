@@ -12,7 +12,6 @@ import errno
 import os
 import stat
 import tempfile
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,7 +33,8 @@ _JUDGED = ("root", "packs", "facades", "statements", "stops", "manifests")
 PENDING = "pending"  #: documents that still lack signatures
 _DEPTH = 3  #: packs/<distribution>/<version>/record-….json
 _ATTRIBUTES = b"* -text\n"  # a changed line end is a changed byte
-_NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+_READ = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+_NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS})
 
 
 @attrs.frozen
@@ -52,8 +52,7 @@ class StoreFolder:
 
     def read_pending(self) -> StoreBytes:
         """Read the documents that still lack signatures, under the names they shall have."""
-        prefix = len(PENDING) + 1
-        return {name[prefix:]: data for name, data in self._files((PENDING,))}
+        return {name.partition("/")[2]: data for name, data in self._files((PENDING,))}
 
     def read_one(self, name: str) -> bytes | None:
         """Read one file of the store; None: it is not there."""
@@ -65,7 +64,6 @@ class StoreFolder:
 
         :raises TrustError: ``store.taken``
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
         attributes = self.folder / ".gitattributes"
         if not attributes.exists():
             _place(attributes, _ATTRIBUTES)
@@ -76,8 +74,7 @@ class StoreFolder:
         """Write files that are allowed to change: views, and documents not yet signed by all."""
         for name, data in files.items():
             file = self.folder / name
-            file.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(_temporary(file, data), file)  # noqa: PTH105 - paired with os.link below
+            _temporary(file, data).replace(file)
             _sync(file.parent)
 
     def remove_pending(self, name: str) -> None:
@@ -109,13 +106,13 @@ def _names(folder: Path, part: str, depth: int) -> Iterator[str]:
         if entry.is_dir(follow_symlinks=False):
             if depth > 0:
                 yield from _names(folder, name, depth - 1)
-        elif fnmatchcase(entry.name, "*.dsse") or fnmatchcase(entry.name, "record-*.json"):
+        elif name.endswith(".dsse") or (entry.name.startswith("record-") and name[-5:] == ".json"):
             yield name
 
 
 def _read(file: Path, name: str) -> bytes:
     try:
-        descriptor = os.open(file, os.O_RDONLY | _NO_FOLLOW)
+        descriptor = os.open(file, _READ)
     except OSError:
         raise TrustError("store.not_regular", file=name) from None
     with os.fdopen(descriptor, "rb") as opened:
@@ -133,28 +130,23 @@ def _too_large(file: str, size: int, limit: int) -> TrustError:
 
 def _place(file: Path, data: bytes) -> None:
     """Give *data* its name, unless something else has it."""
-    file.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary(file, data)
     try:
-        _name(temporary, file, data)
+        os.link(temporary, file)
     except FileExistsError:
         if file.is_symlink() or file.read_bytes() != data:
             raise TrustError("store.taken", file=str(file)) from None
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        _write(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), data)
     finally:
         temporary.unlink()
     _sync(file.parent)
 
 
-def _name(temporary: Path, file: Path, data: bytes) -> None:
-    try:
-        os.link(temporary, file)
-    except OSError as error:
-        if error.errno not in {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}:
-            raise
-        _write(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), data)  # has no links
-
-
 def _temporary(file: Path, data: bytes) -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=".new-")
     _write(descriptor, data)
     temporary = Path(name)
@@ -172,7 +164,5 @@ def _write(descriptor: int, data: bytes) -> None:
 def _sync(folder: Path) -> None:
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        os.fsync(descriptor)
+        os.close(descriptor)

@@ -13,19 +13,17 @@ import attrs
 
 from awe_core import canonical
 from awe_core.errors import AweError, UsageError
-from awe_core.governance.documents import Subject
 from awe_core.lifecycle import State
 from awe_core.records import FacadeRecord, PackRecord
-from awe_core.trust import Signed, dsse, needs, statements
-from awe_core.trust.approvals import missing
+from awe_core.trust import Signed, approvals, dsse, facade_file, needs, pack_file, statements
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from awe_core.records import Root, Seconds
+    from awe_core.records import Digest, Root, Seconds
     from awe_core.trust import Chain, StoreBytes, Verdict
 
-_RECORD = re.compile(r"(packs|facades)/.+/record-([0-9a-f]{64})\.json")
+RECORD = re.compile(r"(packs|facades)/(.+)/record-([0-9a-f]{64})\.json")
 _ENDS = {"reject": State.REJECTED, "withdraw": State.WITHDRAWN}
 _OVER = frozenset({State.REJECTED, State.WITHDRAWN, State.REVOKED})
 _SHORTEST_DIGEST = 8
@@ -33,7 +31,30 @@ _SHORTEST_DIGEST = 8
 Kind: TypeAlias = Literal["pack", "facade"]
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen
+class Subject:
+    """A record in a store: what people decide about."""
+
+    record: PackRecord | FacadeRecord
+    digest: Digest
+
+    @property
+    def title(self) -> str:
+        """NAME@VERSION, as commands take it."""
+        return approvals.title(self.record)
+
+    @property
+    def kind(self) -> str:
+        """``pack`` (of any kind) or ``facade``."""
+        return "pack" if isinstance(self.record, PackRecord) else "facade"
+
+    @property
+    def group(self) -> str:
+        """What its manifest entries stand under: distribution or facade id."""
+        return self.record.distribution if isinstance(self.record, PackRecord) else self.record.name
+
+
+@attrs.frozen
 class SubjectState:
     """One record and where it stands."""
 
@@ -51,19 +72,34 @@ class SubjectState:
         return tuple(each for each in suspended if each.digest not in lifted)
 
 
+def subject_of(record: PackRecord | FacadeRecord) -> Subject:
+    """Name *record* by its digest."""
+    return Subject(record, canonical.sha256_hex(canonical.document(record.to_json())))
+
+
+def record_file(subject: Subject) -> tuple[str, bytes]:
+    """Give the name and bytes of a record in the store."""
+    record, digest = subject.record, subject.digest
+    if isinstance(record, PackRecord):
+        file = pack_file(record.distribution, record.version, digest)
+    else:
+        file = facade_file(record.name, digest)
+    return file, canonical.document(record.to_json())
+
+
 def read_subjects(store: StoreBytes) -> tuple[Subject, ...]:
     """Read the records of a store; what is no record is passed over (`awe verify` names it)."""
     found = []
     for file in sorted(store):
-        named = _RECORD.fullmatch(file)
-        if named is None or canonical.sha256_hex(store[file]) != named[2]:
+        named = RECORD.fullmatch(file)
+        if named is None or canonical.sha256_hex(store[file]) != named[3]:
             continue
         kind = PackRecord if named[1] == "packs" else FacadeRecord
         try:
             record = kind.from_json(dsse.parse_document(store[file], at=file), at=file)
         except AweError:
             continue
-        found.append(Subject(record, named[2]))
+        found.append(Subject(record, named[3]))
     return tuple(found)
 
 
@@ -78,19 +114,19 @@ def survey(
 ) -> tuple[SubjectState, ...]:
     """Tell where every record of a store stands."""
     said = read_statements(store, chain)
-    entries = verdict.entries if verdict else ()
-    listed = {each.digest: (each.own_status, each.refusals) for each in entries}
-    listed |= (
-        {each.digest: (each.status, (each.why,)) for each in verdict.absent} if verdict else {}
-    )
+    listed: dict[Digest, tuple[State, tuple[AweError, ...]]] = {}
+    if verdict:
+        listed |= {each.digest: (each.own_status, each.refusals) for each in verdict.entries}
+        listed |= {each.digest: (each.status, (each.why,)) for each in verdict.absent}
     found = []
     for subject in read_subjects(store):
         signed = tuple(each for each in said if each.statement.subject == subject.digest)
-        lacking = missing(subject.record, subject.digest, signed, root=chain.current, at=now)
-        entry = listed.get(subject.digest)
-        state, refusals = entry or (_before_manifest(subject, signed, chain.current, now), ())
-        about = {"lacking": lacking, "refusals": refusals}
-        found.append(SubjectState(subject=subject, state=state, signed=signed, **about))
+        lacking = lacks(subject, signed, chain.current, at=now)
+        state, refusals = listed.get(subject.digest) or (
+            _before_manifest(subject, signed, chain.current, now),
+            (),
+        )
+        found.append(SubjectState(subject, state, signed, lacking, refusals))
     return tuple(found)
 
 
@@ -113,6 +149,13 @@ def find(states: Iterable[SubjectState], name: str, *, kind: Kind | None = None)
     return found[0]
 
 
+def lacks(
+    subject: Subject, signed: Iterable[Signed], root: Root, *, at: Seconds
+) -> tuple[AweError, ...]:
+    """Tell why *subject* is not approved by what was *signed*; empty: it is."""
+    return approvals.missing(subject.record, subject.digest, signed, root=root, at=at)
+
+
 def _is_named(subject: Subject, name: str) -> bool:
     wanted, _, version = name.partition("@")
     by_name = wanted in {subject.record.name, subject.group}
@@ -124,25 +167,17 @@ def _before_manifest(
     subject: Subject, signed: tuple[Signed, ...], root: Root, now: Seconds
 ) -> State:
     """Tell the state of a record that no manifest lists."""
-
-    def lacks(said: tuple[Signed, ...]) -> bool:
-        return bool(missing(subject.record, subject.digest, said, root=root, at=now))
-
-    proposer = subject.record.proposed_by
+    proposer, needed = subject.record.proposed_by, needs(root.policy, subject.record)
     if any(each.statement.decision == "revoke" for each in signed):
         return State.REVOKED
     for n, each in enumerate(signed):
-        end = _ENDS.get(each.statement.decision)
-        if end and _may_end(each, subject, root) and lacks(signed[:n]):
-            return end
-    if not lacks(signed):
+        said = each.statement  # whoever could approve may reject; only the proposer withdraws
+        may_end = each.owner == proposer if said.decision == "withdraw" else said.role in needed
+        if said.decision in _ENDS and may_end and lacks(subject, signed[:n], root, at=now):
+            return _ENDS[said.decision]
+    if not lacks(subject, signed, root, at=now):
         return State.APPROVED
-    proposed = (each for each in signed if each.statement.decision == "propose")
-    return State.PROPOSED if proposer in {each.owner for each in proposed} else State.NONE
-
-
-def _may_end(each: Signed, subject: Subject, root: Root) -> bool:
-    """Whoever could approve may reject; only the proposer withdraws."""
-    if each.statement.decision == "withdraw":
-        return each.owner == subject.record.proposed_by
-    return each.statement.role in needs(root.policy, subject.record)
+    is_proposed = any(
+        each.statement.decision == "propose" and each.owner == proposer for each in signed
+    )
+    return State.PROPOSED if is_proposed else State.NONE

@@ -5,18 +5,6 @@ disk.  The rules are those of The Update Framework (TUF specification 1.0.33) wh
 thresholds by distinct owners, roots in steps of one, no falling back, no rollback.  Its code is
 not: TUF has no custom roles and no exclusion of the proposer.
 
-=============  =================================================================================
-`keys`         schemes, key ids, weak points; the `Signer` protocol
-`dsse`         envelopes: parse, name the signers, seal
-`roots`        the chain from the pin; what a root may say
-`manifests`    the current one, its past, order and time
-`statements`   one person's signed decision, and whether they may
-`approvals`    N of M by policy, separation of duties
-`standing`     one entry of the manifest held against what people signed
-`allowance`    what a record may do beside others at a moment
-`judgement`    all of it in order
-=============  =================================================================================
-
 Rules: bytes are hashed and verified before they are parsed; a bad root or manifest raises
 `TrustError` and nothing of the store is used; a bad entry is a refusal of that entry alone.
 """

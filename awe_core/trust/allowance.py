@@ -7,7 +7,7 @@ the pack.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -15,16 +15,14 @@ from awe_core.errors import PackError, TrustError
 from awe_core.lifecycle import Permits, State, permits
 from awe_core.trust.approvals import title
 from awe_core.trust.standing import RUNNING
-from awe_core.trust.verdict import FacadeVerdict, PackVerdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from awe_core.errors import AweError
     from awe_core.records import Digest, FacadeRecord, PackRecord, Root, Seconds
-    from awe_core.trust.verdict import Phase
+    from awe_core.trust.verdict import FacadeVerdict, PackVerdict, Phase
 
-_T = TypeVar("_T", PackVerdict, FacadeVerdict)
 _STRENGTH = (State.ACTIVE, State.DEPRECATED, State.SUPERSEDED, State.SUSPENDED, State.REVOKED)
 
 
@@ -37,36 +35,48 @@ def settle(
     now: Seconds,
 ) -> tuple[tuple[PackVerdict, ...], tuple[FacadeVerdict, ...]]:
     """Fill in `permits` of every verdict."""
-    settled = tuple(_allow(pack, root, phase=phase, now=now) for pack in packs)
-    by_digest = {pack.digest: pack for pack in settled}
-    allowed = (_allow(facade, root, phase=phase, now=now) for facade in facades)
-    return settled, tuple(_bounded(facade, by_digest) for facade in allowed)
+
+    def allowed(verdict: PackVerdict | FacadeVerdict) -> Permits:
+        base = permits(verdict.status)
+        over = verdict.sunset is not None and now >= verdict.sunset
+        is_refused = not _in_force(verdict, root)
+        ends = phase == "expired" or (verdict.status is State.DEPRECATED and over) or is_refused
+        pauses = is_refused or (phase == "expired" and root.policy.on_expiry != "drain")
+        return Permits(
+            new=base.new and not ends,
+            resume=base.resume and not pauses,
+            undo_core=base.undo_core,
+            undo_own=base.undo_own and not is_refused,
+        )
+
+    settled = tuple(attrs.evolve(pack, permits=allowed(pack)) for pack in packs)
+    by_digest = {pack.digest: pack.permits for pack in settled}
+    bounded = []
+    for facade in facades:
+        bounds = [allowed(facade), *(by_digest[digest] for digest in facade.packs)]
+        every = [all(each) for each in zip(*map(attrs.astuple, bounds), strict=True)]
+        bounded.append(attrs.evolve(facade, permits=Permits(*every)))
+    return settled, tuple(bounded)
 
 
-def unclaimed(packs: Sequence[PackVerdict]) -> list[PackVerdict]:
-    """Refuse every distribution that claims a name which another one claims as well."""
+def beside_each_other(packs: Sequence[PackVerdict], root: Root) -> list[PackVerdict]:
+    """Refuse who claims what another claims, and declarative packs without their interpreter."""
     claims: dict[str, set[str]] = {}
     for pack in packs:
-        if pack.status is not State.REVOKED:
-            for claim in _claims(pack.record):
-                claims.setdefault(claim, set()).add(pack.name)
+        for claim in _claims(pack.record) if pack.status is not State.REVOKED else ():
+            claims.setdefault(claim, set()).add(pack.name)
     shared = {claim: ", ".join(sorted(by)) for claim, by in claims.items() if len(by) > 1}
-    refused = []
+    judged = []
     for pack in packs:
         twice = [claim for claim in _claims(pack.record) if claim in shared]
         why = [TrustError("trust.duplicate", what=claim, by=shared[claim]) for claim in twice]
-        refused.append(_refused(pack, why))
-    return refused
-
-
-def interpreted(packs: Sequence[PackVerdict], root: Root) -> list[PackVerdict]:
-    """Refuse declarative packs whose interpreter is not in force itself."""
-    running = {pack.name for pack in packs if pack.status in RUNNING and _in_force(pack, root)}
-    judged = []
-    for pack in packs:
+        judged.append(attrs.evolve(pack, refusals=(*pack.refusals, *why)))
+    running = {pack.name for pack in judged if pack.status in RUNNING and _in_force(pack, root)}
+    for n, pack in enumerate(judged):
         needed = pack.record.interpreter
-        why = PackError("pack.interpreter", name=title(pack.record), interpreter=needed)
-        judged.append(_refused(pack, [] if needed in {None, *running} else [why]))
+        if needed not in {None, *running}:
+            why_not = PackError("pack.interpreter", name=title(pack.record), interpreter=needed)
+            judged[n] = attrs.evolve(pack, refusals=(*pack.refusals, why_not))
     return judged
 
 
@@ -76,19 +86,15 @@ def reached(
     """Find the packs behind a facade, and what is wrong with them."""
     found: dict[Digest, PackVerdict] = {}
     problems: list[AweError] = []
-    offers = [
-        (pack, entry)
-        for pack in sorted(
-            packs, key=lambda each: (not _in_force(each, root), _STRENGTH.index(each.status))
-        )
-        for entry in pack.record.capabilities
-    ]
+    best = sorted(packs, key=lambda p: (not _in_force(p, root), _STRENGTH.index(p.status)))
+    offers = [(pack, entry) for pack in best for entry in pack.record.capabilities]
     for reach in facade.reaches:
         about = {"facade": facade.name, "capability": reach.id}
-        pack, entry = next((each for each in offers if each[1].id == reach.id), (None, None))
-        if pack is None or entry is None:
+        offer = next((each for each in offers if each[1].id == reach.id), None)
+        if offer is None:
             problems.append(PackError("facade.unknown_target", **about))
             continue
+        pack, entry = offer
         found[pack.digest] = pack
         if entry.contract != reach.contract:
             details = [f"approved sha256 {reach.contract}", f"now sha256 {entry.contract}"]
@@ -116,34 +122,10 @@ def _in_force(verdict: PackVerdict | FacadeVerdict, root: Root) -> bool:
 
     A development root may let refusals of packs pass; manifest and signatures it never does.
     """
-    observed = root.policy.observe and all(isinstance(e, PackError) for e in verdict.refusals)
-    return not verdict.refusals or observed
-
-
-def _allow(verdict: _T, root: Root, *, phase: Phase, now: Seconds) -> _T:
-    base = permits(verdict.status)
-    over = verdict.sunset is not None and now >= verdict.sunset
-    if verdict.status is State.DEPRECATED and over:
-        base = attrs.evolve(base, new=False)
-    if phase == "expired":
-        drains = root.policy.on_expiry == "drain"
-        base = attrs.evolve(base, new=False, resume=base.resume and drains)
-    if not _in_force(verdict, root):
-        base = attrs.evolve(base, new=False, resume=False, undo_own=False)
-    return attrs.evolve(verdict, permits=base)
-
-
-def _bounded(facade: FacadeVerdict, packs: Mapping[Digest, PackVerdict]) -> FacadeVerdict:
-    bounds = [facade.permits, *(packs[digest].permits for digest in facade.packs)]
-    names = (each.name for each in attrs.fields(Permits))
-    allowed = Permits(**{name: all(getattr(each, name) for each in bounds) for name in names})
-    return attrs.evolve(facade, permits=allowed)
+    is_observed = root.policy.observe and all(isinstance(e, PackError) for e in verdict.refusals)
+    return not verdict.refusals or is_observed
 
 
 def _claims(record: PackRecord) -> list[str]:
     capabilities = [f"capability {entry.id}" for entry in record.capabilities]
     return capabilities + [f"top level {name}" for name in record.top_level]
-
-
-def _refused(pack: PackVerdict, problems: Iterable[AweError]) -> PackVerdict:
-    return attrs.evolve(pack, refusals=(*pack.refusals, *problems))

@@ -17,7 +17,7 @@ from awe_core.trust.manifests import DAY_S, SKEW_S
 from awe_core.trust.roots import people
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     from awe_core.records import Digest, Policy, Root, Seconds
     from awe_core.trust.statements import Signed
@@ -54,57 +54,71 @@ def missing(
     Statements that do not count are named only where they are missed.
     """
     problems: list[AweError] = []
-    counted: list[Signed] = []
-    proposed = False
+    given: dict[str, set[str]] = {}  # role → who approved under it
+    is_proposed = False
     for each in signed:
-        try:
-            _check_subject(each, record, digest)
-            if each.statement.decision == "approve":
-                _check_approval(each, record, root, at=at)
-                counted.append(each)
-        except AweError as error:
-            problems.append(error)
+        decision = each.statement.decision
+        if problem := _uncounted(each, record, digest, root, at):
+            problems.append(problem)
+        elif decision == "approve":
+            given.setdefault(each.statement.role, set()).add(each.owner)
         else:
-            by_proposer = each.owner == record.proposed_by
-            proposed |= each.statement.decision == "propose" and by_proposer
-    lacking = _uncovered(record, counted, root)
-    if not proposed:
-        lacking.insert(0, _lacking(record, "proposer", 0, 1, (record.proposed_by,)))
+            is_proposed |= decision == "propose" and each.owner == record.proposed_by
+    lacking: list[AweError] = []
+    if not is_proposed:
+        lacking.append(_lacking(record, "proposer", 0, 1, (record.proposed_by,)))
+    lacking += _uncovered(record, given, root)
     return (*problems, *lacking) if lacking else ()
 
 
-def _check_subject(signed: Signed, record: Record, digest: Digest) -> None:
-    said, name = signed.statement, title(record)
-    if (said.subject, said.name, said.version) != (digest, record.name, record.version):
-        who = {"owner": signed.owner, "decision": said.decision}
-        details = [f"stated about: {said.name}@{said.version} sha256 {said.subject}"]
-        raise PackError("pack.approval_subject", **who, name=name, details=details)
-
-
-def _check_approval(signed: Signed, record: Record, root: Root, *, at: Seconds) -> None:
+def _uncounted(
+    signed: Signed, record: Record, digest: Digest, root: Root, at: Seconds
+) -> AweError | None:
+    """Tell why a statement does not count for *record*; None: it does."""
     said, owner, name = signed.statement, signed.owner, title(record)
+    if (said.subject, said.name, said.version) != (digest, record.name, record.version):
+        details = [f"stated about: {said.name}@{said.version} sha256 {said.subject}"]
+        about = {"owner": owner, "decision": said.decision, "name": name}
+        return PackError("pack.approval_subject", **about, details=details)
+    if said.decision != "approve":
+        return None
     if owner in excluded(record, root):
-        raise PackError("pack.self_approval", owner=owner, name=name)
+        return PackError("pack.self_approval", owner=owner, name=name)
     ends = said.expires or 0
     if not 0 < ends - said.at <= root.policy.approval_days * DAY_S:
         why = f"{root.policy.approval_days} days are allowed"
-        raise TrustError("trust.lifetime", what=f"{owner}'s approval", why=why)
+        return TrustError("trust.lifetime", what=f"{owner}'s approval", why=why)
     if not said.at - SKEW_S <= at < ends:
-        expires = timestamp(ends)
         details = [f"given {timestamp(said.at)}, looked at as of {timestamp(at)}"]
-        raise PackError(
-            "pack.approval_expired", owner=owner, name=name, expires=expires, details=details
-        )
+        about = {"owner": owner, "name": name, "expires": timestamp(ends)}
+        return PackError("pack.approval_expired", **about, details=details)
+    return None
 
 
-def _assign(
-    needed: Mapping[str, int], given: Mapping[str, frozenset[str]]
-) -> dict[tuple[str, int], str]:
+def _uncovered(record: Record, given: Mapping[str, set[str]], root: Root) -> list[AweError]:
+    """Tell which roles are short of people, each person counting once."""
+    needed = needs(root.policy, record)
+    if not needed:
+        return [_lacking(record, "any role", 0, 1, ())]
+    found: list[AweError] = []
+    seated = _seated(needed, given)
+    for role, number in sorted(needed.items()):
+        approved = given.get(role, set())
+        filled = len(approved) if root.policy.self_approval else seated.count(role)
+        if filled < number:
+            if len(approved) >= number:
+                found.insert(
+                    0, PackError("pack.separation_of_duties", name=title(record), role=role)
+                )
+            could = people(root, role) - approved - excluded(record, root)
+            found.append(_lacking(record, role, filled, number, could))
+    return found
+
+
+def _seated(needed: Mapping[str, int], given: Mapping[str, set[str]]) -> list[str]:
     """Give each needed place a person of its own, as many as can be (augmenting paths).
 
-    :param needed: how many of each role
-    :param given: who approved under each role
-    :returns: (role, place) → person
+    :returns: the role of each place that was filled
     """
     held: dict[str, tuple[str, int]] = {}
 
@@ -120,35 +134,10 @@ def _assign(
     for role, number in sorted(needed.items()):
         for n in range(number):
             seat((role, n), set())
-    return {place: person for person, place in held.items()}
-
-
-def _uncovered(record: Record, approvals: Sequence[Signed], root: Root) -> list[AweError]:
-    needed = needs(root.policy, record)
-    if not needed:
-        return [_lacking(record, "any role", 0, 1, ())]
-    given = {
-        role: frozenset(each.owner for each in approvals if each.statement.role == role)
-        for role in needed
-    }
-    filled = {role: len(given[role]) for role in needed}
-    if not root.policy.self_approval:  # else one person may be everybody
-        seats = _assign(needed, given)
-        filled = {role: sum(place[0] == role for place in seats) for role in needed}
-    short = [role for role in needed if filled[role] < needed[role]]
-    found: list[AweError] = [
-        PackError("pack.separation_of_duties", name=title(record), role=role)
-        for role in short
-        if len(given[role]) >= needed[role]
-    ]
-    for role in sorted(short):
-        could = people(root, role) - given[role] - excluded(record, root)
-        found.append(_lacking(record, role, filled[role], needed[role], could))
-    return found
+    return [role for role, _ in held.values()]
 
 
 def _lacking(record: Record, role: str, have: int, need: int, could: Iterable[str]) -> PackError:
     details = ["who could: " + (", ".join(sorted(could)) or "nobody in the root as it is")]
-    numbers = {"have": have, "need": need}
-    name = title(record)
-    return PackError("pack.approvals_missing", name=name, role=role, **numbers, details=details)
+    about = {"name": title(record), "role": role, "have": have, "need": need}
+    return PackError("pack.approvals_missing", **about, details=details)

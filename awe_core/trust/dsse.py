@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import base64
 import json
-from functools import partial
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import attrs
 
@@ -24,11 +23,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from awe_core.records import Digest, Key, Root
+    from awe_core.records.forms import Document
     from awe_core.values import Json, JsonObject
+
+    _D = TypeVar("_D", bound=Document)
 
 MAX_SIGNATURES = 64
 MAX_BYTES = 6 * 1024 * 1024  #: of an envelope: 4 MiB of payload in base64, and its signatures
-
 _MAX_DEPTH = 4
 
 
@@ -39,20 +40,16 @@ class Envelope:
     kind: str  #: ``trust-root``, ``manifest``, ``statement``
     payload: bytes = attrs.field(repr=False)
     signatures: tuple[tuple[Digest, bytes], ...] = attrs.field(repr=False)  #: key id, signature
-    digest: Digest  #: of the envelope's own bytes
     at: str  #: its file, for messages
+    digest: Digest = attrs.field(init=False)  #: of the payload: the bytes that are signed
 
-    @property
-    def payload_digest(self) -> Digest:
-        """The digest of the bytes that are signed."""
+    @digest.default
+    def _digest(self) -> Digest:
         return canonical.sha256_hex(self.payload)
 
-    def document(self) -> JsonObject:
-        """Read the payload.
-
-        :raises TrustError: as `parse_document`
-        """
-        return parse_document(self.payload, at=self.at)
+    def document(self, kind: type[_D]) -> _D:
+        """Read the payload; raised as by `parse_document`."""
+        return kind.from_json(parse_document(self.payload, at=self.at), at=self.at)
 
     def signers(self, keys: Mapping[Digest, Key]) -> dict[Digest, Key]:
         """Give those of *keys* whose signatures hold."""
@@ -63,21 +60,19 @@ class Envelope:
             if keyid in keys and holds(keys[keyid], signature, message=message)
         }
 
-    def require(self, root: Root, role: str) -> frozenset[str]:
-        """Give the distinct owners who signed under *role*, if they are enough.
+    def require(self, root: Root, role: str) -> dict[Digest, Key]:
+        """Give the keys that signed under *role*, if their distinct owners are enough.
 
         :raises TrustError: ``trust.threshold``
         """
         held = root.roles[role]
         signed = self.signers({keyid: root.keys[keyid] for keyid in held.keys})
-        owners = frozenset(key.owner for key in signed.values())
+        owners = sorted({key.owner for key in signed.values()})
         if len(owners) < held.threshold:
-            who = ", ".join(sorted(owners)) or "nobody who counts"
-            numbers = {"have": len(owners), "need": held.threshold}
-            raise TrustError(
-                "trust.threshold", file=self.at, role=role, **numbers, details=[f"signed by: {who}"]
-            )
-        return owners
+            who = [f"signed by: {', '.join(owners) or 'nobody who counts'}"]
+            about: dict[str, Any] = {"have": len(owners), "need": held.threshold, "details": who}
+            raise TrustError("trust.threshold", file=self.at, role=role, **about)
+        return signed
 
 
 def payload_type(kind: str) -> str:
@@ -106,9 +101,13 @@ def parse(data: bytes, kind: str, *, at: str) -> Envelope:
     entries = found["signatures"]
     if type(entries) is not list or len(entries) > MAX_SIGNATURES:
         _refuse(at, f"its signatures are not a list of at most {MAX_SIGNATURES}")
-    signatures = tuple(_signature(entry, at) for entry in entries)
-    digest = canonical.sha256_hex(data)
-    return Envelope(kind, _bytes(found["payload"], at), signatures, digest, at)
+    for entry in entries:
+        if type(entry) is not dict or entry.keys() != {"keyid", "sig"}:
+            _refuse(at, "a signature has other fields than keyid and sig")
+        if type(entry["keyid"]) is not str:
+            _refuse(at, "a key id is not a string")
+    signatures = tuple((entry["keyid"], _bytes(entry["sig"], at)) for entry in entries)
+    return Envelope(kind, _bytes(found["payload"], at), signatures, at)
 
 
 def seal(kind: str, payload: bytes, signatures: Iterable[tuple[Digest, bytes]]) -> bytes:
@@ -128,12 +127,10 @@ def parse_document(data: bytes, *, at: str) -> JsonObject:
     try:
         return canonical.parse_document(data)
     except CanonicalError as error:
-        limit = canonical.DOCUMENT_BYTES
+        sizes: JsonObject = {"size_bytes": len(data), "limit_bytes": canonical.DOCUMENT_BYTES}
         match error.code:
             case "canonical.too_large":
-                refusal = TrustError(
-                    "store.too_large", file=at, size_bytes=len(data), limit_bytes=limit
-                )
+                refusal = TrustError("store.too_large", file=at, **sizes)
             case "canonical.not_canonical":
                 refusal = TrustError("store.not_canonical", file=at)
             case _:
@@ -153,14 +150,6 @@ def by_digest(store: Mapping[str, bytes], file: str, digest: Digest) -> bytes:
     return store[file]
 
 
-def _signature(entry: Json, at: str) -> tuple[Digest, bytes]:
-    if type(entry) is not dict or entry.keys() != {"keyid", "sig"}:
-        _refuse(at, "a signature has other fields than keyid and sig")
-    if type(entry["keyid"]) is not str:
-        _refuse(at, "a key id is not a string")
-    return entry["keyid"], _bytes(entry["sig"], at)
-
-
 def _bytes(text: Json, at: str) -> bytes:
     """Decode base64 that has no second spelling: one alphabet, full padding, no unused bits."""
     if type(text) is not str:
@@ -176,19 +165,17 @@ def _bytes(text: Json, at: str) -> bytes:
 
 
 def _strict(data: bytes, at: str) -> Json:
+    def once(pairs: list[tuple[str, Json]]) -> Json:
+        if len(dict(pairs)) != len(pairs):
+            _refuse(at, "a key stands twice in one object")
+        return dict(pairs)
+
     if data.count(b"[") + data.count(b"{") > _MAX_DEPTH + MAX_SIGNATURES:
         _refuse(at, "it nests too deeply or has too many signatures")
     try:
-        return json.loads(str(data, "utf-8"), object_pairs_hook=partial(_once, at))
+        return json.loads(str(data, "utf-8"), object_pairs_hook=once)
     except ValueError:
         _refuse(at, "it is not JSON in UTF-8")
-
-
-def _once(at: str, pairs: list[tuple[str, Json]]) -> Json:
-    """Build an object in which no key stands twice."""
-    if len(dict(pairs)) != len(pairs):
-        _refuse(at, "a key stands twice in one object")
-    return dict(pairs)
 
 
 def _refuse(at: str, why: str) -> NoReturn:

@@ -9,7 +9,7 @@ and everything else stays in force.  No clock and no I/O: time and bytes are han
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -18,20 +18,16 @@ from awe_core.lifecycle import NOTHING, State, weakest
 from awe_core.records import FacadeRecord, ManifestPack, PackRecord
 from awe_core.trust import allowance, dsse, manifests, statements
 from awe_core.trust.roots import walk
-from awe_core.trust.standing import Bench, Case
+from awe_core.trust.standing import Bench
 from awe_core.trust.verdict import Absent, FacadeVerdict, Mark, PackVerdict, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from typing import Any
 
     from awe_core.errors import AweError
-    from awe_core.records import Digest, Manifest, ManifestFacade, Seconds
+    from awe_core.records import Digest, Manifest, Seconds
     from awe_core.trust.manifests import Entry
-    from awe_core.trust.roots import Chain
     from awe_core.trust.verdict import StoreBytes
-
-_R = TypeVar("_R", PackRecord, FacadeRecord)
 
 
 def judge(
@@ -48,36 +44,41 @@ def judge(
     if mark is not None and mark.pin != pin:
         raise TrustError("trust.mark", why="it belongs to another pinned root")
     chain = walk(store, pin=pin, deployment=deployment)
+    root, what = chain.current, f"root {chain.current.version}"
+    if mark and root.version < mark.root_version:
+        raise TrustError("trust.rollback", found=what, seen=f"root {mark.root_version}")
     moment = max(now, mark.seen_at) if mark else now
-    _check_root_order(chain, mark, now=moment)
+    manifests.check_not_ahead(what, root.issued, now=moment)
     issued = manifests.current(store, chain, mark=mark, now=moment)
     stops, warnings = statements.stops(store, chain)
     if mark and now < mark.seen_at - manifests.SKEW_S:
         warnings.insert(0, TrustError("trust.clock", behind_s=mark.seen_at - now))
-    seen = mark or Mark(pin=pin, root_version=0, version=0, digest=None, seen_at=now)
+    manifest, digest = (issued.manifest, issued.digest) if issued else (None, None)
     unsettled = Verdict(
-        root=chain.current,
+        root=root,
         root_digest=chain.digest,
-        manifest=issued.manifest if issued else None,
-        manifest_digest=issued.digest if issued else None,
+        manifest=manifest,
+        manifest_digest=digest,
+        released_by=issued.signers if issued else {},
         phase="valid",
         packs=(),
         facades=(),
         absent=(),
-        mark=attrs.evolve(
-            seen,
-            root_version=chain.current.version,
-            version=issued.manifest.version if issued else 0,
-            digest=issued.digest if issued else None,
-            stops=seen.stops | stops,
-            denied=seen.denied.union(issued.manifest.denied if issued else ()),
+        mark=Mark(
+            pin=pin,
+            root_version=root.version,
+            version=manifest.version if manifest else 0,
+            digest=digest,
+            seen_at=moment,
+            stops=stops.union(mark.stops if mark else ()),
+            denied=frozenset(mark.denied if mark else ()).union(
+                manifest.denied if manifest else ()
+            ),
         ),
         warnings=tuple(warnings),
     )
     if issued:
-        history = issued.histories()
-        stops = unsettled.mark.stops
-        bench = Bench(store=store, chain=chain, issued=issued, stops=stops, history=history)
+        bench = Bench(store=store, chain=chain, issued=issued, stops=unsettled.mark.stops)
         unsettled = _with_entries(unsettled, bench)
     return at_time(unsettled, moment)
 
@@ -92,10 +93,13 @@ def at_time(verdict: Verdict, now: Seconds) -> Verdict:
     )
     lasting = [each for each in verdict.warnings if each.code not in manifests.EXPIRY_CODES]
     expiry = manifests.expiry_warnings(manifest, root, now=moment)
-    mark = attrs.evolve(verdict.mark, seen_at=moment)
-    warnings = (*lasting, *expiry)
     return attrs.evolve(
-        verdict, phase=phase, packs=packs, facades=facades, mark=mark, warnings=warnings
+        verdict,
+        phase=phase,
+        packs=packs,
+        facades=facades,
+        mark=attrs.evolve(verdict.mark, seen_at=moment),
+        warnings=(*lasting, *expiry),
     )
 
 
@@ -122,100 +126,79 @@ def facade_file(facade: str, digest: Digest) -> str:
     return f"facades/{facade}/record-{digest}.json"
 
 
-def record_file(record: PackRecord | FacadeRecord, digest: Digest) -> str:
-    """Name the file of a record in the store."""
-    if isinstance(record, PackRecord):
-        return pack_file(record.distribution, record.version, digest)
-    return facade_file(record.name, digest)
-
-
 def _with_entries(verdict: Verdict, bench: Bench) -> Verdict:
     """Judge all entries, one by one and against each other."""
-    manifest, root = bench.issued.manifest, bench.root
+    manifest, root = bench.issued.manifest, verdict.root
     _check_unique(manifest)
     if root.environment == "prod" and "people.yaml" not in manifest.documents:
         raise TrustError("trust.document", file="people.yaml", why="is not pinned by the manifest")
     warnings: list[AweError] = []
-    judged = [_pack(entry, bench, warnings) for entry in manifest.packs]
-    packs = allowance.unclaimed([each for each in judged if isinstance(each, PackVerdict)])
-    packs = allowance.interpreted(packs, root)
-    faces = [_facade(entry, packs, bench, warnings) for entry in manifest.facades]
+    judged = [_judged(entry, (), bench, warnings) for entry in manifest.packs]
+    standing = [each for each in judged if isinstance(each, PackVerdict)]
+    packs = allowance.beside_each_other(standing, root)
+    judged += [_judged(entry, packs, bench, warnings) for entry in manifest.facades]
     return attrs.evolve(
         verdict,
         packs=tuple(packs),
-        facades=tuple(each for each in faces if isinstance(each, FacadeVerdict)),
-        absent=tuple(each for each in (*judged, *faces) if isinstance(each, Absent)),
+        facades=tuple(each for each in judged if isinstance(each, FacadeVerdict)),
+        absent=tuple(each for each in judged if isinstance(each, Absent)),
         warnings=(*verdict.warnings, *warnings),
     )
 
 
-def _pack(entry: ManifestPack, bench: Bench, warnings: list[AweError]) -> PackVerdict | Absent:
-    file = pack_file(entry.distribution, entry.version, entry.record)
+def _judged(
+    entry: Entry, packs: Sequence[PackVerdict], bench: Bench, warnings: list[AweError]
+) -> PackVerdict | FacadeVerdict | Absent:
+    """Judge one entry; *packs* are those a facade may reach."""
     try:
-        record = _record(PackRecord, file, entry, bench)
+        record = _record(entry, bench.store)
     except TrustError as error:
-        return _absent(entry, error)
-    case = Case(entry, record, bench)
-    warnings.extend(case.warnings)
-    refusals = (*case.refusals, *allowance.ungrantable(record, bench.root))
-    return PackVerdict(record=record, status=case.status, refusals=refusals, **_of(entry))
-
-
-def _facade(
-    entry: ManifestFacade, packs: Sequence[PackVerdict], bench: Bench, warnings: list[AweError]
-) -> FacadeVerdict | Absent:
-    file = facade_file(entry.id, entry.record)
-    try:
-        record = _record(FacadeRecord, file, entry, bench)
-    except TrustError as error:
-        return _absent(entry, error)
-    case = Case(entry, record, bench)
-    warnings.extend(case.warnings)
-    behind, problems = allowance.reached(record, packs, bench.root)
+        status = State(entry.status)
+        return Absent(name=entry.name, digest=entry.record, status=status, why=error)
+    standing = bench.judge(entry, record)
+    warnings += standing.warnings
+    common: dict[str, Any] = {"digest": entry.record, "sunset": entry.sunset}
+    common |= {"permits": NOTHING, "statements": entry.statements}  # `settle` permits more
+    if isinstance(record, PackRecord):
+        refusals = (*standing.refusals, *allowance.ungrantable(record, bench.chain.current))
+        return PackVerdict(record=record, status=standing.status, refusals=refusals, **common)
+    behind, problems = allowance.reached(record, packs, bench.chain.current)
     return FacadeVerdict(
         record=record,
-        own_status=case.status,
-        status=weakest([case.status, *(pack.status for pack in behind)]),
+        own_status=standing.status,
+        status=weakest([standing.status, *(pack.status for pack in behind)]),
         packs=tuple(pack.digest for pack in behind),
-        refusals=(*case.refusals, *problems),
-        **_of(entry),
+        refusals=(*standing.refusals, *problems),
+        **common,
     )
 
 
-def _record(kind: type[_R], file: str, entry: Entry, bench: Bench) -> _R:
-    data = dsse.by_digest(bench.store, file, entry.record)
-    record = kind.from_json(dsse.parse_document(data, at=file), at=file)
-    if record_file(record, entry.record) != file:
-        raise TrustError("store.misplaced", file=file)
-    return record
+def _record(entry: Entry, store: StoreBytes) -> PackRecord | FacadeRecord:
+    """Read the record of an entry from the one place where it may lie.
 
-
-def _of(entry: Entry) -> dict[str, Any]:
-    """Give what a verdict has from its entry; what it permits is settled for a moment."""
-    kept = {"digest": entry.record, "sunset": entry.sunset, "statements": entry.statements}
-    return {**kept, "permits": NOTHING}
-
-
-def _absent(entry: Entry, why: AweError) -> Absent:
-    return Absent(name=entry.name, digest=entry.record, status=State(entry.status), why=why)
+    :raises TrustError: ``store.no_file``, ``.digest``, ``.misplaced``, or what is wrong with it
+    """
+    if isinstance(entry, ManifestPack):
+        file = pack_file(entry.distribution, entry.version, entry.record)
+        document = dsse.parse_document(dsse.by_digest(store, file, entry.record), at=file)
+        pack = PackRecord.from_json(document, at=file)
+        if (pack.distribution, pack.version) == (entry.distribution, entry.version):
+            return pack
+    else:
+        file = facade_file(entry.id, entry.record)
+        document = dsse.parse_document(dsse.by_digest(store, file, entry.record), at=file)
+        facade = FacadeRecord.from_json(document, at=file)
+        if facade.name == entry.id:
+            return facade
+    raise TrustError("store.misplaced", file=file)
 
 
 def _check_unique(manifest: Manifest) -> None:
-    entries = manifest.entries
-    listed = Counter(f"record {entry.record[:12]}" for entry in entries)
-    active = Counter(
-        f"ACTIVE {'pack' if isinstance(entry, ManifestPack) else 'facade'} {entry.name}"
-        for entry in entries
-        if entry.status == State.ACTIVE
-    )
-    for what, times in (listed + active).items():
+    names = [f"record {entry.record[:12]}" for entry in manifest.entries]
+    for entry in manifest.entries:
+        if entry.status == State.ACTIVE:
+            kind = "pack" if isinstance(entry, ManifestPack) else "facade"
+            names.append(f"ACTIVE {kind} {entry.name}")
+    for what, times in Counter(names).items():
         if times > 1:
             raise TrustError("trust.duplicate", what=what, by="two entries of the manifest")
-
-
-def _check_root_order(chain: Chain, mark: Mark | None, *, now: Seconds) -> None:
-    root = chain.current
-    what = f"root {root.version}"
-    if mark and root.version < mark.root_version:
-        raise TrustError("trust.rollback", found=what, seen=f"root {mark.root_version}")
-    manifests.check_not_ahead(what, root.issued, now=now)

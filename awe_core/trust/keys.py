@@ -27,7 +27,6 @@ _ED25519_BYTES = 32
 _POINT_BYTES = 65
 _UNCOMPRESSED = 4  # SEC 1: the first byte of an uncompressed point
 _PRIME = 2**255 - 19
-_SIGN_BIT = 1 << 255
 _ORDER_8_Y = 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826
 #: The y coordinates of all points of order 1, 2, 4 and 8.
 _SMALL_ORDER_Y = frozenset({1, _PRIME - 1, 0, _ORDER_8_Y, _PRIME - _ORDER_8_Y})
@@ -67,8 +66,9 @@ def check_key(keyid: Digest, key: Key) -> None:
     :raises TrustError: ``trust.root_key``
     """
     raw = bytes.fromhex(key.public)
-    why = "its id is not the digest of its scheme and bytes"
-    if keyid == keyid_of(key.scheme, raw):
+    if keyid != keyid_of(key.scheme, raw):
+        why = "its id is not the digest of its scheme and bytes"
+    else:
         why = _weak_ed25519(raw) if key.scheme == ED25519 else _no_point(raw)
     if why:
         raise TrustError("trust.root_key", keyid=keyid[:12], owner=key.owner, why=why)
@@ -99,7 +99,7 @@ def _no_point(raw: bytes) -> str:
 
 
 def _weak_ed25519(raw: bytes) -> str:
-    y = int.from_bytes(raw, "little") & (_SIGN_BIT - 1)
+    y = int.from_bytes(raw, "little") & ((1 << 255) - 1)  # the highest bit is the sign of x
     if len(raw) != _ED25519_BYTES:
         return "it is not 32 bytes long"
     if y >= _PRIME:

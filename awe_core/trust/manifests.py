@@ -10,6 +10,7 @@ older manifests unusable.
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
@@ -19,8 +20,10 @@ from awe_core.records import Manifest, ManifestFacade, ManifestPack, timestamp
 from awe_core.trust import dsse
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from awe_core.errors import AweError
-    from awe_core.records import Digest, Root, Seconds
+    from awe_core.records import Digest, Key, Root, Seconds
     from awe_core.trust.roots import Chain
     from awe_core.trust.verdict import Mark, Phase, StoreBytes
 
@@ -39,16 +42,8 @@ class Issued:
 
     manifest: Manifest
     digest: Digest  #: of its payload
-    releasers: frozenset[str] = frozenset()  #: owners whose release signatures hold
-    past: tuple[Issued, ...] = ()  #: earlier ones of this root version, newest first
-
-    def histories(self) -> dict[Digest, list[tuple[Digest, Entry]]]:
-        """Give the entries of each record, newest first, each with the digest of its manifest."""
-        found: dict[Digest, list[tuple[Digest, Entry]]] = {}
-        for each in (self, *self.past):
-            for entry in each.manifest.entries:
-                found.setdefault(entry.record, []).append((each.digest, entry))
-        return found
+    signers: Mapping[Digest, Key]  #: release keys whose signatures hold
+    past: tuple[tuple[Digest, Manifest], ...] = ()  #: earlier ones of this root, newest first
 
 
 def manifest_file(root_version: int, version: int) -> str:
@@ -69,9 +64,8 @@ def read(store: StoreBytes, file: str, root: Root) -> Issued:
     :raises TrustError: it is none, or lacks signatures
     """
     envelope = dsse.parse(store[file], "manifest", at=file)
-    releasers = envelope.require(root, "release")
-    manifest = Manifest.from_json(envelope.document(), at=file)
-    return Issued(manifest, envelope.payload_digest, releasers)
+    signers = envelope.require(root, "release")
+    return Issued(envelope.document(Manifest), envelope.digest, signers)
 
 
 def current(store: StoreBytes, chain: Chain, *, mark: Mark | None, now: Seconds) -> Issued | None:
@@ -88,15 +82,19 @@ def current(store: StoreBytes, chain: Chain, *, mark: Mark | None, now: Seconds)
         _check_order(number, None, mark)
         raise chain.mismatch(number[0], at=file)
     found = read(store, file, root)
-    chain.check_made_here(found.manifest.deployment, at=file)
-    if found.manifest.root_version != root.version:
-        raise chain.mismatch(found.manifest.root_version, at=file)
-    if found.manifest.number != number:
-        why = f"it calls itself {_text(found.manifest.number)}"
-        raise TrustError("trust.chain", what=file, why=why)
+    manifest = found.manifest
+    chain.check_made_here(manifest.deployment, at=file)
+    if manifest.root_version != root.version:
+        raise chain.mismatch(manifest.root_version, at=file)
+    if manifest.number != number:
+        raise TrustError("trust.chain", what=file, why=f"it calls itself {_text(manifest.number)}")
     _check_order(number, found.digest, mark)
-    _check_times(found.manifest, root, now=now, file=file)
-    found = attrs.evolve(found, past=_walk_back(store, found.manifest, mark))
+    check_not_ahead(file, manifest.issued, now=now)
+    lifetime_s, most = manifest.expires - manifest.issued, root.policy.manifest_days
+    if not 0 < lifetime_s <= most * DAY_S:
+        why = f"it lives {lifetime_s} s; at most {most} days are allowed"
+        raise TrustError("trust.lifetime", what=file, why=why)
+    found = attrs.evolve(found, past=_walk_back(store, manifest, mark))
     _check_succession(found, mark)
     return found
 
@@ -112,17 +110,17 @@ def phase(manifest: Manifest | None, root: Root, *, now: Seconds) -> Phase:
 def expiry_warnings(manifest: Manifest | None, root: Root, *, now: Seconds) -> list[AweError]:
     """Say what has expired, and what will within ``warn_days``."""
     warn_s = root.policy.warn_days * DAY_S
-    found: list[AweError] = []
-    if now >= root.expires:
-        found.append(TrustError("trust.root_expired", expires=timestamp(root.expires)))
-    elif now >= root.expires - warn_s:
-        found.append(_expires_soon("the root", root.expires, "rotate"))
-    if manifest and now >= manifest.expires:
-        found.append(TrustError("trust.expired", expires=timestamp(manifest.expires)))
-    elif manifest:
+    ends = [("trust.root_expired", "the root", root.expires, warn_s, "rotate")]
+    if manifest:
         early_s = min(warn_s, (manifest.expires - manifest.issued) // 2)
-        if now >= manifest.expires - early_s:
-            found.append(_expires_soon("the manifest", manifest.expires, "renew"))
+        ends.append(("trust.expired", "the manifest", manifest.expires, early_s, "renew"))
+    found: list[AweError] = []
+    for code, what, expires, early_s, verb in ends:
+        when = timestamp(expires)
+        if now >= expires:
+            found.append(TrustError(code, expires=when))
+        elif now >= expires - early_s:
+            found.append(TrustError("trust.expires_soon", what=what, expires=when, verb=verb))
     return found
 
 
@@ -136,10 +134,6 @@ def check_not_ahead(what: str, issued: Seconds, *, now: Seconds) -> None:
         raise TrustError("trust.from_future", what=what, issued=made, now=clock)
 
 
-def _expires_soon(what: str, expires: Seconds, verb: str) -> TrustError:
-    return TrustError("trust.expires_soon", what=what, expires=timestamp(expires), verb=verb)
-
-
 def _check_order(number: tuple[int, int], digest: Digest | None, mark: Mark | None) -> None:
     if mark is None:
         return
@@ -151,18 +145,12 @@ def _check_order(number: tuple[int, int], digest: Digest | None, mark: Mark | No
         raise TrustError("trust.equivocation", number=_text(number), details=details)
 
 
-def _check_times(manifest: Manifest, root: Root, *, now: Seconds, file: str) -> None:
-    check_not_ahead(file, manifest.issued, now=now)
-    lifetime_s = manifest.expires - manifest.issued
-    if not 0 < lifetime_s <= root.policy.manifest_days * DAY_S:
-        why = f"it lives {lifetime_s} s; at most {root.policy.manifest_days} days are allowed"
-        raise TrustError("trust.lifetime", what=file, why=why)
-
-
-def _walk_back(store: StoreBytes, manifest: Manifest, mark: Mark | None) -> tuple[Issued, ...]:
+def _walk_back(
+    store: StoreBytes, manifest: Manifest, mark: Mark | None
+) -> tuple[tuple[Digest, Manifest], ...]:
     """Follow ``previous`` as far as the store goes; up to the mark it must go."""
     seen = mark.version if mark and mark.root_version == manifest.root_version else 0
-    past: list[Issued] = []
+    past: list[tuple[Digest, Manifest]] = []
     later = manifest
     while later.version > 1:
         version = later.version - 1
@@ -172,26 +160,23 @@ def _walk_back(store: StoreBytes, manifest: Manifest, mark: Mark | None) -> tupl
                 raise TrustError("store.gap", file=file)
             break
         envelope = dsse.parse(store[file], "manifest", at=file)
-        digest = envelope.payload_digest
-        if digest != later.previous:
+        if envelope.digest != later.previous:
             raise TrustError("trust.chain", what=file, why="the manifest after it follows another")
-        if mark is not None and version == seen and digest != mark.digest:
+        if mark is not None and version == seen and envelope.digest != mark.digest:
             raise TrustError("trust.chain", what=file, why="it is not the one this home has seen")
-        later = Manifest.from_json(envelope.document(), at=file)
-        past.append(Issued(later, digest))
+        later = envelope.document(Manifest)
+        past.append((envelope.digest, later))
     return tuple(past)
 
 
 def _check_succession(issued: Issued, mark: Mark | None) -> None:
     """Check what a manifest may not do to those before it."""
-    later = issued.manifest
-    dropped = set(mark.denied) if mark else set()
-    for earlier in (each.manifest for each in issued.past):
+    line = [issued.manifest, *(manifest for _, manifest in issued.past)]
+    for later, earlier in pairwise(line):
         if later.issued < earlier.issued:
             what = f"manifest {_text(later.number)}"
             raise TrustError("trust.chain", what=what, why="it was issued before its predecessor")
-        later = earlier
-        dropped |= set(earlier.denied)
+    dropped = set(mark.denied if mark else ()).union(*(each.denied for each in line[1:]))
     dropped -= set(issued.manifest.denied)
     if dropped:
         raise TrustError("trust.denied_dropped", count=len(dropped), details=sorted(dropped)[:20])

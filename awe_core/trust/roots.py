@@ -32,16 +32,16 @@ class Chain:
 
     roots: tuple[Root, ...]
     digest: Digest  #: of the current root's payload
+    every_key: dict[Digest, Key] = attrs.field(init=False)  #: of any root, also those that left
+
+    @every_key.default
+    def _every_key(self) -> dict[Digest, Key]:
+        return {keyid: key for root in self.roots for keyid, key in root.keys.items()}
 
     @property
     def current(self) -> Root:
         """The root in force."""
         return self.roots[-1]
-
-    @property
-    def every_key(self) -> dict[Digest, Key]:
-        """Each key that ever stood in a root, for signatures of keys that left."""
-        return {keyid: key for root in self.roots for keyid, key in root.keys.items()}
 
     def check_made_here(self, deployment: str, *, at: str) -> None:
         """Refuse a document that says it was made for another deployment.
@@ -83,22 +83,29 @@ def walk(store: StoreBytes, *, pin: Digest, deployment: str) -> Chain:
         if file not in store:
             raise TrustError("trust.root_chain", file=file, why="it is missing")
         envelope = dsse.parse(store[file], "trust-root", at=file)
-        digest = envelope.payload_digest
+        digest = envelope.digest
         if roots:
             envelope.require(roots[-1], "root")
         elif digest != pin:
             details = [f"pinned sha256 {pin}", f"found sha256 {digest}"]
             raise TrustError("trust.root_pin", file=file, details=details)
-        root = Root.from_json(envelope.document(), at=file)
+        root = envelope.document(Root)
         check_root(root, at=file)
         envelope.require(root, "root")
-        _check_step(roots[-1] if roots else None, root, at=file)
+        if why := _misstep(roots[-1] if roots else None, root):
+            raise TrustError("trust.root_chain", file=file, why=why)
         roots.append(root)
     chain = Chain(tuple(roots), digest)
-    if chain.current.deployment != deployment:
-        found = chain.current.deployment
-        raise TrustError("trust.deployment", what="the root", found=found, expected=deployment)
+    chain_of = chain.current.deployment
+    if chain_of != deployment:
+        raise TrustError("trust.deployment", what="the root", found=chain_of, expected=deployment)
     return chain
+
+
+def people(root: Root, role: str) -> frozenset[str]:
+    """Name the people who hold *role*; machines approve nothing."""
+    found = (root.keys[keyid] for keyid in root.roles[role].keys)
+    return frozenset(key.owner for key in found if key.kind == "person")
 
 
 def check_root(root: Root, *, at: str) -> None:
@@ -114,17 +121,10 @@ def check_root(root: Root, *, at: str) -> None:
             why = "it is in force and retired at once"
             raise TrustError("trust.root_key", keyid=keyid[:12], owner=key.owner, why=why)
     _check_roles(root)
-    policy = root.policy
-    taken = [name for name in ("self_approval", "editable", "observe") if getattr(policy, name)]
-    taken += ["inproc *"] if "*" in policy.inproc else []
+    taken = [n for n in ("self_approval", "editable", "observe") if getattr(root.policy, n)]
+    taken += ["inproc *"] if "*" in root.policy.inproc else []
     if root.environment == "prod" and taken:
         raise TrustError("trust.root_policy", taken=", ".join(taken))
-
-
-def people(root: Root, role: str) -> frozenset[str]:
-    """Name the people who hold *role*; machines approve nothing."""
-    found = (root.keys[keyid] for keyid in root.roles[role].keys)
-    return frozenset(key.owner for key in found if key.kind == "person")
 
 
 def _check_roles(root: Root) -> None:
@@ -135,22 +135,18 @@ def _check_roles(root: Root) -> None:
     for name, role in root.roles.items():
         if not root.keys.keys() >= set(role.keys):
             raise TrustError("trust.root_threshold", role=name, why="it names a key not listed")
-        _satisfiable(name, role.threshold, root.owners(name))
-    for name, needed in needs:
-        _satisfiable(name, needed, people(root, name))
+    wanted = [(name, role.threshold, root.owners(name)) for name, role in root.roles.items()]
+    for name, needed, owners in wanted + [(name, n, people(root, name)) for name, n in needs]:
+        if needed > len(owners):
+            why = f"it needs {needed} and has {len(owners)} that count"
+            raise TrustError("trust.root_threshold", role=name, why=why)
 
 
-def _satisfiable(role: str, needed: int, owners: frozenset[str]) -> None:
-    if needed > len(owners):
-        why = f"it needs {needed} and has {len(owners)} that count"
-        raise TrustError("trust.root_threshold", role=role, why=why)
-
-
-def _check_step(before: Root | None, root: Root, *, at: str) -> None:
+def _misstep(before: Root | None, root: Root) -> str:
     if root.version != (before.version if before else 0) + 1:
-        raise TrustError("trust.root_chain", file=at, why=f"it calls itself version {root.version}")
+        return f"it calls itself version {root.version}"
     for name in ("deployment", "environment") if before else ():
         if getattr(before, name) != getattr(root, name):
-            raise TrustError("trust.root_chain", file=at, why=f"its {name} is another than before")
-    if before and root.issued < before.issued:
-        raise TrustError("trust.root_chain", file=at, why="it was issued before its predecessor")
+            return f"its {name} is another than before"
+    is_older = before is not None and root.issued < before.issued
+    return "it was issued before its predecessor" if is_older else ""

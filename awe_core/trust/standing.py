@@ -7,7 +7,6 @@ the manifests of the past must stand in the table of `lifecycle`.
 
 from __future__ import annotations
 
-from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -19,9 +18,9 @@ from awe_core.trust import approvals, statements
 from awe_core.trust.verdict import Stop
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterator
 
-    from awe_core.records import Digest, Root
+    from awe_core.records import Digest
     from awe_core.trust.manifests import Entry, Issued
     from awe_core.trust.roots import Chain
     from awe_core.trust.statements import Signed
@@ -38,135 +37,110 @@ class Bench:
     chain: Chain
     issued: Issued
     stops: frozenset[Stop]  #: all that this home knows of
-    history: Mapping[Digest, Sequence[tuple[Digest, Entry]]]  #: newest first
+    #: The entries of each record, newest first, each with the digest of its manifest.
+    history: dict[Digest, list[tuple[Digest, Entry]]] = attrs.field(init=False)
 
-    @property
-    def root(self) -> Root:
-        """The root in force."""
-        return self.chain.current
+    @history.default
+    def _history(self) -> dict[Digest, list[tuple[Digest, Entry]]]:
+        found: dict[Digest, list[tuple[Digest, Entry]]] = {}
+        for digest, manifest in ((self.issued.digest, self.issued.manifest), *self.issued.past):
+            for entry in manifest.entries:
+                found.setdefault(entry.record, []).append((digest, entry))
+        return found
 
-    def signed(self, digests: Iterable[Digest]) -> tuple[list[Signed], list[AweError]]:
-        """Read the statements that an entry refers to, and tell why others do not count."""
-        signed: list[Signed] = []
-        unread: list[AweError] = []
-        for digest in digests:
-            try:
-                signed.append(statements.find(self.store, digest, self.chain))
-            except AweError as error:
-                unread.append(error)
-        return signed, unread
+    def judge(self, entry: Entry, record: approvals.Record) -> Standing:
+        """Hold what *entry* claims of *record* against what people signed."""
+        root, manifest = self.chain.current, self.issued.manifest
+        signed, unread = statements.find(self.store, entry.statements, self.chain)
+        stops, lifted = self._stops(entry, signed), self._lifted(entry, signed)
+        is_denied = entry.record in manifest.denied
+        is_revoked = is_denied or any(stop.decision == "revoke" for stop in stops)
+        standing = sorted(s.statement for s in stops if s.statement not in lifted)
+        warnings: list[AweError] = []
+        if not is_revoked and standing and entry.status in RUNNING:
+            warnings.append(_resume_missing(record, standing[0]))
+        status = State.SUSPENDED if warnings else State(entry.status)
+        refusals = list(_unjustified(entry, record, is_denied=is_denied, is_stopped=bool(stops)))
+        if entry.status != State.REVOKED:
+            digest, at = entry.record, manifest.issued
+            lacking = approvals.missing(record, digest, signed, root=root, at=at)
+            refusals += (*unread, *lacking) if lacking else ()
+            refusals += self._untravelled(entry, record, lifted)
+        return Standing(State.REVOKED if is_revoked else status, tuple(refusals), tuple(warnings))
 
-
-@attrs.define(eq=False)
-class Case:
-    """One entry before the bench: what packs and facades have in common."""
-
-    entry: Entry
-    record: approvals.Record
-    bench: Bench
-
-    @cached_property
-    def status(self) -> State:
-        """The effective state: the manifest's, narrowed by denials and standing stops."""
-        if self._is_denied or any(stop.decision == "revoke" for stop in self._stops):
-            return State.REVOKED
-        return State.SUSPENDED if self.warnings else State(self.entry.status)
-
-    @cached_property
-    def warnings(self) -> tuple[AweError, ...]:
-        """The stop that stands against a record which the manifest shows running."""
-        standing = sorted(s.statement for s in self._stops if s.statement not in self._lifted)
-        revoked = any(stop.decision == "revoke" for stop in self._stops)
-        if self._is_denied or revoked or self.entry.status not in RUNNING or not standing:
-            return ()
-        return (self._resume_missing(standing[0]),)
-
-    @cached_property
-    def refusals(self) -> tuple[AweError, ...]:
-        """Why the entry is not taken."""
-        unjustified = self._unjustified()
-        if self.entry.status == State.REVOKED:
-            return unjustified
-        signed, unread = self._signed
-        at, root = self.bench.issued.manifest.issued, self.bench.root
-        lacking = approvals.missing(self.record, self.entry.record, signed, root=root, at=at)
-        return (*unjustified, *(unread if lacking else ()), *lacking, *self._untravelled())
-
-    @cached_property
-    def _signed(self) -> tuple[list[Signed], list[AweError]]:
-        return self.bench.signed(self.entry.statements)
-
-    @property
-    def _is_denied(self) -> bool:
-        return self.entry.record in self.bench.issued.manifest.denied
-
-    @cached_property
-    def _lifted(self) -> frozenset[Digest]:
+    def _lifted(self, entry: Entry, signed: list[Signed]) -> set[Digest | None]:
         """What the resumes of this entry lift; whoever released the manifest lifts nothing."""
-        alone = self.bench.root.policy.self_approval
-        return frozenset(
+        releasers = {key.owner for key in self.issued.signers.values()}
+        if self.chain.current.policy.self_approval:
+            releasers = set()
+        return {
             each.statement.stops
-            for each in self._signed[0]
-            if each.statement.stops is not None
-            and each.statement.subject == self.entry.record
-            and (alone or each.owner not in self.bench.issued.releasers)
-        )
+            for each in signed
+            if each.statement.subject == entry.record and each.owner not in releasers
+        } - {None}
 
-    @cached_property
-    def _stops(self) -> frozenset[Stop]:
+    def _stops(self, entry: Entry, signed: list[Signed]) -> set[Stop]:
         """What stops this record: seen by this home, stated here, or in earlier manifests.
 
         What an earlier manifest suspended it with and nobody can read any more counts as a
         suspension: losing a file must not start anything.
         """
-        found = set(self.bench.stops)
-        found |= {each.as_stop() for each in self._signed[0] if each.is_stop}
-        for _, earlier in self.bench.history[self.entry.record]:
+        found = {*self.stops, *(each.stop for each in signed if each.stop)}
+        for _, earlier in self.history[entry.record]:
             if earlier.status == State.SUSPENDED:
-                read, _unread = self.bench.signed(earlier.statements)
-                found |= {each.as_stop() for each in read if each.is_stop}
+                read, _ = statements.find(self.store, earlier.statements, self.chain)
+                found |= {each.stop for each in read if each.stop}
                 lost = set(earlier.statements) - {each.digest for each in read}
-                found |= {Stop(digest, self.entry.record, "suspend") for digest in lost}
-        return frozenset(stop for stop in found if stop.subject == self.entry.record)
+                found |= {Stop(digest, entry.record, "suspend") for digest in lost}
+        return {stop for stop in found if stop.subject == entry.record}
 
-    def _unjustified(self) -> tuple[AweError, ...]:
-        """Tell why the claimed state does not follow from what people signed."""
-        name = approvals.title(self.record)
-        match State(self.entry.status):
-            case State.REVOKED if self._is_denied:
-                return ()
-            case State.REVOKED:
-                why = "it is REVOKED and not denied"
-            case _ if self._is_denied:
-                return (PackError("pack.denied", name=name),)
-            case State.SUSPENDED if not self._stops:
-                why = "nobody has suspended it"
-            case State.DEPRECATED if self.entry.sunset is None:
-                why = "it is DEPRECATED without sunset"
-            case _:
-                return ()
-        return (TrustError("trust.status", subject=name, why=why),)
-
-    def _untravelled(self) -> tuple[AweError, ...]:
+    def _untravelled(
+        self, entry: Entry, record: approvals.Record, lifted: set[Digest | None]
+    ) -> list[AweError]:
         """Check each step that the manifests show, oldest first.
 
         Back from SUPERSEDED leads a resume that names a manifest of that very time, so it works
         once.
         """
         stations: list[tuple[State, set[Digest]]] = []
-        for manifest, each in reversed(self.bench.history[self.entry.record]):
+        for manifest, each in reversed(self.history[entry.record]):
             if not stations or stations[-1][0] != each.status:
                 stations.append((State(each.status), set()))
             stations[-1][1].add(manifest)
         for (before, named), (after, _) in pairwise(stations):
             try:
-                transition(before, after, subject=approvals.title(self.record))
+                transition(before, after, subject=approvals.title(record))
             except TrustError as error:
-                return (error,)
-            back = (before, after) == (State.SUPERSEDED, State.ACTIVE)
-            if back and self._lifted.isdisjoint(named):
-                return (self._resume_missing(min(named)),)
-        return ()
+                return [error]
+            is_back = (before, after) == (State.SUPERSEDED, State.ACTIVE)
+            if is_back and lifted.isdisjoint(named):
+                return [_resume_missing(record, min(named))]
+        return []
 
-    def _resume_missing(self, stop: Digest) -> PackError:
-        return PackError("pack.resume_missing", name=approvals.title(self.record), stop=stop[:12])
+
+@attrs.frozen
+class Standing:
+    """Where a record stands by itself."""
+
+    status: State  #: effective: the manifest's, narrowed by denials and standing stops
+    refusals: tuple[AweError, ...]  #: why the entry is not taken
+    warnings: tuple[AweError, ...]  #: the stop that stands against what the manifest shows running
+
+
+def _unjustified(
+    entry: Entry, record: approvals.Record, *, is_denied: bool, is_stopped: bool
+) -> Iterator[AweError]:
+    """Tell why the claimed state does not follow from what people signed."""
+    name = approvals.title(record)
+    if is_denied and entry.status != State.REVOKED:
+        yield PackError("pack.denied", name=name)
+    elif entry.status == State.REVOKED and not is_denied:
+        yield TrustError("trust.status", subject=name, why="it is REVOKED and not denied")
+    elif entry.status == State.SUSPENDED and not is_stopped:
+        yield TrustError("trust.status", subject=name, why="nobody has suspended it")
+    elif entry.status == State.DEPRECATED and entry.sunset is None:
+        yield TrustError("trust.status", subject=name, why="it is DEPRECATED without sunset")
+
+
+def _resume_missing(record: approvals.Record, stop: Digest) -> PackError:
+    return PackError("pack.resume_missing", name=approvals.title(record), stop=stop[:12])

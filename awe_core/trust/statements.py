@@ -20,7 +20,7 @@ from awe_core.trust import dsse
 from awe_core.trust.verdict import Stop
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from awe_core.records import Digest, Key
     from awe_core.trust.roots import Chain
@@ -45,12 +45,10 @@ class Signed:
     owner: str
 
     @property
-    def is_stop(self) -> bool:
-        """Whether it stops its subject."""
-        return self.statement.decision in _STOPPING
-
-    def as_stop(self) -> Stop:
-        """Take a statement that stops its subject as the stop it is."""
+    def stop(self) -> Stop | None:
+        """It as the stop it is; None: it stops nothing."""
+        if self.statement.decision not in _STOPPING:
+            return None
         is_last = self.statement.decision == "revoke"
         return Stop(self.digest, self.statement.subject, "revoke" if is_last else "suspend")
 
@@ -60,14 +58,21 @@ def statement_file(digest: Digest, *, is_stop: bool) -> str:
     return f"{'stops' if is_stop else 'statements'}/{digest}.dsse"
 
 
-def find(store: StoreBytes, digest: Digest, chain: Chain) -> Signed:
-    """Read a statement that somebody refers to.
-
-    :raises AweError: why it does not count
-    """
-    stop = statement_file(digest, is_stop=True)
-    file = statement_file(digest, is_stop=False)
-    return _read(store, stop if file not in store and stop in store else file, digest, chain)
+def find(
+    store: StoreBytes, digests: Iterable[Digest], chain: Chain
+) -> tuple[list[Signed], list[AweError]]:
+    """Read the statements that an entry refers to, and tell why others do not count."""
+    found: list[Signed] = []
+    unread: list[AweError] = []
+    for digest in digests:
+        stop = statement_file(digest, is_stop=True)
+        file = statement_file(digest, is_stop=False)
+        try:
+            file = stop if file not in store and stop in store else file
+            found.append(_read(store, file, digest, chain))
+        except AweError as error:
+            unread.append(error)
+    return found, unread
 
 
 def every(store: StoreBytes, chain: Chain, *, stops: bool = False) -> Iterator[Signed | AweError]:
@@ -88,8 +93,8 @@ def stops(store: StoreBytes, chain: Chain) -> tuple[frozenset[Stop], list[AweErr
     for each in every(store, chain, stops=True):
         if isinstance(each, AweError):
             ignored.append(each)
-        elif each.is_stop:
-            found.add(each.as_stop())
+        elif each.stop:
+            found.add(each.stop)
         else:
             why = f"it stands among the stops and says {each.statement.decision}"
             ignored.append(TrustError("trust.statement", file=each.digest[:12], why=why))
@@ -104,15 +109,15 @@ def _read(store: StoreBytes, file: str, digest: Digest, chain: Chain) -> Signed:
     if len(owners) != 1:
         who = ", ".join(sorted(owners)) or "nobody known"
         raise TrustError("trust.statement", file=file, why=f"it is signed by {who}, not by one")
-    statement = Statement.from_json(envelope.document(), at=file)
+    statement = envelope.document(Statement)
     chain.check_made_here(statement.deployment, at=file)
     if statement.root_version > chain.current.version:
         raise chain.mismatch(statement.root_version, at=file)
     keyid = _entitled(statement, signed, digest, chain)
     key, decision = signed[keyid], statement.decision
     if key.kind == "machine" and decision != "suspend":
-        name = statement.name
-        raise PackError("pack.approval_kind", decision=decision, owner=key.owner, name=name)
+        about = {"owner": key.owner, "name": statement.name}
+        raise PackError("pack.approval_kind", decision=decision, **about)
     return Signed(statement, digest, keyid, key.owner)
 
 
@@ -134,9 +139,8 @@ def _entitled(
     for keyid in sorted(signed):
         retired = now.retired.get(keyid)
         stays = retired is not None and digest in retired.statements
-        if now.holds(keyid, role) or (
-            then.holds(keyid, role) and (stays or statement.decision in _STOPPING)
-        ):
+        outlives = stays or statement.decision in _STOPPING
+        if now.holds(keyid, role) or (outlives and then.holds(keyid, role)):
             return keyid
     owner = next(iter(signed.values())).owner
     raise TrustError("signer.not_in_role", owner=owner, role=role, version=now.version)

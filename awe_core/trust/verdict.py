@@ -10,7 +10,7 @@ import attrs
 if TYPE_CHECKING:
     from awe_core.errors import AweError
     from awe_core.lifecycle import Permits, State
-    from awe_core.records import Digest, FacadeRecord, Manifest, PackRecord, Root, Seconds
+    from awe_core.records import Digest, FacadeRecord, Key, Manifest, PackRecord, Root, Seconds
 
 Phase: TypeAlias = Literal["valid", "grace", "expired"]
 #: The files of a store: path relative to it, with ``/``, → bytes.
@@ -100,6 +100,7 @@ class Verdict:
     root_digest: Digest
     manifest: Manifest | None  #: None: a fresh store, nothing is in force
     manifest_digest: Digest | None
+    released_by: Mapping[Digest, Key] = attrs.field(factory=dict)  #: whose signatures hold
     phase: Phase
     packs: tuple[PackVerdict, ...]
     facades: tuple[FacadeVerdict, ...]
