@@ -278,10 +278,10 @@ def test_a_document_has_at_most_one_mebibyte_and_a_workflow_four() -> None:
 
 
 def test_brackets_that_never_end_are_refused_at_once() -> None:
-    started = time.monotonic()
+    started = time.process_time()
 
     assert refused("[" * 1_000_000).code == "document.too_deep"
-    assert time.monotonic() - started < 2
+    assert time.process_time() - started < 2
 
 
 @given(st.binary(max_size=300))

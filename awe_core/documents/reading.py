@@ -55,6 +55,7 @@ class Parsed:
     size_bytes: int
     _values: Mapping[Pointer, Position]
     _keys: Mapping[Pointer, Position]
+    is_checked: bool = False  #: these very bytes became a spec before, so their schemas hold
 
     def has(self, pointer: Pointer) -> bool:
         """Say whether something is written at *pointer*."""

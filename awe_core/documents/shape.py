@@ -56,6 +56,8 @@ def check_schema(parsed: Parsed, at: Pointer, found: JsonObject) -> None:
 
     :raises DocumentError: ``document.schema``
     """
+    if parsed.is_checked:
+        return
     try:
         Draft202012Validator.check_schema(found)
     except SchemaError as error:

@@ -14,8 +14,8 @@ import attrs
 from awe_core.errors import TrustError
 from awe_core.governance.survey import Subject, lacks, read_statements, read_subjects
 from awe_core.lifecycle import State
-from awe_core.trust import Mark, Stop, dsse, root_file
-from awe_core.trust.roots import walk
+from awe_core.trust import Mark, Stop, envelopes, root_file
+from awe_core.trust.history import walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -92,7 +92,7 @@ def _root(verdict: Verdict, store: StoreBytes, adopted: Adopted) -> Iterator[Jso
     to: JsonObject = {"version": root.version, "digest": verdict.root_digest}
     if to != adopted.root:
         file = root_file(root.version)
-        keyids = sorted(dsse.parse(store[file], "trust-root", at=file).signers(root.keys))
+        keyids = sorted(envelopes.parse(store[file], "trust-root", at=file).signers(root.keys))
         yield {"kind": "trust.root_changed", "from": adopted.root, "to": to, "keyids": keyids}
 
 

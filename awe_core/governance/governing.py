@@ -8,28 +8,34 @@ handed in; nothing is read from the clock.  What lacks signatures waits under ``
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING
 
 import attrs
 
-from awe_core import canonical
 from awe_core.errors import PackError, TrustError, UsageError
-from awe_core.governance.releases import Change, check_release, latest, next_manifest
-from awe_core.governance.signing import entitled, signed, signed_also
+from awe_core.governance.releases import (
+    Change,
+    check_release,
+    entitled,
+    latest,
+    next_manifest,
+    signed,
+    signed_also,
+    statement,
+)
 from awe_core.governance.store import PENDING
 from awe_core.governance.survey import find, record_file, subject_of, survey
 from awe_core.governance.views import views
 from awe_core.lifecycle import TRANSITIONS, State, transition
-from awe_core.records import Statement
-from awe_core.trust import DAY_S, dsse, judge, manifest_file, needs, root_file, statement_file
-from awe_core.trust.approvals import excluded
-from awe_core.trust.roots import walk
-from awe_core.trust.statements import DECIDERS
+from awe_core.trust import envelopes, judge, manifest_file, needs, root_file
+from awe_core.trust.decisions import DECIDERS, excluded
+from awe_core.trust.history import walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from typing import Unpack
 
+    from awe_core.governance.releases import By
     from awe_core.governance.store import StoreFolder
     from awe_core.governance.survey import Kind, Subject, SubjectState
     from awe_core.records import Digest, FacadeRecord, PackRecord, Root, Seconds
@@ -37,14 +43,6 @@ if TYPE_CHECKING:
 
 SUNSET_S = 7 * 86_400  #: how long a replaced record takes new runs, unless told otherwise
 _NEVER_APPROVED = frozenset({State.NONE, State.REJECTED, State.WITHDRAWN, State.REVOKED})
-
-
-class By(TypedDict):
-    """Who decides, why, and when."""
-
-    signer: Signer
-    reason: str  #: signed with the decision
-    now: Seconds
 
 
 @attrs.frozen
@@ -116,20 +114,27 @@ class Governance:
 
     def propose(
         self,
-        record: PackRecord,
+        record: PackRecord | FacadeRecord,
         facades: Iterable[FacadeRecord] = (),
         **by: Unpack[By],
     ) -> tuple[Subject, ...]:
         """Put a pack and the facades it comes with before people."""
         subjects = (subject_of(record), *(subject_of(facade) for facade in facades))
-        self._write(self._proposals(subjects, by))
+        look = self._look(by["now"])
+        states = {each.subject.digest: each.state for each in look.states}
+        files: dict[str, bytes] = {}
+        for subject in subjects:
+            before = states.get(subject.digest, State.NONE)
+            transition(before, State.PROPOSED, subject=subject.title)
+            _must_propose(look, subject, by["signer"])
+            files |= dict([record_file(subject)])
+            files |= statement(look.root, subject, "propose", "proposer", by)
+        self._write(files)
         return subjects
 
     def propose_facade(self, record: FacadeRecord, **by: Unpack[By]) -> Subject:
         """Put a facade of the deployment's own before people."""
-        subject = subject_of(record)
-        self._write(self._proposals((subject,), by))
-        return subject
+        return self.propose(record, **by)[0]
 
     def approve(self, subject: Subject, *, role: str, **by: Unpack[By]) -> SubjectState:
         """Approve a record under one role."""
@@ -177,7 +182,7 @@ class Governance:
         if known.state is State.SUPERSEDED:
             lifted = [look.verdict.manifest_digest] if look.verdict else []
         for stop in lifted:
-            self._write(_statement(look, known.subject, "resume", "security", by, stops=stop))
+            self._write(statement(look.root, known.subject, "resume", "security", by, stops=stop))
         return self._stands(known.subject, look.now)[1]
 
     # ------------------------------------------------------------------------------- releases
@@ -263,15 +268,14 @@ class Governance:
         if data is None:
             raise UsageError("governance.not_pending", file=file)
         kind = "trust-root" if name.startswith("root/") else "manifest"
-        return self._publish(name, signed_also(dsse.parse(data, kind, at=name), signer), now=now)
+        return self._publish(
+            name, signed_also(envelopes.parse(data, kind, at=name), signer), now=now
+        )
 
     # --------------------------------------------------------------------------------- inside
 
     def _look(self, now: Seconds) -> Look:
-        """Read the store once.
-
-        :raises TrustError: the root does not hold; a manifest that does not is in `Look.failure`
-        """
+        """Read the store once."""
         store = self.store.read()
         chain = walk(store, pin=self.pin, deployment=self.deployment)
         verdict, failure = None, None
@@ -292,18 +296,6 @@ class Governance:
         transition(known.state, after, subject=known.subject.title)
         return look, known
 
-    def _proposals(self, subjects: Iterable[Subject], by: By) -> dict[str, bytes]:
-        look = self._look(by["now"])
-        states = {each.subject.digest: each.state for each in look.states}
-        files: dict[str, bytes] = {}
-        for subject in subjects:
-            before = states.get(subject.digest, State.NONE)
-            transition(before, State.PROPOSED, subject=subject.title)
-            _must_propose(look, subject, by["signer"])
-            files |= dict([record_file(subject)])
-            files |= _statement(look, subject, "propose", "proposer", by)
-        return files
-
     def _stop(self, subject: Subject, decision: str, after: State, by: By) -> SubjectState:
         look, known = self._step(subject, after, by["now"])
         allowed, keyid = sorted(DECIDERS[decision]), by["signer"].keyid
@@ -313,7 +305,7 @@ class Governance:
     def _say(
         self, look: Look, known: SubjectState, decision: str, role: str, by: By
     ) -> SubjectState:
-        self._write(_statement(look, known.subject, decision, role, by))
+        self._write(statement(look.root, known.subject, decision, role, by))
         return self._stands(known.subject, look.now)[1]
 
     def _release(
@@ -368,40 +360,6 @@ class Governance:
 
     def _judge(self, store: StoreBytes, now: Seconds, mark: Mark | None = None) -> Verdict:
         return judge(store, pin=self.pin, deployment=self.deployment, mark=mark, now=now)
-
-
-def _statement(  # noqa: PLR0913 - what a statement is made of
-    look: Look,
-    subject: Subject,
-    decision: str,
-    role: str,
-    by: By,
-    *,
-    stops: Digest | None = None,
-) -> dict[str, bytes]:
-    """Sign one decision; gives its file in the store.
-
-    :raises TrustError: ``signer.not_in_role``, ``trust.unknown_role``, ``store.malformed``
-    """
-    entitled(look.root, by["signer"], role=role)
-    lasts_s = look.root.policy.approval_days * DAY_S
-    said = Statement(
-        deployment=look.root.deployment,
-        root_version=look.root.version,
-        decision=decision,
-        role=role,
-        subject=subject.digest,
-        name=subject.record.name,
-        version=subject.record.version,
-        at=look.now,
-        expires=look.now + lasts_s if decision == "approve" else None,
-        reason=by["reason"],
-        stops=stops,
-    )
-    Statement.from_json(said.to_json())  # what we write, everybody must be able to read
-    data = signed("statement", said, [by["signer"]])
-    is_stop = decision in {"suspend", "revoke"}
-    return {statement_file(canonical.sha256_hex(data), is_stop=is_stop): data}
 
 
 def _must_propose(look: Look, subject: Subject, signer: Signer) -> None:

@@ -13,7 +13,7 @@ import attrs
 
 from awe_core import canonical
 from awe_core.errors import UsageError
-from awe_core.governance.signing import signed
+from awe_core.governance.releases import signed
 from awe_core.governance.views import views
 from awe_core.records import ApprovalRule, Key, Policy, Role, Root, When
 from awe_core.signing import KeyFile, generate, load, person_key_file

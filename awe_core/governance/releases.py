@@ -1,4 +1,4 @@
-"""The next manifest: what is in force now, with changes, justified by the statements in the store.
+"""What people decide, signed: statements, and the next manifest.
 
 The release role writes down what people have decided and decides nothing itself: a stop that stands
 is carried into the entry, whatever was asked for, and nothing is issued that would refuse an entry
@@ -8,21 +8,32 @@ server at night).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import attrs
 
+from awe_core import canonical
+from awe_core.errors import TrustError
 from awe_core.lifecycle import State
-from awe_core.records import Manifest, ManifestFacade, ManifestPack, PackRecord
-from awe_core.trust import DAY_S, manifest_file, manifests
+from awe_core.records import Manifest, ManifestFacade, ManifestPack, PackRecord, Statement
+from awe_core.trust import DAY_S, envelopes, history, manifest_file, statement_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from awe_core.governance.survey import Subject, SubjectState
-    from awe_core.records import Digest, Root, Seconds
-    from awe_core.trust import Chain, Signed, StoreBytes, Verdict
-    from awe_core.trust.manifests import Issued
+    from awe_core.records import Digest, Key, Root, Seconds
+    from awe_core.records.forms import Document
+    from awe_core.trust import Chain, Signed, Signer, StoreBytes, Verdict
+    from awe_core.trust.history import Issued
+
+
+class By(TypedDict):
+    """Who decides, why, and when."""
+
+    signer: Signer
+    reason: str  #: signed with the decision
+    now: Seconds
 
 
 @attrs.frozen
@@ -33,18 +44,40 @@ class Change:
     sunset: Seconds | None = None
 
 
-def latest(store: StoreBytes, chain: Chain) -> Issued | None:
-    """Read the newest manifest; its own root's release role must have signed it.
+def statement(  # noqa: PLR0913 - what a statement is made of
+    root: Root, subject: Subject, decision: str, role: str, by: By, *, stops: Digest | None = None
+) -> dict[str, bytes]:
+    """Sign one decision; gives its file in the store."""
+    entitled(root, by["signer"], role=role)
+    lasts_s = root.policy.approval_days * DAY_S
+    said = Statement(
+        deployment=root.deployment,
+        root_version=root.version,
+        decision=decision,
+        role=role,
+        subject=subject.digest,
+        name=subject.record.name,
+        version=subject.record.version,
+        at=by["now"],
+        expires=by["now"] + lasts_s if decision == "approve" else None,
+        reason=by["reason"],
+        stops=stops,
+    )
+    Statement.from_json(said.to_json())  # what we write, everybody must be able to read
+    data = signed("statement", said, [by["signer"]])
+    is_stop = decision in {"suspend", "revoke"}
+    return {statement_file(canonical.sha256_hex(data), is_stop=is_stop): data}
 
-    :raises TrustError: when it does not hold
-    """
-    number = manifests.newest(store)
+
+def latest(store: StoreBytes, chain: Chain) -> Issued | None:
+    """Read the newest manifest; its own root's release role must have signed it."""
+    number = history.newest_manifest(store)
     if number is None:
         return None
     file = manifest_file(*number)
     if not 1 <= number[0] <= len(chain.roots):
         raise chain.mismatch(number[0], at=file)
-    return manifests.read(store, file, chain.roots[number[0] - 1])
+    return history.read_manifest(store, file, chain.roots[number[0] - 1])
 
 
 def next_manifest(
@@ -55,10 +88,7 @@ def next_manifest(
     root: Root,
     now: Seconds,
 ) -> Manifest:
-    """Write the manifest that follows *base*.
-
-    :param changes: record digest → what its entry shall become
-    """
+    """Write the manifest that follows *base*."""
     before = base.manifest if base else None
     follows = before if before and before.root_version == root.version else None
     known = {each.subject.digest: each for each in states}
@@ -85,10 +115,7 @@ def next_manifest(
 
 
 def check_release(before: Verdict | None, after: Verdict, wanted: Iterable[Subject]) -> None:
-    """Refuse a manifest that would refuse what is asked for, or what is in force today.
-
-    :raises AweError: the first refusal
-    """
+    """Refuse a manifest that would refuse what is asked for, or what is in force today."""
     asked = {subject.digest for subject in wanted}
     fine = {each.digest for each in before.entries if not each.refusals} if before else set()
     for each in after.entries:
@@ -119,3 +146,28 @@ def _justifies(each: Signed, now: Seconds) -> bool:
     if decision == "approve":
         return expires is not None and expires > now
     return decision in {"propose", "suspend", "resume", "revoke"}
+
+
+def entitled(root: Root, signer: Signer, *, role: str) -> Key:
+    """Give the key of *signer* in the root, if it holds *role*."""
+    if role not in root.roles:
+        raise TrustError("trust.unknown_role", role=role, name=root.deployment)
+    key = root.keys.get(signer.keyid)
+    if key is None or not root.holds(signer.keyid, role):
+        owner = key.owner if key else f"key {signer.keyid[:12]}"
+        raise TrustError("signer.not_in_role", owner=owner, role=role, version=root.version)
+    return key
+
+
+def signed(kind: str, document: Document, signers: Iterable[Signer]) -> bytes:
+    """Seal *document* with the signatures of all *signers*."""
+    payload = canonical.document(document.to_json())
+    message = envelopes.pae(envelopes.payload_type(kind), payload)
+    return envelopes.seal(kind, payload, [(each.keyid, each.sign(message)) for each in signers])
+
+
+def signed_also(envelope: envelopes.Envelope, signer: Signer) -> bytes:
+    """Add a signature to an envelope, or renew the signer's own."""
+    message = envelopes.pae(envelopes.payload_type(envelope.kind), envelope.payload)
+    signatures = {**dict(envelope.signatures), signer.keyid: signer.sign(message)}
+    return envelopes.seal(envelope.kind, envelope.payload, signatures.items())

@@ -15,7 +15,7 @@ from awe_core import canonical
 from awe_core.errors import AweError, UsageError
 from awe_core.lifecycle import State
 from awe_core.records import FacadeRecord, PackRecord
-from awe_core.trust import Signed, approvals, dsse, facade_file, needs, pack_file, statements
+from awe_core.trust import Signed, decisions, envelopes, judgement, needs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -41,7 +41,7 @@ class Subject:
     @property
     def title(self) -> str:
         """NAME@VERSION, as commands take it."""
-        return approvals.title(self.record)
+        return decisions.title(self.record)
 
     @property
     def kind(self) -> str:
@@ -79,12 +79,8 @@ def subject_of(record: PackRecord | FacadeRecord) -> Subject:
 
 def record_file(subject: Subject) -> tuple[str, bytes]:
     """Give the name and bytes of a record in the store."""
-    record, digest = subject.record, subject.digest
-    if isinstance(record, PackRecord):
-        file = pack_file(record.distribution, record.version, digest)
-    else:
-        file = facade_file(record.name, digest)
-    return file, canonical.document(record.to_json())
+    file = judgement.record_file(subject.record, subject.digest)
+    return file, canonical.document(subject.record.to_json())
 
 
 def read_subjects(store: StoreBytes) -> tuple[Subject, ...]:
@@ -96,7 +92,7 @@ def read_subjects(store: StoreBytes) -> tuple[Subject, ...]:
             continue
         kind = PackRecord if named[1] == "packs" else FacadeRecord
         try:
-            record = kind.from_json(dsse.parse_document(store[file], at=file), at=file)
+            record = kind.from_json(envelopes.parse_document(store[file], at=file), at=file)
         except AweError:
             continue
         found.append(Subject(record, named[3]))
@@ -105,7 +101,7 @@ def read_subjects(store: StoreBytes) -> tuple[Subject, ...]:
 
 def read_statements(store: StoreBytes, chain: Chain) -> tuple[Signed, ...]:
     """Read the statements that hold, by time; forged ones are passed over."""
-    found = (each for each in statements.every(store, chain) if isinstance(each, Signed))
+    found = (each for each in decisions.every(store, chain) if isinstance(each, Signed))
     return tuple(sorted(found, key=lambda each: (each.statement.at, each.digest)))
 
 
@@ -131,11 +127,7 @@ def survey(
 
 
 def find(states: Iterable[SubjectState], name: str, *, kind: Kind | None = None) -> SubjectState:
-    """Give the record that NAME, NAME@VERSION or the beginning of a digest stands for.
-
-    :param kind: packs (of any kind) or facades alone; None: both
-    :raises UsageError: ``governance.unknown``, ``governance.ambiguous``
-    """
+    """Give the record that NAME, NAME@VERSION or the beginning of a digest stands for."""
     looked_at = [each for each in states if kind in {None, each.subject.kind}]
     found = [each for each in looked_at if _is_named(each.subject, name)]
     if not found:
@@ -153,7 +145,7 @@ def lacks(
     subject: Subject, signed: Iterable[Signed], root: Root, *, at: Seconds
 ) -> tuple[AweError, ...]:
     """Tell why *subject* is not approved by what was *signed*; empty: it is."""
-    return approvals.missing(subject.record, subject.digest, signed, root=root, at=at)
+    return decisions.missing(subject.record, subject.digest, signed, root=root, at=at)
 
 
 def _is_named(subject: Subject, name: str) -> bool:

@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 from awe_core import canonical
 from awe_core.errors import AweError, TrustError
 from awe_core.governance.survey import RECORD
-from awe_core.trust import dsse, manifests, roots
+from awe_core.trust import envelopes, history
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,14 +27,14 @@ def views(store: StoreBytes) -> dict[str, bytes]:
         for m in map(RECORD.fullmatch, store)
         if m
     }
-    if root := roots.newest_root(store):
-        sources["views/root.yaml"] = roots.root_file(root), "trust-root"
-    if number := manifests.newest(store):
-        sources["views/manifest.yaml"] = manifests.manifest_file(*number), "manifest"
+    if root := history.newest_root(store):
+        sources["views/root.yaml"] = history.root_file(root), "trust-root"
+    if number := history.newest_manifest(store):
+        sources["views/manifest.yaml"] = history.manifest_file(*number), "manifest"
     found: dict[str, bytes] = {}
     for name, (file, kind) in sorted(sources.items()):
         try:
-            data = dsse.parse(store[file], kind, at=file).payload if kind else store[file]
+            data = envelopes.parse(store[file], kind, at=file).payload if kind else store[file]
             document = canonical.parse_document(data)
         except AweError:
             continue

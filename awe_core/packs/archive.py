@@ -70,10 +70,7 @@ class Archive:
 
 
 def open_wheel(path: Path) -> Archive:
-    """Read the wheel at *path*.
-
-    :raises PackError: ``pack.wheel`` or ``pack.limits`` if it cannot be read as an archive
-    """
+    """Read the wheel at *path*."""
     reader = _Reader(path.name)
     content = reader.read(path)
     files = reader.unpack(content)
@@ -110,10 +107,7 @@ def unfit_path(path: str) -> str | None:
 
 
 def record_rows(content: bytes) -> list[list[str]]:
-    """Read a RECORD: path, hash and size a row.
-
-    :raises csv.Error: if it is none
-    """
+    """Read a RECORD: path, hash and size a row."""
     return [row for row in csv.reader(io.StringIO(_text(content))) if row]
 
 

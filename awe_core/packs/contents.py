@@ -62,10 +62,7 @@ class Contents:
     flaws: tuple[AweError, ...] = ()
 
     def checked(self) -> Contents:
-        """Give itself if nothing is wrong.
-
-        :raises AweError: the first flaw
-        """
+        """Give itself if nothing is wrong."""
         if self.flaws:
             raise self.flaws[0]
         return self
@@ -78,10 +75,7 @@ def read_contents(
     distribution: str,
     cache: CodeCache = NO_CACHE,
 ) -> Contents:
-    """Read the documents among *files*, whose paths begin with a top level.
-
-    :param distribution: for messages
-    """
+    """Read the documents among *files*, whose paths begin with a top level."""
     flaws: list[AweError] = []
 
     def flaw(why: str) -> None:
@@ -123,16 +117,19 @@ def read_contents(
 
 @lru_cache(maxsize=2_000)  # keyed by the bytes themselves, so one process reads a document once
 def _written(kind: str, path: str, content: bytes, cache: CodeCache) -> Written[Any]:
-    read: list[Parsed] = []
+    built: list[Any] = []
 
-    def parse() -> JsonObject:
-        read.append(documents.read(kind, content, file=path))
-        found: JsonObject = read[0].value
+    def checked() -> JsonObject:
+        parsed = documents.read(kind, content, file=path)
+        built.append(_BUILDERS[kind](parsed))
+        found: JsonObject = parsed.value
         return found
 
-    value = cache.made(kind, content, path, parse)
-    parsed = read[0] if read else documents.Parsed(path, value, len(content), {}, {})
-    return Written(path, _BUILDERS[kind](parsed), value, documents.contract_digest(value))
+    value = cache.made(kind, content, path, checked)
+    if not built:
+        known = documents.Parsed(path, value, len(content), {}, {}, is_checked=True)
+        built.append(_BUILDERS[kind](known))
+    return Written(path, built[0], value, documents.contract_digest(value))
 
 
 def _matching(files: Iterable[str], package: str, patterns: Iterable[str]) -> list[str]:

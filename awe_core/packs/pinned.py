@@ -20,9 +20,10 @@ import importlib.util
 import io
 import os
 import sys
+import zipfile
 from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader, ModuleSpec
 from importlib.resources.abc import Traversable, TraversableResources
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
@@ -31,7 +32,6 @@ from awe_core.packs.codecache import NO_CACHE, CodeCache
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-    from os import PathLike
     from types import CodeType, ModuleType
 
 _PACKAGE, _EXTENSION, _SOURCE = range(3)  # of equal names Python takes the first
@@ -171,7 +171,7 @@ class PinnedFinder(importlib.abc.MetaPathFinder):
         return spec
 
 
-class PinnedLoader(importlib.abc.InspectLoader):
+class PinnedLoader(importlib.abc.SourceLoader):
     """Loads one Python module from pinned bytes."""
 
     def __init__(self, pinned: PinnedFiles, path: str, cache: CodeCache) -> None:
@@ -183,39 +183,22 @@ class PinnedLoader(importlib.abc.InspectLoader):
         """Compile the pinned bytes, or take their authentic code from the cache."""
         return self._cache.code(self.pinned.files[self._path], self.get_filename())
 
-    def get_source(self, fullname: str) -> str:  # noqa: ARG002
-        """Give the approved source, which tracebacks show."""
-        return importlib.util.decode_source(self.pinned.files[self._path])
-
     def get_filename(self, fullname: str = "") -> str:  # noqa: ARG002
         """Give the name that stands in tracebacks; no such file exists."""
         return f"{self.pinned.label}/{self._path}"
 
-    def is_package(self, fullname: str) -> bool:  # noqa: ARG002
-        """Whether it has modules below it."""
-        return _form(self._path) == _PACKAGE
-
     def get_data(self, path: str) -> bytes:
-        """Give a file of the distribution by its name below `get_filename`'s folder.
-
-        :raises OSError: for anything else
-        """
-        return self.pinned.read(path.replace("\\", "/").removeprefix(f"{self.pinned.label}/"))
+        """Give a file of the distribution by its name below `get_filename`'s folder."""
+        return self.pinned.read(str(path).replace("\\", "/").removeprefix(f"{self.pinned.label}/"))
 
     def get_resource_reader(self, fullname: str) -> TraversableResources | None:
         """Give the package's files to `importlib.resources`."""
         folder = self._path.removesuffix("/__init__.py")
-        if not self.is_package(fullname):
-            return None
-        return _Resources(_Resource(self.pinned, folder))
+        return _Resources(self.pinned, folder) if self.is_package(fullname) else None
 
 
 def function(pinned: PinnedFiles, reference: str) -> Callable[..., Any]:
-    """Import the module of ``module:function`` and give the function.
-
-    :raises PackError: ``pack.handler`` if there is no such function, ``pack.already_imported`` if
-        the module came from elsewhere, ``pack.import_blocked``; ``pack.broken`` if importing raised
-    """
+    """Import the module of ``module:function`` and give the function."""
     name, _, attribute = reference.partition(":")
     found = getattr(imported(pinned, name, doing=f"importing {reference}"), attribute, None)
     if not callable(found):
@@ -283,49 +266,14 @@ else:
 
 @attrs.frozen
 class _Resources(TraversableResources):
-    """What `importlib.resources` asks of a package."""
-
-    _root: _Resource
-
-    def files(self) -> Traversable:
-        return self._root
-
-
-@attrs.frozen
-class _Resource(Traversable):
-    """A file or folder among the pinned ones."""
+    """What `importlib.resources` asks of a package: a zip in memory answers all of it."""
 
     _pinned: PinnedFiles
-    _path: str
+    _folder: str
 
-    @property
-    def name(self) -> str:
-        return self._path.rpartition("/")[2]
-
-    def is_file(self) -> bool:
-        return self._path in self._pinned.files
-
-    def is_dir(self) -> bool:
-        return any(path.startswith(f"{self._path}/") for path in self._pinned.files)
-
-    def iterdir(self) -> Iterator[Traversable]:
-        below = f"{self._path}/"
-        inside = (path.removeprefix(below) for path in self._pinned.files if path.startswith(below))
-        for name in sorted({path.partition("/")[0] for path in inside}):
-            yield _Resource(self._pinned, below + name)
-
-    def joinpath(self, *descendants: str | PathLike[str]) -> Traversable:
-        parts = [part for one in descendants for part in str(one).split("/") if part]
-        return _Resource(self._pinned, "/".join([self._path, *parts]))
-
-    __truediv__ = joinpath
-
-    def read_bytes(self) -> bytes:
-        return self._pinned.read(self._path)
-
-    def read_text(self, encoding: str | None = None) -> str:
-        return self.read_bytes().decode(encoding or "utf-8")
-
-    def open(self, mode: str = "r", *args: Any, **kwargs: Any) -> IO[Any]:  # noqa: ANN401 - open()'s
-        raw = io.BytesIO(self.read_bytes())
-        return raw if "b" in mode else io.TextIOWrapper(raw, *args, **kwargs)
+    def files(self) -> Traversable:
+        whole = io.BytesIO()
+        with zipfile.ZipFile(whole, "w") as archive:
+            for path, content in self._pinned.files.items():
+                archive.writestr(path, content)
+        return cast("Traversable", zipfile.Path(zipfile.ZipFile(whole), f"{self._folder}/"))

@@ -16,9 +16,9 @@ import attrs
 from awe_core.errors import TrustError
 from awe_core.lifecycle import NOTHING, State, weakest
 from awe_core.records import FacadeRecord, ManifestPack, PackRecord
-from awe_core.trust import allowance, dsse, manifests, statements
-from awe_core.trust.roots import walk
-from awe_core.trust.standing import Bench
+from awe_core.trust import decisions, entries, envelopes, history
+from awe_core.trust.entries import Bench
+from awe_core.trust.history import walk
 from awe_core.trust.verdict import Absent, FacadeVerdict, Mark, PackVerdict, Verdict
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from awe_core.errors import AweError
     from awe_core.records import Digest, Manifest, Seconds
-    from awe_core.trust.manifests import Entry
+    from awe_core.trust.history import Entry
     from awe_core.trust.verdict import StoreBytes
 
 
@@ -48,10 +48,10 @@ def judge(
     if mark and root.version < mark.root_version:
         raise TrustError("trust.rollback", found=what, seen=f"root {mark.root_version}")
     moment = max(now, mark.seen_at) if mark else now
-    manifests.check_not_ahead(what, root.issued, now=moment)
-    issued = manifests.current(store, chain, mark=mark, now=moment)
-    stops, warnings = statements.stops(store, chain)
-    if mark and now < mark.seen_at - manifests.SKEW_S:
+    history.check_not_ahead(what, root.issued, now=moment)
+    issued = history.current_manifest(store, chain, mark=mark, now=moment)
+    stops, warnings = decisions.stops(store, chain)
+    if mark and now < mark.seen_at - history.SKEW_S:
         warnings.insert(0, TrustError("trust.clock", behind_s=mark.seen_at - now))
     manifest, digest = (issued.manifest, issued.digest) if issued else (None, None)
     unsettled = Verdict(
@@ -87,12 +87,12 @@ def at_time(verdict: Verdict, now: Seconds) -> Verdict:
     """Give the same verdict for a later moment: phase and sunsets move, nothing else does."""
     moment = max(now, verdict.mark.seen_at)
     root, manifest = verdict.root, verdict.manifest
-    phase = manifests.phase(manifest, root, now=moment)
-    packs, facades = allowance.settle(
+    phase = history.phase(manifest, root, now=moment)
+    packs, facades = entries.settle(
         verdict.packs, verdict.facades, root=root, phase=phase, now=moment
     )
-    lasting = [each for each in verdict.warnings if each.code not in manifests.EXPIRY_CODES]
-    expiry = manifests.expiry_warnings(manifest, root, now=moment)
+    lasting = [each for each in verdict.warnings if each.code not in history.EXPIRY_CODES]
+    expiry = history.expiry_warnings(manifest, root, now=moment)
     return attrs.evolve(
         verdict,
         phase=phase,
@@ -126,6 +126,13 @@ def facade_file(facade: str, digest: Digest) -> str:
     return f"facades/{facade}/record-{digest}.json"
 
 
+def record_file(record: PackRecord | FacadeRecord, digest: Digest) -> str:
+    """Name the file of a record in the store."""
+    if isinstance(record, PackRecord):
+        return pack_file(record.distribution, record.version, digest)
+    return facade_file(record.name, digest)
+
+
 def _with_entries(verdict: Verdict, bench: Bench) -> Verdict:
     """Judge all entries, one by one and against each other."""
     manifest, root = bench.issued.manifest, verdict.root
@@ -135,7 +142,7 @@ def _with_entries(verdict: Verdict, bench: Bench) -> Verdict:
     warnings: list[AweError] = []
     judged = [_judged(entry, (), bench, warnings) for entry in manifest.packs]
     standing = [each for each in judged if isinstance(each, PackVerdict)]
-    packs = allowance.beside_each_other(standing, root)
+    packs = entries.beside_each_other(standing, root)
     judged += [_judged(entry, packs, bench, warnings) for entry in manifest.facades]
     return attrs.evolve(
         verdict,
@@ -160,9 +167,9 @@ def _judged(
     common: dict[str, Any] = {"digest": entry.record, "sunset": entry.sunset}
     common |= {"permits": NOTHING, "statements": entry.statements}  # `settle` permits more
     if isinstance(record, PackRecord):
-        refusals = (*standing.refusals, *allowance.ungrantable(record, bench.chain.current))
+        refusals = (*standing.refusals, *entries.ungrantable(record, bench.chain.current))
         return PackVerdict(record=record, status=standing.status, refusals=refusals, **common)
-    behind, problems = allowance.reached(record, packs, bench.chain.current)
+    behind, problems = entries.reached(record, packs, bench.chain.current)
     return FacadeVerdict(
         record=record,
         own_status=standing.status,
@@ -174,23 +181,17 @@ def _judged(
 
 
 def _record(entry: Entry, store: StoreBytes) -> PackRecord | FacadeRecord:
-    """Read the record of an entry from the one place where it may lie.
-
-    :raises TrustError: ``store.no_file``, ``.digest``, ``.misplaced``, or what is wrong with it
-    """
+    """Read the record of an entry from the one place where it may lie."""
+    kind: type[PackRecord | FacadeRecord]
     if isinstance(entry, ManifestPack):
-        file = pack_file(entry.distribution, entry.version, entry.record)
-        document = dsse.parse_document(dsse.by_digest(store, file, entry.record), at=file)
-        pack = PackRecord.from_json(document, at=file)
-        if (pack.distribution, pack.version) == (entry.distribution, entry.version):
-            return pack
+        kind, file = PackRecord, pack_file(entry.distribution, entry.version, entry.record)
     else:
-        file = facade_file(entry.id, entry.record)
-        document = dsse.parse_document(dsse.by_digest(store, file, entry.record), at=file)
-        facade = FacadeRecord.from_json(document, at=file)
-        if facade.name == entry.id:
-            return facade
-    raise TrustError("store.misplaced", file=file)
+        kind, file = FacadeRecord, facade_file(entry.id, entry.record)
+    document = envelopes.parse_document(envelopes.by_digest(store, file, entry.record), at=file)
+    record = kind.from_json(document, at=file)
+    if record_file(record, entry.record) != file:
+        raise TrustError("store.misplaced", file=file)
+    return record
 
 
 def _check_unique(manifest: Manifest) -> None:

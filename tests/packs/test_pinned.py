@@ -193,9 +193,9 @@ def test_importlib_resources_sees_the_pinned_bytes(admitted):
         assert text.read().encode() == raw.read() == b"approved\n"
     with importlib.resources.as_file(note) as path:
         assert path.read_text() == "approved\n"
-    assert ["__init__.py", "contracts", "data", "facades", "pack.yaml", "work.py", "workflows"] == [
-        one.name for one in files.iterdir()
-    ]
+    assert ["__init__.py", "contracts", "data", "facades", "pack.yaml", "work.py", "workflows"] == (
+        sorted(one.name for one in files.iterdir())
+    )
     assert files.joinpath("data").is_dir()
     assert not files.joinpath("data").is_file()
     assert note.is_file()

@@ -1,23 +1,26 @@
-"""DSSE envelopes (secure-systems-lab/dsse, version 1): parse, name the signers, seal.
+"""Keys, and the DSSE envelopes they sign (secure-systems-lab/dsse, version 1).
 
 Rules: bytes are hashed and verified before they are parsed.  The payload type is compared before
-anything else, because it keeps an approval from being read as a manifest.  Strict JSON, exactly the
-fields of the specification, standard or URL-safe base64 with its one spelling.  A signature by an
-unknown key, or a wrong one, does not count and does no harm; a malformed one refuses the document.
-Thresholds are ours, not the envelope's: they count distinct owners, never keys or signatures.
+anything else, because it keeps an approval from being read as a manifest.  One encoding a key, one
+id an encoding, one spelling of base64.  A signature by an unknown key, or a wrong one, does not
+count and does no harm; a malformed one refuses the document.  Thresholds count distinct owners.
 """
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar, runtime_checkable
 
 import attrs
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, SECP256R1, EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.hashes import SHA256
 
 from awe_core import canonical
 from awe_core.errors import CanonicalError, TrustError
-from awe_core.trust.keys import holds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -27,6 +30,93 @@ if TYPE_CHECKING:
     from awe_core.values import Json, JsonObject
 
     _D = TypeVar("_D", bound=Document)
+
+ED25519 = "ed25519"
+ECDSA_P256 = "ecdsa-sha2-nistp256"
+
+_ED25519_BYTES = 32
+_POINT_BYTES = 65
+_UNCOMPRESSED = 4  # SEC 1: the first byte of an uncompressed point
+_PRIME = 2**255 - 19
+_ORDER_8_Y = 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826
+#: The y coordinates of all points of order 1, 2, 4 and 8.
+_SMALL_ORDER_Y = frozenset({1, _PRIME - 1, 0, _ORDER_8_Y, _PRIME - _ORDER_8_Y})
+
+
+@runtime_checkable
+class Signer(Protocol):
+    """Whoever can sign with one key: a key file, a device, a service."""
+
+    @property
+    def keyid(self) -> Digest:
+        """The id of the key, as the root has it."""
+
+    @property
+    def scheme(self) -> str:
+        """``ed25519`` or ``ecdsa-sha2-nistp256``."""
+
+    @property
+    def public(self) -> bytes:
+        """The raw public key."""
+
+    def sign(self, pae: bytes, /) -> bytes:
+        """Sign these exact bytes.
+
+        :raises TrustError: ``signer.refused``
+        """
+
+
+def keyid_of(scheme: str, public: bytes) -> Digest:
+    """Name a key by its one encoding."""
+    return hashlib.sha256(b"awe-key/v1\0" + scheme.encode() + b"\0" + public).hexdigest()
+
+
+def check_key(keyid: Digest, key: Key) -> None:
+    """Refuse a key that is not what its id says, or that is none.
+
+    :raises TrustError: ``trust.root_key``
+    """
+    raw = bytes.fromhex(key.public)
+    if keyid != keyid_of(key.scheme, raw):
+        why = "its id is not the digest of its scheme and bytes"
+    else:
+        why = _weak_ed25519(raw) if key.scheme == ED25519 else _no_point(raw)
+    if why:
+        raise TrustError("trust.root_key", keyid=keyid[:12], owner=key.owner, why=why)
+
+
+def holds(key: Key, signature: bytes, *, message: bytes) -> bool:
+    """Whether *signature* over *message* is by *key*, which `check_key` has passed."""
+    raw = bytes.fromhex(key.public)
+    try:
+        if key.scheme == ED25519:
+            Ed25519PublicKey.from_public_bytes(raw).verify(signature, message)
+        else:
+            point = EllipticCurvePublicKey.from_encoded_point(SECP256R1(), raw)
+            point.verify(signature, message, ECDSA(SHA256()))
+    except InvalidSignature:
+        return False
+    return True
+
+
+def _no_point(raw: bytes) -> str:
+    if len(raw) != _POINT_BYTES or raw[0] != _UNCOMPRESSED:
+        return "it is not an uncompressed point of 65 bytes"
+    try:
+        EllipticCurvePublicKey.from_encoded_point(SECP256R1(), raw)
+    except ValueError:
+        return "it is not a point of P-256"
+    return ""
+
+
+def _weak_ed25519(raw: bytes) -> str:
+    y = int.from_bytes(raw, "little") & ((1 << 255) - 1)  # the highest bit is the sign of x
+    if len(raw) != _ED25519_BYTES:
+        return "it is not 32 bytes long"
+    if y >= _PRIME:
+        return "it is not the one encoding of its point"
+    return "it is a point of small order" if y in _SMALL_ORDER_Y else ""
+
 
 MAX_SIGNATURES = 64
 MAX_BYTES = 6 * 1024 * 1024  #: of an envelope: 4 MiB of payload in base64, and its signatures
@@ -61,10 +151,7 @@ class Envelope:
         }
 
     def require(self, root: Root, role: str) -> dict[Digest, Key]:
-        """Give the keys that signed under *role*, if their distinct owners are enough.
-
-        :raises TrustError: ``trust.threshold``
-        """
+        """Give the keys that signed under *role*, if their distinct owners are enough."""
         held = root.roles[role]
         signed = self.signers({keyid: root.keys[keyid] for keyid in held.keys})
         owners = sorted({key.owner for key in signed.values()})
@@ -87,10 +174,7 @@ def pae(kind: str, payload: bytes) -> bytes:
 
 
 def parse(data: bytes, kind: str, *, at: str) -> Envelope:
-    """Read an envelope whose payload is of *kind*; *at* is its file, for messages.
-
-    :raises TrustError: ``store.too_large``, ``trust.payload_type``, ``.envelope``, ``.base64``
-    """
+    """Read an envelope whose payload is of *kind*; *at* is its file, for messages."""
     if len(data) > MAX_BYTES:
         raise TrustError("store.too_large", file=at, size_bytes=len(data), limit_bytes=MAX_BYTES)
     found = _strict(data, at)
@@ -120,10 +204,7 @@ def seal(kind: str, payload: bytes, signatures: Iterable[tuple[Digest, bytes]]) 
 
 
 def parse_document(data: bytes, *, at: str) -> JsonObject:
-    """Read canonical JSON.
-
-    :raises TrustError: ``store.malformed``, ``store.not_canonical``, ``store.too_large``
-    """
+    """Read canonical JSON."""
     try:
         return canonical.parse_document(data)
     except CanonicalError as error:
@@ -139,10 +220,7 @@ def parse_document(data: bytes, *, at: str) -> JsonObject:
 
 
 def by_digest(store: Mapping[str, bytes], file: str, digest: Digest) -> bytes:
-    """Give a file that is named by the digest of its bytes.
-
-    :raises TrustError: ``store.no_file``, ``store.digest``
-    """
+    """Give a file that is named by the digest of its bytes."""
     if file not in store:
         raise TrustError("store.no_file", file=file)
     if canonical.sha256_hex(store[file]) != digest:
