@@ -168,7 +168,11 @@ def test_a_cycle_is_named_whole() -> None:
 
     assert (finding.code, finding.level) == ("workflow.cycle", Level.ERROR)
     assert finding.message == "notes@1: these steps wait for each other: a → c → b → a"
-    assert finding.details == ("a: notes@1: step a", "c: notes@1: step c", "b: notes@1: step b")
+    assert finding.error.details == (
+        "a: notes@1: step a",
+        "c: notes@1: step c",
+        "b: notes@1: step b",
+    )
 
 
 @pytest.mark.parametrize(
@@ -203,10 +207,10 @@ def test_misspelt_names_are_answered_with_the_nearest() -> None:
     )
     (reference,) = found(workflow(read("first"), read(with_={"path": "${steps.frist.output}"})))
 
-    assert "did you mean fs.read@1?" in capability.details
-    assert need.next == "write first"
-    assert "did you mean othre@1?" in called.details
-    assert reference.details == ("did you mean steps.first?",)
+    assert "did you mean fs.read@1?" in capability.error.details
+    assert need.error.hint == "write first"
+    assert "did you mean othre@1?" in called.error.details
+    assert reference.error.details == ("did you mean steps.first?",)
 
 
 def test_recursion_through_others_is_named_whole() -> None:
@@ -365,7 +369,7 @@ def test_a_finding_has_a_form_for_programs() -> None:
 def test_a_type_the_target_cannot_take_is_an_error(with_: dict[str, object], why: str) -> None:
     errors = [f for f in found(workflow(read(with_=with_))) if f.level is Level.ERROR]
 
-    assert [(f.code, f.details) for f in errors] == [("workflow.type", (why,))]
+    assert [(f.code, f.error.details) for f in errors] == [("workflow.type", (why,))]
 
 
 @pytest.mark.parametrize(
@@ -420,7 +424,7 @@ def test_a_reference_to_what_no_instance_has_is_an_error(
 
     assert [f.code for f in findings] == ["workflow.reference"]
     assert reference is None or f" {reference} names nothing" in findings[0].message
-    assert findings[0].details == details
+    assert findings[0].error.details == details
 
 
 def test_a_fan_out_takes_a_list_and_its_items_have_its_items_type() -> None:
@@ -430,7 +434,7 @@ def test_a_fan_out_takes_a_list_and_its_items_have_its_items_type() -> None:
     deep = workflow(read("each", foreach="${inputs.files}", with_={"path": "${item.name}"}))
     literal = workflow(read("each", foreach=["a"], with_={"path": "${item}"}))
 
-    assert [f.details for f in found(wrong)] == [("a list is expected, found string",)]
+    assert [f.error.details for f in found(wrong)] == [("a list is expected, found string",)]
     assert codes(right) == [("workflow.maybe_missing", "each")]  # inputs.files is optional
     assert ("workflow.type", "each") in codes(index)
     assert ("workflow.reference", "each") in codes(deep)
@@ -467,7 +471,7 @@ def test_arguments_of_a_called_workflow_are_held_against_its_inputs() -> None:
     inner = workflow(read(), id="inner")
     call = StepSpec("call", workflow="inner@1", with_={"sorce": "x"})
 
-    assert [f.details for f in found(workflow(call), workflows=(inner,))] == [
+    assert [f.error.details for f in found(workflow(call), workflows=(inner,))] == [
         ("it is required and not given",),
         ("did you mean source?",),
     ]
@@ -612,7 +616,7 @@ def test_coverage_says_how_each_step_is_taken_back_and_from_where_on_not() -> No
     finding = coverage(spec, workflow(write("x", "p"), id="inner"))
 
     assert finding.message == "notes@1: 4 of 5 steps that change something can be taken back"
-    assert finding.details == (
+    assert finding.error.details == (
         "w: captured",
         "crm: compensated",
         "db: strategy",
@@ -852,8 +856,8 @@ def test_the_search_for_pivots_and_races_ends() -> None:
     races = found(workflow(*(write(f"w{i}", "o") for i in range(300))))
 
     assert len(pivots) == len(races) == 256
-    assert pivots[-1].details == ("the search stops here, after 256 of 300 steps",)
-    assert races[-1].details == ("the search stops here, after 256 pairs",)
+    assert pivots[-1].error.details == ("the search stops here, after 256 of 300 steps",)
+    assert races[-1].error.details == ("the search stops here, after 256 pairs",)
 
 
 @given(schema=schemas, instance=instances, path=paths)

@@ -4,26 +4,23 @@ Errors stop the load; warnings are shown and can be accepted beside their step w
 ``saga.undo_coverage`` only tells.  Law: what is called impossible gives null or an error on every
 valid instance; what is not understood is unknown, and unknown is never an error.
 
-The chapter: `graph` (order, cycles) · `calls` (what is called) · `types` and `flow` (what values
-can be) · `arguments` (references and inputs) · `skips` (what may not run) · `saga` (taking back).
+How steps hang together is the decider's to say (`link`).  The chapter here: `types` and `flow`
+(what values can be) · `arguments` (references and inputs) · `skips` (what may not run) · `saga`
+(taking back).
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from awe_core.analysis.arguments import Outputs, Typing
-from awe_core.analysis.calls import World, check_capabilities, check_size, innermost_first
+from awe_core.analysis.arguments import Typing, World
 from awe_core.analysis.findings import Finding, Level, Report, refuse
-from awe_core.analysis.graph import graph_of
-from awe_core.analysis.saga import (
-    Nature,
-    check_saga,
-    longest_us,
-    nature_of_workflow,
-    natures_of,
-)
-from awe_core.analysis.skips import Skips, check_reach
+from awe_core.analysis.saga import check_saga
+from awe_core.analysis.skips import find_skips
+from awe_core.capability import Confirm
+from awe_core.decider import check_size, find_capabilities, innermost_first, link
+from awe_core.documents import written_us
+from awe_core.workflow import StepConfirm
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,42 +48,41 @@ def analyse(
     """
     report = Report(spec, parsed)
     world = World(capabilities, workflows)
-    called = innermost_first(report, world)
-    check_capabilities(report, world)
-    graph = graph_of(report)
+    called = innermost_first(report, workflows)
+    find_capabilities(report, capabilities)
+    _check_limits(report, capabilities)
+    links = link(report)
     if called:
         check_size(report, called)
-    if graph is not None and called and not _has_errors(report):
-        outputs = Outputs(world)
-        outputs.learn(called[:-1])
-        skips = Skips.of(graph)
-        Typing(
-            report=report,
-            graph=graph,
-            outputs=outputs,
-            unsure=skips.tolerated,
-            skippable=skips.skippable,
-        ).check()
-        check_reach(report, graph, skips)
-        inner = _inner_natures(called[:-1], world)
-        check_saga(report, graph, natures_of(spec, world, inner), world)
+    if links is not None and report.is_sound:
+        for inner in called[:-1]:
+            world.learn(inner)
+        skips = find_skips(report, links)
+        Typing(report, links, world, skips).check()
+        check_saga(report, links, called[:-1], capabilities)
     levels = list(Level)
     return tuple(sorted(report.found, key=lambda finding: levels.index(finding.level)))
 
 
-def _has_errors(report: Report) -> bool:
-    return any(finding.level is Level.ERROR for finding in report.found)
-
-
-def _inner_natures(called: tuple[WorkflowSpec, ...], world: World) -> dict[str, Nature]:
-    """Give the nature of each workflow that is called, callees first."""
-    known: dict[str, Nature] = {}
-    for spec in called:
-        graph = graph_of(Report(spec, None))
-        has_all = all(
-            s.capability is None or s.capability in world.capabilities for s in spec.steps
-        )
-        if graph is not None and has_all:
-            natures = natures_of(spec, world, known)
-            known[spec.reference] = nature_of_workflow(natures, longest_us(graph, natures))
-    return known
+def _check_limits(report: Report, capabilities: Mapping[str, CapabilitySpec]) -> None:
+    """Refuse looser confirming and stretched timeouts."""
+    for index, step in enumerate(report.spec.steps):
+        contract = capabilities.get(step.capability or "")
+        if contract is None:
+            continue
+        is_written = report.parsed is not None and report.parsed.has(("steps", index, "confirm"))
+        says_less = step.confirm is StepConfirm.POLICY and contract.confirm is Confirm.ALWAYS
+        if is_written and says_less:
+            where = report.where(index, "confirm")
+            code = "workflow.confirm_loosened"
+            report.says(Level.ERROR, code, index, where=where, target=contract.reference)
+        if step.timeout_us is not None and step.timeout_us > contract.timeout_us:
+            report.says(
+                Level.ERROR,
+                "workflow.timeout_stretched",
+                index,
+                where=report.where(index, "timeout"),
+                target=contract.reference,
+                found=written_us(step.timeout_us),
+                most=written_us(contract.timeout_us),
+            )

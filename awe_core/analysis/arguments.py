@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
@@ -12,114 +13,102 @@ from awe_core.analysis.types import (
     NOTHING,
     UNKNOWN,
     Either,
-    ListOf,
-    Members,
     Type,
-    admits,
     choices,
     element,
     kinds,
     kinds_of_value,
+    list_of,
     member,
     names,
+    object_of,
     of_kind,
     of_schema,
 )
-from awe_core.documents import nearest
-from awe_core.errors import AweError
+from awe_core.errors import AweError, WorkflowError
 from awe_core.expressions import Template
 from awe_core.workflow import OnFailure
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from awe_core.analysis.calls import World
     from awe_core.analysis.findings import Report
-    from awe_core.analysis.graph import Field, Graph
+    from awe_core.analysis.skips import Skips
+    from awe_core.capability import CapabilitySpec
+    from awe_core.decider import Field, Links
     from awe_core.expressions import Placed
     from awe_core.values import Json, JsonObject
     from awe_core.workflow import StepSpec, WorkflowSpec
 
-_RUN = Members({"id": of_kind("string"), "started_at": UNKNOWN})
+_RUN = object_of({"id": of_kind("string"), "started_at": UNKNOWN})
 _Path: TypeAlias = tuple[str | int, ...]
-_INDEX = of_kind("integer")
 
 
-@attrs.define
-class Outputs:
-    """The types of what steps give back; a workflow's own is followed once."""
+@attrs.frozen
+class World:
+    """What there is to call, by ``id@major``, and what workflows give back, followed once."""
 
-    world: World
-    known: dict[str, Type] = attrs.Factory(dict)
+    capabilities: Mapping[str, CapabilitySpec]
+    workflows: Mapping[str, WorkflowSpec]
+    outputs: dict[str, Type] = attrs.field(factory=dict)
 
-    def learn(self, specs: Iterable[WorkflowSpec]) -> None:
-        """Follow the outputs of workflows, callees first."""
-        for spec in specs:
-            self.known[spec.reference] = self._of_workflow(spec)
-
-    def of_step(self, step: StepSpec) -> Type:
-        """Give the type of ``steps.ID.output`` once the step has completed."""
-        if step.capability is not None:
-            contract = self.world.capabilities.get(step.capability)
-            found = of_schema(contract.output) if contract else UNKNOWN
-        else:
-            found = self.known.get(step.target, UNKNOWN)
-        if step.foreach is None:
-            return found
-        item = Either(found, NOTHING) if step.on_failure is OnFailure.CONTINUE else found
-        return ListOf(item)
-
-    def scope(self, spec: WorkflowSpec) -> dict[str, Type]:
-        """Give the roots that every step of *spec* sees."""
-        steps = {step.id: Members({"output": self.of_step(step)}) for step in spec.steps}
-        return {"inputs": of_schema(spec.inputs), "steps": Members(steps), "run": _RUN}
-
-    def input_of(self, step: StepSpec) -> JsonObject:
-        """Give the schema that the arguments of *step* must fit; what it calls is there."""
-        if step.capability is not None:
-            return self.world.capabilities[step.capability].input
-        return self.world.workflows[step.target].inputs
-
-    def _of_workflow(self, spec: WorkflowSpec) -> Type:
+    def learn(self, spec: WorkflowSpec) -> None:
+        """Follow the outputs of a workflow; those that it calls were learnt before."""
+        roots = frozenset({"inputs", "steps", "run"})
         try:
-            template = Template.compile(
-                spec.outputs, where=spec.reference, roots=frozenset({"inputs", "steps", "run"})
-            )
+            template = Template.compile(spec.outputs, where=spec.reference, roots=roots)
         except AweError:  # its own check names it
-            return UNKNOWN
+            return
         scope = self.scope(spec)
         found: dict[str, Type] = dict.fromkeys(spec.outputs, UNKNOWN)
         for placed in template.placed:
             if placed.is_whole and len(placed.path) == 1:
                 found[str(placed.path[0])] = follow(placed.expression, scope).type
-        return Members(found)
+        self.outputs[spec.reference] = object_of(found)
+
+    def scope(self, spec: WorkflowSpec) -> dict[str, Type]:
+        """Give the roots that every step of *spec* sees."""
+        steps = {step.id: object_of({"output": self._of_step(step)}) for step in spec.steps}
+        return {"inputs": of_schema(spec.inputs), "steps": object_of(steps), "run": _RUN}
+
+    def input_of(self, step: StepSpec) -> JsonObject:
+        """Give the schema that the arguments of *step* must fit; what it calls is there."""
+        if step.capability is not None:
+            return self.capabilities[step.capability].input
+        return self.workflows[step.target].inputs
+
+    def _of_step(self, step: StepSpec) -> Type:
+        contract = self.capabilities.get(step.capability or "")
+        found = of_schema(contract.output) if contract else self.outputs.get(step.target, UNKNOWN)
+        if step.foreach is None:
+            return found
+        return list_of(Either(found, NOTHING) if step.on_failure is OnFailure.CONTINUE else found)
 
 
 @attrs.frozen
 class Typing:
-    """Checks every field of a graph."""
+    """Checks every field of a workflow."""
 
     report: Report
-    graph: Graph
-    outputs: Outputs
-    unsure: Mapping[int, str]  #: steps that may leave no output though what follows runs, and why
-    skippable: frozenset[int]  #: steps that may not run at all
+    links: Links
+    world: World
+    skips: Skips
 
     def check(self) -> None:
         """Follow every expression, then hold every argument against its target's input."""
-        scope = self.outputs.scope(self.graph.spec)
+        scope = self.world.scope(self.links.spec)
         lists: dict[int | None, Type] = {}
-        for field in sorted(self.graph.fields, key=lambda field: field.name != "foreach"):
-            if field.name == "compensation":
-                continue  # its roots are known when the effect is
+        for field in self.links.fields:  # of a step, foreach comes before with
             roots = dict(scope)
             if field.step in lists:
-                roots |= {"item": element(lists[field.step]), "index": _INDEX}
-            flows = self._flows(field, roots)
+                roots |= {"item": element(lists[field.step]), "index": of_kind("integer")}
+            if field.name == "compensation":
+                continue  # its roots are known when the effect is
+            fit = _Fit(self.report, self.world, field, self._flows(field, roots))
             if field.name == "foreach":
-                lists[field.step] = self._listed(field, flows)
+                lists[field.step] = fit.listed()
             elif field.name == "with":
-                self._arguments(field, flows)
+                fit.check()
 
     def _flows(self, field: Field, roots: Mapping[str, Type]) -> dict[_Path, Type]:
         """Follow a field's expressions; give the type of every string that holds one."""
@@ -127,129 +116,107 @@ class Typing:
         for placed in field.template.placed:
             flow = follow(placed.expression, roots)
             where = self.report.where(field.step, field.name, *placed.path)
-            self._check_impossible(field, flow, where)
+            for path, near in flow.impossible.items():
+                details = [f"did you mean {near}?"] if near else []
+                error = WorkflowError(
+                    "workflow.reference", where=where, reference=path, details=details
+                )
+                self.report.fault(field.step, error)
             if field.name not in {"when", "concurrency"}:  # there, missing is what is asked
-                self._check_missing(field, placed, flow, where=where)
+                self._check_missing(field, placed, flow, where)
             whole = UNKNOWN if flow.impossible else flow.type  # one fault is told once
             found[placed.path] = whole if placed.is_whole else of_kind("string")
         return found
 
-    def _check_impossible(self, field: Field, flow: Flow, where: str) -> None:
-        for part in flow.impossible:
-            self.report.says(
-                Level.ERROR,
-                "workflow.reference",
-                field.step,
-                where=where,
-                reference=part.reference,
-                details=[f"did you mean {part.near}?"] if part.near else [],
-            )
-
-    def _check_missing(self, field: Field, placed: Placed, flow: Flow, *, where: str) -> None:
+    def _check_missing(self, field: Field, placed: Placed, flow: Flow, where: str) -> None:
         whys = dict.fromkeys(flow.optional, "its schema does not require it")
-        is_guarded = "||" in placed.expression.text
-        for reference in () if is_guarded else placed.expression.references:
+        for reference in () if "||" in placed.expression.text else placed.expression.references:
             if reference.root == "steps":
-                why = self._absence(self.graph.places[str(reference.path[0])], field)
-                whys |= {str(reference): why} if why else {}
+                step = self.links.places[str(reference.path[0])]
+                if why := self.skips.absence(self.links, step, field.step):
+                    whys[str(reference)] = why
         for path, why in whys.items():
             code = "workflow.maybe_missing"
-            self.report.says(Level.WARNING, code, field.step, where=where, reference=path, why=why)
+            at = {"where": where, "reference": path, "why": why}
+            self.report.says(Level.WARNING, code, field.step, **at)
 
-    def _absence(self, step: int, field: Field) -> str | None:
-        """Say why *step* may have left no output where *field* is evaluated."""
-        if step in self.unsure:
-            return self.unsure[step]
-        runs_anyway = field.step is None or self.graph.needs[field.step].get(step, False)
-        if runs_anyway and step in self.skippable:
-            return f"step {self.graph.spec.steps[step].id} may be skipped"
-        return None
 
-    def _listed(self, field: Field, flows: Mapping[_Path, Type]) -> Type:
-        found = flows.get(())
-        if found is None:
-            return UNKNOWN
-        if "array" not in kinds(found) and found != NOTHING:
-            why = f"a list is expected, found {_named(kinds(found))}"
-            self._refuse(field, (), "foreach", why=why)
-            return UNKNOWN
-        return found
+@attrs.frozen
+class _Fit:
+    """Holds one field against what takes it."""
 
-    def _arguments(self, field: Field, flows: Mapping[_Path, Type]) -> None:
-        step = self.graph.spec.steps[field.step or 0]
-        target = self.outputs.input_of(step)
+    report: Report
+    world: World
+    field: Field
+    flows: Mapping[_Path, Type]  #: of every string that holds an expression
+
+    @property
+    def step(self) -> StepSpec:
+        return self.report.spec.steps[self.field.step or 0]
+
+    def listed(self) -> Type:
+        found = self.flows.get((), UNKNOWN)
+        if "array" in kinds(found) or found is NOTHING:
+            return found
+        self.refuse((), f"a list is expected, found {_named(kinds(found))}", "foreach")
+        return UNKNOWN
+
+    def check(self) -> None:
+        target = self.world.input_of(self.step)
         for name in _required(target):
-            if name not in step.with_:
-                self._refuse(field, (), name, why="it is required and not given")
-        waiting: list[_Given] = [_Given((), step.with_, of_schema(target))]
+            if name not in self.step.with_:
+                self.refuse((), "it is required and not given", name)
+        waiting: list[tuple[_Path, Json, Type]] = [((), self.step.with_, of_schema(target))]
         while waiting:
-            given = waiting.pop()
-            if given.path in flows:
-                possible = kinds(flows[given.path]) | {"null"}  # what is missing is null
-                if not possible & kinds(given.wanted):
-                    self._unfit(field, given, possible - {"null"} or possible)
-            elif admits(given.wanted, given.value):
-                waiting += self._inner(field, given)
+            path, value, wanted = waiting.pop()
+            words = choices(wanted)
+            if path in self.flows:
+                found = kinds(self.flows[path]) | {"null"}  # what is missing is null
+                is_fit = bool(found & kinds(wanted))
+                found = found - {"null"} or found
             else:
-                self._unfit(field, given, kinds_of_value(given.value))
+                found = kinds_of_value(value)
+                is_fit = bool(found & kinds(wanted)) and (words is None or value in words)
+            if not is_fit:
+                expected = ", ".join(map(str, words)) if words else _named(kinds(wanted))
+                self.refuse(path, f"{expected} is expected, found {_named(found)}")
+            elif path not in self.flows:
+                waiting += self.inside(path, value, wanted)
 
-    def _inner(self, field: Field, given: _Given) -> Iterator[_Given]:
+    def inside(self, path: _Path, value: Json, wanted: Type) -> Iterator[tuple[_Path, Json, Type]]:
         """Give the parts of an object or list; refuse members the target does not know."""
-        match given.value:
-            case dict():
-                for key, inner in given.value.items():
-                    part, _ = member(given.wanted, key)
-                    if part == NOTHING:
-                        self._unknown(field, given, key)
-                    else:
-                        yield _Given((*given.path, key), inner, part)
-            case list():
-                part = element(given.wanted)
-                for index, inner in enumerate(given.value):
-                    yield _Given((*given.path, index), inner, part)
+        if isinstance(value, list):
+            part = element(wanted)
+            yield from (((*path, index), inner, part) for index, inner in enumerate(value))
+        for key, inner in value.items() if isinstance(value, dict) else ():
+            part, _ = member(wanted, key)
+            if part is not NOTHING:
+                yield (*path, key), inner, part
+                continue
+            known = sorted(names(wanted))
+            near = get_close_matches(key, known, n=1)
+            why = f"did you mean {near[0]}?" if near else f"known: {', '.join(known) or 'nothing'}"
+            self.refuse((*path, key), why)
 
-    def _unfit(self, field: Field, given: _Given, found: frozenset[str]) -> None:
-        words = choices(given.wanted)
-        expected = ", ".join(map(str, words)) if words else _named(kinds(given.wanted))
-        why = f"{expected} is expected, found {_named(found)}"
-        self._refuse(field, given.path, ".".join(map(str, given.path)), why=why)
-
-    def _unknown(self, field: Field, given: _Given, key: str) -> None:
-        known = sorted(names(given.wanted))
-        close = nearest(key, known)
-        why = f"did you mean {close}?" if close else f"known: {', '.join(known) or 'nothing'}"
-        path = (*given.path, key)
-        self._refuse(field, path, ".".join(map(str, path)), why=why)
-
-    def _refuse(self, field: Field, path: _Path, argument: str, *, why: str) -> None:
+    def refuse(self, path: _Path, why: str, argument: str = "") -> None:
         self.report.says(
             Level.ERROR,
             "workflow.type",
-            field.step,
-            where=self.report.where(field.step, field.name, *path),
-            target=self.graph.spec.steps[field.step or 0].target,
-            argument=argument,
+            self.field.step,
+            where=self.report.where(self.field.step, self.field.name, *path),
+            target=self.step.target,
+            argument=argument or ".".join(map(str, path)),
             details=[why],
         )
 
 
-@attrs.frozen
-class _Given:
-    """A part of a step's arguments and what its target wants there."""
-
-    path: _Path
-    value: Json
-    wanted: Type
-
-
-def _required(schema: JsonObject) -> tuple[str, ...]:
+def _required(schema: JsonObject) -> Iterable[str]:
     """Give the members that must be given: required and without a default."""
     properties = schema.get("properties", {})
-    return tuple(
-        name
-        for name in schema.get("required", ())
-        if not (isinstance(properties.get(name), dict) and "default" in properties[name])
-    )
+    for name in schema.get("required", ()):
+        declared = properties.get(name)
+        if not (isinstance(declared, dict) and "default" in declared):
+            yield name
 
 
 def _named(found: frozenset[str]) -> str:

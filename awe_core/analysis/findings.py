@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from awe_core.decider import Faults
 from awe_core.errors import AweError, WorkflowError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from awe_core.documents import Parsed, Pointer
+    from awe_core.documents import Parsed
     from awe_core.values import JsonObject
-    from awe_core.workflow import WorkflowSpec
 
 
 class Level(StrEnum):
@@ -44,16 +44,6 @@ class Finding:
         """One sentence, with the place."""
         return self.error.summary
 
-    @property
-    def next(self) -> str | None:
-        """What to do about it."""
-        return self.error.hint
-
-    @property
-    def details(self) -> tuple[str, ...]:
-        """Further lines."""
-        return self.error.details
-
     def as_json(self) -> JsonObject:
         """Give the form that ``check --json`` and the approval page show."""
         return {
@@ -61,8 +51,8 @@ class Finding:
             "level": self.level.value,
             "step": self.step,
             "message": self.message,
-            "details": list(self.details),
-            "next": self.next,
+            "details": list(self.error.details),
+            "next": self.error.hint,
             "accepted": self.accepted,
         }
 
@@ -79,22 +69,28 @@ def refuse(findings: Iterable[Finding], *, strict: bool = False) -> None:
 
 
 @attrs.frozen
-class Report:
+class Report(Faults):
     """Collects the findings of one workflow, with places."""
 
-    spec: WorkflowSpec
-    parsed: Parsed | None  #: for lines; None: the workflow was not read from a file
+    parsed: Parsed | None = None  #: for lines; None: the workflow was not read from a file
     found: list[Finding] = attrs.field(factory=list)
 
     def where(self, step: int | None, *inside: str | int) -> str:
         """Name a place: ``file:line:column``, or workflow, step and field."""
-        at: Pointer = (*inside,) if step is None else ("steps", step, *inside)
-        if self.parsed is not None:
-            line, column = self.parsed.position_of(at)
-            return f"{self.parsed.file}:{line}:{column}"
-        field = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in inside).lstrip(".")
-        name = "" if step is None else f" step {self.spec.steps[step].id}"
-        return f"{self.spec.reference}:{name} {field}".rstrip().removesuffix(":")
+        if self.parsed is None:
+            return super().where(step, *inside)
+        at = inside if step is None else ("steps", step, *inside)
+        line, column = self.parsed.position_of(at)
+        return f"{self.parsed.file}:{line}:{column}"
+
+    def fault(self, step: int | None, error: AweError) -> None:
+        """Note an error."""
+        self.add(Level.ERROR, step, error)
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether no error was found."""
+        return all(finding.level is not Level.ERROR for finding in self.found)
 
     def says(
         self,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from awe_core.analysis.findings import Level
+from awe_core.analysis.findings import Level, Report
 from awe_core.capability import (
     UndoCaptured,
     UndoCompensate,
@@ -19,16 +19,15 @@ from awe_core.capability import (
     UndoNotNeeded,
     UndoStrategyNamed,
 )
+from awe_core.decider import find_capabilities, link
 from awe_core.documents import written_us
 from awe_core.workflow import OnFailure
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from awe_core.analysis.calls import World
-    from awe_core.analysis.findings import Report
-    from awe_core.analysis.graph import Graph
     from awe_core.capability import CapabilitySpec, Undo
+    from awe_core.decider import Links
     from awe_core.workflow import StepSpec, WorkflowSpec
 
 SEARCHES = 256
@@ -45,48 +44,66 @@ class Nature:
     longest_us: int
 
 
-_UNKNOWN = Nature(changes=True, is_irreversible=False, how="unknown", longest_us=0)
+def check_saga(
+    report: Report,
+    links: Links,
+    called: Iterable[WorkflowSpec],
+    capabilities: Mapping[str, CapabilitySpec],
+) -> None:
+    """Report pivots, coverage, repeats, races and an expiry that is too short.
+
+    :param called: the workflows below, callees first
+    """
+    known: dict[str, Nature] = {}
+    for spec in called:
+        inner = Report(spec)
+        find_capabilities(inner, capabilities)
+        below = link(inner)
+        if below is not None:
+            natures = _natures(spec, capabilities, known)
+            known[spec.reference] = _of_workflow(natures, _longest_us(below, natures))
+    natures = _natures(links.spec, capabilities, known)
+    _check_pivots(report, links, natures)
+    _check_repeats(report, capabilities)
+    _check_races(report, links, capabilities)
+    _check_expiry(report, _longest_us(links, natures))
+    _tell_coverage(report, links, natures)
 
 
-def natures_of(spec: WorkflowSpec, world: World, inner: Mapping[str, Nature]) -> tuple[Nature, ...]:
-    """Give the nature of each step; *inner* has those of the workflows it calls."""
-    return tuple(_nature(step, world, inner) for step in spec.steps)
-
-
-def nature_of_workflow(natures: tuple[Nature, ...], longest_us: int) -> Nature:
-    """Give the nature of a step that calls the workflow of these steps."""
+def _of_workflow(natures: list[Nature], longest_us: int) -> Nature:
     changes = any(nature.changes for nature in natures)
     irreversible = any(nature.is_irreversible for nature in natures)
     how = "none" if irreversible else "as its steps" if changes else "nothing to undo"
     return Nature(changes, irreversible, how, longest_us)
 
 
-def longest_us(graph: Graph, natures: tuple[Nature, ...]) -> int:
+def _longest_us(links: Links, natures: list[Nature]) -> int:
     """Give the longest time a chain of steps may take."""
     ends = [0] * len(natures)
-    for index in graph.order:
-        begin = max((ends[need] for need in graph.needs[index]), default=0)
+    for index in links.order:
+        begin = max((ends[need] for need in links.needs[index]), default=0)
         ends[index] = begin + natures[index].longest_us
     return max(ends, default=0)
 
 
-def check_saga(report: Report, graph: Graph, natures: tuple[Nature, ...], world: World) -> None:
-    """Report pivots, coverage, repeats, races and an expiry that is too short."""
-    _check_pivots(report, graph, natures)
-    _check_repeats(report, graph, world)
-    _check_races(report, graph, world)
-    _check_expiry(report, longest_us(graph, natures))
-    _tell_coverage(report, graph, natures)
-
-
-def _nature(step: StepSpec, world: World, inner: Mapping[str, Nature]) -> Nature:
-    if step.capability is None:
-        return inner.get(step.target, _UNKNOWN)
-    contract = world.capabilities[step.capability]
-    how = _how(step, contract)
-    timeout = min(step.timeout_us or contract.timeout_us, contract.timeout_us)
-    is_irreversible = how == "none" and contract.changes_world
-    return Nature(contract.changes_world, is_irreversible, how, _attempts_us(step, timeout))
+def _natures(
+    spec: WorkflowSpec, capabilities: Mapping[str, CapabilitySpec], inner: Mapping[str, Nature]
+) -> list[Nature]:
+    unknown = Nature(changes=True, is_irreversible=False, how="unknown", longest_us=0)
+    found = []
+    for step in spec.steps:
+        if step.capability is None:
+            found.append(inner.get(step.target, unknown))
+            continue
+        contract = capabilities[step.capability]
+        how = "nothing to undo"
+        if contract.changes_world:
+            how = "compensated" if step.compensation else _HOW[type(contract.undo)]
+        longest_us = _attempts_us(
+            step, min(step.timeout_us or contract.timeout_us, contract.timeout_us)
+        )
+        found.append(Nature(contract.changes_world, how == "none", how, longest_us))
+    return found
 
 
 _HOW: Mapping[type[Undo], str] = {
@@ -96,12 +113,6 @@ _HOW: Mapping[type[Undo], str] = {
     UndoNone: "none",
     UndoNotNeeded: "not needed",
 }
-
-
-def _how(step: StepSpec, contract: CapabilitySpec) -> str:
-    if not contract.changes_world:
-        return "nothing to undo"
-    return "compensated" if step.compensation is not None else _HOW[type(contract.undo)]
 
 
 def _attempts_us(step: StepSpec, timeout: int) -> int:
@@ -114,18 +125,18 @@ def _attempts_us(step: StepSpec, timeout: int) -> int:
     return total
 
 
-def _check_pivots(report: Report, graph: Graph, natures: tuple[Nature, ...]) -> None:
-    steps = graph.spec.steps
+def _check_pivots(report: Report, links: Links, natures: list[Nature]) -> None:
+    steps = links.spec.steps
     failing = [
         index
         for index, step in enumerate(steps)
-        if graph.spec.on_failure_of(step) is OnFailure.ROLLBACK and step.retry.attempts == 1
+        if links.spec.on_failure_of(step) is OnFailure.ROLLBACK and step.retry.attempts == 1
     ]
     pivots = [index for index, nature in enumerate(natures) if nature.is_irreversible]
     for count, index in enumerate(pivots):
         if count == SEARCHES:
             return
-        before = graph.ancestors(index)
+        before = _ancestors(links, index)
         after = [other for other in failing if other != index and other not in before]
         if after:
             more = f" and {len(after) - 1} more" if len(after) > 1 else ""
@@ -140,17 +151,28 @@ def _check_pivots(report: Report, graph: Graph, natures: tuple[Nature, ...]) -> 
             )
 
 
+def _ancestors(links: Links, step: int) -> set[int]:
+    """Give every step that has ended before *step* starts."""
+    found: set[int] = set()
+    waiting = [step]
+    while waiting:
+        new = links.needs[waiting.pop()].keys() - found
+        found |= new
+        waiting += new
+    return found
+
+
 def _stopped(count: int, of: int) -> list[str]:
     if count + 1 < SEARCHES or of <= SEARCHES:
         return []
     return [f"the search stops here, after {SEARCHES} of {of} steps"]
 
 
-def _check_repeats(report: Report, graph: Graph, world: World) -> None:
-    for index, step in enumerate(graph.spec.steps):
+def _check_repeats(report: Report, capabilities: Mapping[str, CapabilitySpec]) -> None:
+    for index, step in enumerate(report.spec.steps):
         if step.capability is None or step.retry.attempts == 1 or step.compensation is not None:
             continue
-        contract = world.capabilities[step.capability]
+        contract = capabilities[step.capability]
         repeats = contract.changes_world and isinstance(contract.undo, UndoNone)
         if repeats and not contract.idempotent and not _has_keys(contract):
             report.says(
@@ -168,12 +190,12 @@ def _has_keys(contract: CapabilitySpec) -> bool:
     return all(e.fields.get("idempotency") in {"key", "natural"} for e in changing)
 
 
-def _check_races(report: Report, graph: Graph, world: World) -> None:
+def _check_races(report: Report, links: Links, capabilities: Mapping[str, CapabilitySpec]) -> None:
     """Compare what unordered steps may change, as far as it is written."""
-    rank = {index: place for place, index in enumerate(graph.order)}
+    rank = {index: place for place, index in enumerate(links.order)}
     holders: dict[str, list[int]] = {}
-    for index in graph.order:
-        for resource in _resources(graph.spec.steps[index], world):
+    for index in links.order:
+        for resource in _resources(links.spec.steps[index], capabilities):
             holders.setdefault(resource, []).append(index)
     searches = 0
     for resource, steps in holders.items():
@@ -183,31 +205,31 @@ def _check_races(report: Report, graph: Graph, world: World) -> None:
             if searches == SEARCHES:
                 return
             searches += 1
-            if first not in graph.ancestors(second):
+            if first not in _ancestors(links, second):
                 stopped = [f"the search stops here, after {SEARCHES} pairs"]
                 details = stopped if searches == SEARCHES else []
-                _race(report, graph, (first, second), resource=resource, details=details)
-        _check_items(report, graph, steps, resource)
+                _race(report, links, (first, second), resource=resource, details=details)
+        _check_items(report, links, steps, resource)
 
 
-def _check_items(report: Report, graph: Graph, steps: list[int], resource: str) -> None:
+def _check_items(report: Report, links: Links, steps: list[int], resource: str) -> None:
     """A fan-out whose items all change one thing races with itself."""
     for index in steps:
-        step = graph.spec.steps[index]
+        step = links.spec.steps[index]
         names_item = re.search(r"\$\{[^}]*\b(item|index)\b", resource)
         if step.foreach is not None and step.max_parallel > 1 and names_item is None:
-            _race(report, graph, (index, index), resource=resource)
+            _race(report, links, (index, index), resource=resource)
 
 
 def _race(
     report: Report,
-    graph: Graph,
+    links: Links,
     pair: tuple[int, int],
     *,
     resource: str,
     details: Iterable[str] = (),
 ) -> None:
-    first, second = (graph.spec.steps[index].id for index in pair)
+    first, second = (links.spec.steps[index].id for index in pair)
     report.says(
         Level.WARNING,
         "saga.race",
@@ -220,9 +242,9 @@ def _race(
     )
 
 
-def _resources(step: StepSpec, world: World) -> Iterator[str]:
+def _resources(step: StepSpec, capabilities: Mapping[str, CapabilitySpec]) -> Iterator[str]:
     """Give the paths a step may change, its own arguments put in as they are written."""
-    contract = world.capabilities.get(step.capability or "")
+    contract = capabilities.get(step.capability or "")
     for effect in contract.effects if contract else ():
         if effect.kind in _FINAL_KINDS:
             for path in effect.fields.get("paths", ()):
@@ -260,10 +282,10 @@ def _check_expiry(report: Report, longest: int) -> None:
         )
 
 
-def _tell_coverage(report: Report, graph: Graph, natures: tuple[Nature, ...]) -> None:
-    steps = graph.spec.steps
+def _tell_coverage(report: Report, links: Links, natures: list[Nature]) -> None:
+    steps = links.spec.steps
     changing = [index for index, nature in enumerate(natures) if nature.changes]
-    lost = [index for index in graph.order if natures[index].is_irreversible]
+    lost = [index for index in links.order if natures[index].is_irreversible]
     details = [f"{steps[index].id}: {natures[index].how}" for index in changing[:SEARCHES]]
     if lost:
         details.append(f"after step {steps[lost[0]].id} this run cannot be fully taken back")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from awe_core.analysis.findings import Report
-    from awe_core.analysis.graph import Graph
+    from awe_core.decider import Links
     from awe_core.expressions import Template
 
 
@@ -24,42 +24,37 @@ class Skips:
 
     skippable: frozenset[int]  #: may not run
     never: Mapping[int, str]  #: does not run, and why
-    tolerated: Mapping[int, str]  #: may fail and leave null though what follows runs, and why
 
-    @classmethod
-    def of(cls, graph: Graph) -> Skips:
-        """Follow conditions along the order."""
-        conditions = {f.step: f.template for f in graph.fields if f.name == "when"}
-        skippable: set[int] = set()
-        never: dict[int, str] = {}
-        for index in graph.order:
-            when = conditions.get(index)
-            strict = [need for need, even in graph.needs[index].items() if not even]
-            if when is not None and when.is_constant and _is_false(when):
-                never[index] = "its condition is always false"
-            elif lost := [need for need in strict if need in never]:
-                never[index] = f"it needs {graph.spec.steps[lost[0]].id}, which never runs"
-            if when is not None or any(need in skippable for need in strict):
-                skippable.add(index)
-        tolerated = {
-            index: f"step {step.id} may fail and the run goes on (on_failure: continue)"
-            for index, step in enumerate(graph.spec.steps)
-            if graph.spec.on_failure_of(step) is OnFailure.CONTINUE and step.foreach is None
-        }
-        return cls(frozenset(skippable), never, tolerated)
+    def absence(self, links: Links, step: int, reader: int | None) -> str | None:
+        """Say why *step* may have left no output where *reader* (None: the workflow) reads it."""
+        spec = links.spec.steps[step]
+        if links.spec.on_failure_of(spec) is OnFailure.CONTINUE and spec.foreach is None:
+            return f"step {spec.id} may fail and the run goes on (on_failure: continue)"
+        runs_anyway = reader is None or links.needs[reader].get(step, False)
+        if runs_anyway and step in self.skippable:
+            return f"step {spec.id} may be skipped"
+        return None
 
 
-def check_reach(report: Report, graph: Graph, skips: Skips) -> None:
-    """Warn of steps that never run."""
-    for index, why in skips.never.items():
-        report.says(
-            Level.WARNING,
-            "workflow.unreachable",
-            index,
-            where=report.where(index),
-            step=graph.spec.steps[index].id,
-            why=why,
-        )
+def find_skips(report: Report, links: Links) -> Skips:
+    """Follow conditions along the order, and warn of steps that never run."""
+    conditions = {f.step: f.template for f in links.fields if f.name == "when"}
+    skippable: set[int] = set()
+    never: dict[int, str] = {}
+    for index in links.order:
+        when = conditions.get(index)
+        strict = [need for need, even in links.needs[index].items() if not even]
+        if when is not None and when.is_constant and _is_false(when):
+            never[index] = "its condition is always false"
+        elif lost := [need for need in strict if need in never]:
+            never[index] = f"it needs {links.spec.steps[lost[0]].id}, which never runs"
+        if when is not None or any(need in skippable for need in strict):
+            skippable.add(index)
+    for index, why in never.items():
+        where, name = report.where(index), links.spec.steps[index].id
+        code = "workflow.unreachable"
+        report.says(Level.WARNING, code, index, where=where, step=name, why=why)
+    return Skips(frozenset(skippable), never)
 
 
 def _is_false(when: Template) -> bool:

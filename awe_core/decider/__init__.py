@@ -18,6 +18,15 @@ from awe_core.decider.claims import Claimed, Claims, Deadlock, Granted, Waits, c
 from awe_core.decider.decision import Decision, decide, wants
 from awe_core.decider.fold import evolve, open_run, recover, replay
 from awe_core.decider.keys import effect_key, step_key, undo_key
+from awe_core.decider.links import (
+    Faults,
+    Field,
+    Links,
+    check_size,
+    find_capabilities,
+    innermost_first,
+    link,
+)
 from awe_core.decider.plan import Kind, Plan, PlanStep, compile_workflow
 from awe_core.decider.run import Run, Unloaded
 from awe_core.decider.table import TRANSITIONS, ItemState, Phase, StepState
@@ -30,10 +39,13 @@ __all__ = [
     "Container",
     "Deadlock",
     "Decision",
+    "Faults",
+    "Field",
     "Granted",
     "Item",
     "ItemState",
     "Kind",
+    "Links",
     "Phase",
     "Plan",
     "PlanStep",
@@ -42,11 +54,15 @@ __all__ = [
     "Unit",
     "Unloaded",
     "Waits",
+    "check_size",
     "compile_workflow",
     "covering",
     "decide",
     "effect_key",
     "evolve",
+    "find_capabilities",
+    "innermost_first",
+    "link",
     "open_run",
     "recover",
     "replay",

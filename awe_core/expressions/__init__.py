@@ -15,7 +15,7 @@ Rules:
 It knows no workflow and no schema; type flow reads `Expression.ast`.
 """
 
-from awe_core.expressions.references import Reference
+from awe_core.expressions.syntax import Reference
 from awe_core.expressions.template import Expression, Placed, Template
 
 __all__ = ["Expression", "Placed", "Reference", "Template"]

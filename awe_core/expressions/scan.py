@@ -17,6 +17,12 @@ _INNER = re.compile(
 )
 
 
+class Source(str):
+    """The text of an expression, without ``${`` and ``}``."""
+
+    __slots__ = ()
+
+
 def pieces(text: str, *, where: str) -> tuple[str | Source, ...]:
     """Split *text* into literal strings and the sources of its expressions, in order.
 
@@ -32,45 +38,36 @@ def pieces(text: str, *, where: str) -> tuple[str | Source, ...]:
             continue
         literal += text[at:start]
         end = _end(text, start + 2, where=where)
-        if literal:
-            found.append(literal)
+        found += [literal] if literal else []
         found.append(Source(text[start + 2 : end]))
         literal, at = "", end + 1
     literal += text[at:]
     return (*found, literal) if literal or not found else tuple(found)
 
 
-class Source(str):
-    """The text of an expression, without ``${`` and ``}``."""
-
-    __slots__ = ()
-
-
 def _end(text: str, start: int, *, where: str) -> int:
     """Where the closing brace of the expression that begins at *start* stands."""
     depth = 0
     for token in _INNER.finditer(text, start, start + LONGEST + 1):
-        match token["brace"]:
-            case "}" if depth == 0:
-                return token.start()
-            case "{" | "}" as brace:
-                depth += 1 if brace == "{" else -1
-            case _:
-                _closed(token, text[start:], where=where)
+        if token["brace"] is None:
+            _check_quoted(token, text[start:], where=where)
+        elif token["brace"] == "{":
+            depth += 1
+        elif depth:
+            depth -= 1
+        else:
+            return token.start()
     if len(text) - start > LONGEST:
-        raise ExpressionError(
-            "expression.limit", where=where, text=shown(text[start:]), limit=f"{LONGEST} characters"
-        )
+        raise limit(text[start:], where=where, limit=f"{LONGEST} characters")
     return refuse(text[start:], where=where, why="its closing brace is missing")
 
 
-def _closed(token: re.Match[str], text: str, *, where: str) -> None:
+def _check_quoted(token: re.Match[str], text: str, *, where: str) -> None:
     if token["close"] is None:
         refuse(text, where=where, why=f"a {token['open']} is never closed")
     if token["open"] == "`":
-        literal = token[0][1:-1].replace("\\`", "`")
         try:
-            json.loads(literal, parse_constant=_no_constant)
+            json.loads(token[0][1:-1].replace("\\`", "`"), parse_constant=_no_constant)
         except (ValueError, RecursionError):
             refuse(text, where=where, why="what stands in backticks is JSON; write text in '…'")
 
@@ -84,10 +81,12 @@ def refuse(text: str, *, where: str, why: str) -> NoReturn:
     raise ExpressionError("expression.syntax", where=where, text=shown(text), why=why)
 
 
+def limit(text: str, *, where: str, limit: str) -> ExpressionError:
+    """Make ``expression.limit``."""
+    return ExpressionError("expression.limit", where=where, text=shown(text), limit=limit)
+
+
 def shown(text: str) -> str:
     """Cut *text* for a message, on one line."""
     line = " ".join(text.split())
-    return line if len(line) <= _SHOWN else line[: _SHOWN - 1] + "…"
-
-
-_SHOWN = 80
+    return line if len(line) <= 80 else line[:79] + "…"  # noqa: PLR2004 - a line of a terminal

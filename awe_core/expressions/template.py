@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, TypeAlias
 import attrs
 
 from awe_core.errors import ExpressionError
-from awe_core.expressions.references import Reference, references
-from awe_core.expressions.scan import Source, pieces, refuse, shown
-from awe_core.expressions.syntax import DEEPEST, Node, parse, search
+from awe_core.expressions.scan import Source, limit, pieces, refuse, shown
+from awe_core.expressions.syntax import DEEPEST, Node, Reference, parse, search
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from awe_core.values import Json
 
-_Path: TypeAlias = tuple[str | int, ...]
+_Path: TypeAlias = "tuple[str | int, ...]"
+_Fill: TypeAlias = "Callable[[Mapping[str, Json]], Json]"
 
 
 @attrs.frozen
@@ -33,24 +33,20 @@ class Expression:
 
     @classmethod
     def compile(cls, text: str, *, where: str, roots: frozenset[str]) -> Expression:
-        """Compile *text*, which is one whole ``${…}``.
+        """Compile *text*, which is one whole ``${…}``, or the `Source` in it.
 
         :raises ExpressionError: ``expression.syntax``, ``.limit`` or ``.unknown_root``
         """
-        match pieces(text, where=where):
-            case (Source() as source,):
-                return cls._of(source, where=where, roots=roots)
-            case _:
-                return refuse(text, where=where, why="one whole ${…} is expected here")
-
-    @classmethod
-    def _of(cls, source: Source, *, where: str, roots: frozenset[str]) -> Expression:
-        text = str(source)
-        tree = parse(text, where=where)
-        uses = references(tree, text=text, where=where, roots=roots)
-        is_plain = _PLAIN.fullmatch(text.strip()) is not None
+        source = text
+        if not isinstance(text, Source):
+            source, *more = pieces(text, where=where)
+            if more or not isinstance(source, Source):
+                refuse(text, where=where, why="one whole ${…} is expected here")
+        source = str(source)
+        tree, uses = parse(source, where=where, roots=roots)
+        is_plain = _PLAIN.fullmatch(source.strip()) is not None
         steps = (uses[0].root, *uses[0].path) if is_plain else None
-        return cls(text=text, where=where, ast=tree, references=uses, steps=steps)
+        return cls(text=source, where=where, ast=tree, references=uses, steps=steps)
 
     def evaluate(self, scope: Mapping[str, Json]) -> Json:
         """Give the result over *scope*, which is shared with it; what is missing is None.
@@ -72,9 +68,30 @@ class Expression:
                 return None
         return found
 
+    def render(self, scope: Mapping[str, Json]) -> str:
+        """Give the result as it stands inside a longer string: other than text as compact JSON.
+
+        :raises ExpressionError: ``expression.failed``
+        """
+        found = self.evaluate(scope)
+        if type(found) is str:
+            return found
+        try:
+            return _COMPACT(found)
+        except (TypeError, ValueError, RecursionError):
+            why = "the result cannot be written as text"
+            text = shown(self.text)
+            raise ExpressionError(
+                "expression.failed", where=self.where, text=text, why=why
+            ) from None
+
 
 #: Names and indices only: walked here instead of by jmespath, about ten times faster.
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*|\[-?[0-9]{1,9}\])*")
+
+_COMPACT = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+).encode
 
 
 @attrs.frozen
@@ -91,7 +108,8 @@ class Template:
     """A JSON value whose strings may hold expressions."""
 
     placed: tuple[Placed, ...]  #: every expression of the template, in the order of the text
-    _plan: _Plan = attrs.field(repr=False)
+    references: tuple[Reference, ...]  #: every use of a root, each once
+    _fill: _Fill = attrs.field(repr=False)
 
     @classmethod
     def compile(cls, value: Json, *, where: str, roots: frozenset[str]) -> Template:
@@ -100,135 +118,63 @@ class Template:
         :raises ExpressionError: ``expression.syntax``, ``.limit`` or ``.unknown_root``
         """
         placed: list[Placed] = []
-        plan = _Compiler(roots=roots, placed=placed).plan(value, (), where)
-        return cls(placed=tuple(placed), plan=plan)
+        fill = _fill(value, (), where, roots=roots, placed=placed)
+        uses = dict.fromkeys(use for at in placed for use in at.expression.references)
+        return cls(tuple(placed), tuple(uses), fill)
 
     @property
     def is_constant(self) -> bool:
         """Whether it gives the same value for every scope."""
-        return not any(at.expression.references for at in self.placed)
-
-    @property
-    def references(self) -> tuple[Reference, ...]:
-        """Every use of a root, each once."""
-        return tuple(dict.fromkeys(self._references()))
-
-    def _references(self) -> Iterator[Reference]:
-        for at in self.placed:
-            yield from at.expression.references
+        return not self.references
 
     def evaluate(self, scope: Mapping[str, Json]) -> Json:
         """Fill the template.  Its own lists and objects are fresh; results share with *scope*.
 
         :raises ExpressionError: ``expression.failed``
         """
-        return self._plan.evaluate(scope)
+        return self._fill(scope)
 
 
-@attrs.frozen
-class _Constant:
-    value: Json
+def _fill(
+    value: Json, path: _Path, where: str, *, roots: frozenset[str], placed: list[Placed]
+) -> _Fill:
+    """Compile *value* to what fills it, and note its expressions."""
 
-    def evaluate(self, _: Mapping[str, Json]) -> Json:
-        return self.value
+    def inside(key: str | int, inner: Json) -> _Fill:
+        at = f"{where}[{key}]" if isinstance(key, int) else f"{where}.{key}"
+        return _fill(inner, (*path, key), at, roots=roots, placed=placed)
 
-
-@attrs.frozen
-class _Text:
-    parts: tuple[str | Expression, ...]
-
-    def evaluate(self, scope: Mapping[str, Json]) -> str:
-        return "".join(
-            part if isinstance(part, str) else _rendered(part, scope) for part in self.parts
-        )
-
-
-@attrs.frozen
-class _List:
-    items: tuple[_Plan, ...]
-
-    def evaluate(self, scope: Mapping[str, Json]) -> Json:
-        return [item.evaluate(scope) for item in self.items]
+    if len(path) > DEEPEST:
+        raise limit("…", where=where[:200], limit=f"{DEEPEST} levels")
+    match value:
+        case str():
+            return _fill_text(value, path, where, roots=roots, placed=placed)
+        case list() | tuple():
+            items = [inside(index, item) for index, item in enumerate(value)]
+            return lambda scope: [item(scope) for item in items]
+        case dict():
+            pairs = [(key, inside(key, item)) for key, item in value.items()]
+            return lambda scope: {key: item(scope) for key, item in pairs}
+        case _:
+            return lambda _: value
 
 
-@attrs.frozen
-class _Object:
-    items: tuple[tuple[str, _Plan], ...]
-
-    def evaluate(self, scope: Mapping[str, Json]) -> Json:
-        return {key: item.evaluate(scope) for key, item in self.items}
-
-
-_Plan: TypeAlias = _Constant | Expression | _Text | _List | _Object
-
-
-def _rendered(expression: Expression, scope: Mapping[str, Json]) -> str:
-    found = expression.evaluate(scope)
-    if type(found) is str:
-        return found
-    try:
-        return _COMPACT(found)
-    except (TypeError, ValueError, RecursionError):
-        raise ExpressionError(
-            "expression.failed",
-            where=expression.where,
-            text=shown(expression.text),
-            why="the result cannot be written as text",
-        ) from None
-
-
-_COMPACT = json.JSONEncoder(
-    sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-).encode
-
-
-@attrs.frozen
-class _Compiler:
-    roots: frozenset[str]
-    placed: list[Placed]
-
-    def plan(self, value: Json, path: _Path, where: str) -> _Plan:
-        if len(path) > DEEPEST:
-            raise ExpressionError(
-                "expression.limit", where=where[:200], text="…", limit=f"{DEEPEST} levels"
-            )
-        match value:
-            case str():
-                return self.text(value, path, where)
-            case list() | tuple():
-                return _List(
-                    tuple(
-                        self.plan(item, (*path, index), f"{where}[{index}]")
-                        for index, item in enumerate(value)
-                    )
-                )
-            case dict():
-                return _Object(
-                    tuple(
-                        (key, self.plan(item, (*path, key), f"{where}.{key}"))
-                        for key, item in value.items()
-                    )
-                )
-            case _:
-                return _Constant(value)
-
-    def text(self, value: str, path: _Path, where: str) -> _Plan:
-        parts = pieces(value, where=where)
-        if len(parts) == 1 and not isinstance(parts[0], Source):
-            return _Constant(parts[0])
-        made = tuple(
-            self.expression(part, path, where, is_whole=len(parts) == 1)
-            if isinstance(part, Source)
-            else part
-            for part in parts
-        )
-        match made:
-            case (Expression() as whole,):
-                return whole
-            case _:
-                return _Text(made)
-
-    def expression(self, source: Source, path: _Path, where: str, *, is_whole: bool) -> Expression:
-        made = Expression._of(source, where=where, roots=self.roots)  # noqa: SLF001 - same module
-        self.placed.append(Placed(path=path, expression=made, is_whole=is_whole))
-        return made
+def _fill_text(
+    value: str, path: _Path, where: str, *, roots: frozenset[str], placed: list[Placed]
+) -> _Fill:
+    found = pieces(value, where=where)
+    is_whole = len(found) == 1
+    parts: list[str | Expression] = []
+    for part in found:
+        if not isinstance(part, Source):
+            parts.append(part)
+            continue
+        expression = Expression.compile(part, where=where, roots=roots)
+        parts.append(expression)
+        placed.append(Placed(path, expression, is_whole))
+    if is_whole:
+        only = parts[0]
+        return only.evaluate if isinstance(only, Expression) else lambda _: only
+    return lambda scope: "".join(
+        part if isinstance(part, str) else part.render(scope) for part in parts
+    )
