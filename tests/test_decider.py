@@ -31,14 +31,8 @@ from awe_core.commands import (
     Withdraw,
 )
 from awe_core.decider import (
-    TRANSITIONS,
-    Container,
-    Item,
-    ItemState,
-    Phase,
     Run,
     StepState,
-    Unit,
     compile_workflow,
     decide,
     evolve,
@@ -47,7 +41,8 @@ from awe_core.decider import (
     replay,
     wants,
 )
-from awe_core.decider.unit import Unwind
+from awe_core.decider.table import TRANSITIONS, ItemState, Phase
+from awe_core.decider.unit import Container, Item, Unit, Unwind
 from awe_core.errors import EngineError, RunError
 from awe_core.events import (
     EffectApplied,

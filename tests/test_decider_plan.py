@@ -12,19 +12,16 @@ from awe_core.capability import CapabilitySpec, Confirm, Risk
 from awe_core.compensation import CapabilityCall, UndoCompensate
 from awe_core.decider import (
     Claims,
-    Deadlock,
-    Granted,
     Kind,
     Plan,
     PlanStep,
-    Waits,
     compile_workflow,
-    covering,
     effect_key,
     step_key,
     undo_key,
 )
-from awe_core.errors import ExpressionError, WorkflowError
+from awe_core.decider.claims import covering
+from awe_core.errors import EffectError, ExpressionError, WorkflowError
 from awe_core.workflow import Need, Retry, StepConfirm, StepSpec, WorkflowSpec
 
 CAPABILITY = CapabilitySpec(
@@ -238,14 +235,14 @@ def test_a_step_key_shows_nothing_of_what_it_is_made_of(run: str, path: str, epo
 def test_a_claim_covers_what_is_below_and_meets_what_is_above() -> None:
     claims = Claims()
 
-    assert Granted() == claims.acquire("a", "fs/out/x")
-    assert Waits("a") == claims.acquire("b", "fs/out/x/y")
-    assert Waits("a") == claims.acquire("c", "fs/out")
-    assert Granted() == claims.acquire("d", "fs/out/xy")
-    assert Granted() == claims.acquire("a", "fs/out/x/z")
-    assert ("b", "c") == claims.release("a")
-    assert Granted() == claims.acquire("b", "fs/out/x/y")
-    assert Waits("d") == claims.acquire("c", "fs/out")
+    assert claims.acquire("a", "fs/out/x") is None
+    assert "a" == claims.acquire("b", "fs/out/x/y")
+    assert "a" == claims.acquire("c", "fs/out")
+    assert claims.acquire("d", "fs/out/xy") is None
+    assert claims.acquire("a", "fs/out/x/z") is None
+    claims.release("a")
+    assert claims.acquire("b", "fs/out/x/y") is None
+    assert "d" == claims.acquire("c", "fs/out")
 
 
 def test_who_would_close_a_cycle_is_told_so_and_waits_for_nobody() -> None:
@@ -253,11 +250,13 @@ def test_who_would_close_a_cycle_is_told_so_and_waits_for_nobody() -> None:
     for name in "abc":
         claims.acquire(name, f"fs/{name}")
 
-    assert Waits("b") == claims.acquire("a", "fs/b")
-    assert Waits("c") == claims.acquire("b", "fs/c")
-    assert Deadlock(("c", "a", "b")) == claims.acquire("c", "fs/a")
-    assert ("b",) == claims.release("c")
-    assert Granted() == claims.acquire("b", "fs/c")
+    assert "b" == claims.acquire("a", "fs/b")
+    assert "c" == claims.acquire("b", "fs/c")
+    with pytest.raises(EffectError, match="c waits for a waits for b") as caught:
+        claims.acquire("c", "fs/a")
+    assert "effect.deadlock" == caught.value.code
+    claims.release("c")
+    assert claims.acquire("b", "fs/c") is None
 
 
 def test_a_wait_that_was_given_up_closes_no_cycle() -> None:
@@ -268,18 +267,29 @@ def test_a_wait_that_was_given_up_closes_no_cycle() -> None:
 
     claims.withdraw("a", "fs/b")
 
-    assert Waits("a") == claims.acquire("b", "fs/a")
-    assert () == claims.release("b")
+    assert "a" == claims.acquire("b", "fs/a")
 
 
 def test_a_step_that_ends_while_it_waits_waits_no_more() -> None:
     claims = Claims()
     claims.acquire("a", "fs/a")
     claims.acquire("b", "fs/a")
+    claims.acquire("b", "fs/b")
 
-    assert () == claims.release("b")
-    assert () == claims.release("a")
-    assert () == claims.release("nobody")
+    claims.release("b")
+    claims.release("nobody")
+
+    assert claims.acquire("a", "fs/b") is None
+
+
+def test_nobody_waits_for_a_step_that_has_ended() -> None:
+    claims = Claims()
+    claims.acquire("a", "fs/a")
+    claims.acquire("b", "fs/a")
+    claims.release("a")
+    claims.acquire("b", "fs/b")
+
+    assert "b" == claims.acquire("a", "fs/b")
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["x", "x/y", "x/y/z", "w", ""]))))
@@ -292,7 +302,10 @@ def test_no_two_steps_ever_hold_what_overlaps(asked: list[tuple[str, str]]) -> N
             continue
         others = {r for other, rs in held.items() if other != name for r in rs}
         overlaps = any(r in covering(resource) or resource in covering(r) for r in others)
-        got = claims.acquire(name, resource)
-        assert (got == Granted()) is not overlaps
-        if got == Granted():
+        try:
+            is_granted = claims.acquire(name, resource) is None
+        except EffectError:
+            is_granted = False
+        assert is_granted is not overlaps
+        if is_granted:
             held.setdefault(name, set()).add(resource)

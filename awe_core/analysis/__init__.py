@@ -70,19 +70,12 @@ def _check_limits(report: Report, capabilities: Mapping[str, CapabilitySpec]) ->
         contract = capabilities.get(step.capability or "")
         if contract is None:
             continue
+        target = contract.reference
         is_written = report.parsed is not None and report.parsed.has(("steps", index, "confirm"))
         says_less = step.confirm is StepConfirm.POLICY and contract.confirm is Confirm.ALWAYS
         if is_written and says_less:
-            where = report.where(index, "confirm")
-            code = "workflow.confirm_loosened"
-            report.says(Level.ERROR, code, index, where=where, target=contract.reference)
+            report.says(Level.ERROR, "workflow.confirm_loosened", index, "confirm", target=target)
         if step.timeout_us is not None and step.timeout_us > contract.timeout_us:
-            report.says(
-                Level.ERROR,
-                "workflow.timeout_stretched",
-                index,
-                where=report.where(index, "timeout"),
-                target=contract.reference,
-                found=written_us(step.timeout_us),
-                most=written_us(contract.timeout_us),
-            )
+            found, most = written_us(step.timeout_us), written_us(contract.timeout_us)
+            code = "workflow.timeout_stretched"
+            report.says(Level.ERROR, code, index, "timeout", target=target, found=found, most=most)

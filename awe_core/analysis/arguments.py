@@ -25,7 +25,7 @@ from awe_core.analysis.types import (
     of_kind,
     of_schema,
 )
-from awe_core.errors import AweError, WorkflowError
+from awe_core.errors import AweError
 from awe_core.expressions import Template
 from awe_core.workflow import OnFailure
 
@@ -115,30 +115,27 @@ class Typing:
         found: dict[_Path, Type] = {}
         for placed in field.template.placed:
             flow = follow(placed.expression, roots)
-            where = self.report.where(field.step, field.name, *placed.path)
+            step, at = field.step, (field.name, *placed.path)
             for path, near in flow.impossible.items():
                 details = [f"did you mean {near}?"] if near else []
-                error = WorkflowError(
-                    "workflow.reference", where=where, reference=path, details=details
-                )
-                self.report.fault(field.step, error)
+                code = "workflow.reference"
+                self.report.says(Level.ERROR, code, step, *at, reference=path, details=details)
             if field.name not in {"when", "concurrency"}:  # there, missing is what is asked
-                self._check_missing(field, placed, flow, where)
+                for path, why in self._missing(field, placed, flow).items():
+                    code = "workflow.maybe_missing"
+                    self.report.says(Level.WARNING, code, step, *at, reference=path, why=why)
             whole = UNKNOWN if flow.impossible else flow.type  # one fault is told once
             found[placed.path] = whole if placed.is_whole else of_kind("string")
         return found
 
-    def _check_missing(self, field: Field, placed: Placed, flow: Flow, where: str) -> None:
+    def _missing(self, field: Field, placed: Placed, flow: Flow) -> dict[str, str]:
         whys = dict.fromkeys(flow.optional, "its schema does not require it")
         for reference in () if "||" in placed.expression.text else placed.expression.references:
             if reference.root == "steps":
                 step = self.links.places[str(reference.path[0])]
                 if why := self.skips.absence(self.links, step, field.step):
                     whys[str(reference)] = why
-        for path, why in whys.items():
-            code = "workflow.maybe_missing"
-            at = {"where": where, "reference": path, "why": why}
-            self.report.says(Level.WARNING, code, field.step, **at)
+        return whys
 
 
 @attrs.frozen
@@ -199,13 +196,15 @@ class _Fit:
             self.refuse((*path, key), why)
 
     def refuse(self, path: _Path, why: str, argument: str = "") -> None:
+        argument = argument or ".".join(map(str, path))
         self.report.says(
             Level.ERROR,
             "workflow.type",
             self.field.step,
-            where=self.report.where(self.field.step, self.field.name, *path),
+            self.field.name,
+            *path,
             target=self.step.target,
-            argument=argument or ".".join(map(str, path)),
+            argument=argument,
             details=[why],
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -96,14 +96,16 @@ class Report(Faults):
         self,
         level: Level,
         code: str,
-        step: int | None = None,
+        step: int | None,
         /,
-        *,
+        *inside: str | int,
         details: Iterable[str] = (),
         **attributes: object,
     ) -> None:
-        """Note the finding *code*."""
-        self.add(level, step, WorkflowError(code, details=details, **attributes))
+        """Note the finding *code* about a step, or a place inside it."""
+        named = {} if step is None else {"step": self.spec.steps[step].id}
+        at: dict[str, Any] = {"where": self.where(step, *inside), **named, **attributes}
+        self.add(level, step, WorkflowError(code, details=details, **at))
 
     def add(self, level: Level, step: int | None, error: AweError) -> None:
         """Note a finding; errors cannot be accepted."""

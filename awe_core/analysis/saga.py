@@ -99,9 +99,8 @@ def _natures(
         how = "nothing to undo"
         if contract.changes_world:
             how = "compensated" if step.compensation else _HOW[type(contract.undo)]
-        longest_us = _attempts_us(
-            step, min(step.timeout_us or contract.timeout_us, contract.timeout_us)
-        )
+        timeout_us = min(step.timeout_us or contract.timeout_us, contract.timeout_us)
+        longest_us = _attempts_us(step, timeout_us)
         found.append(Nature(contract.changes_world, how == "none", how, longest_us))
     return found
 
@@ -133,22 +132,15 @@ def _check_pivots(report: Report, links: Links, natures: list[Nature]) -> None:
         if links.spec.on_failure_of(step) is OnFailure.ROLLBACK and step.retry.attempts == 1
     ]
     pivots = [index for index, nature in enumerate(natures) if nature.is_irreversible]
-    for count, index in enumerate(pivots):
-        if count == SEARCHES:
-            return
+    stops = f"the search stops here, after {SEARCHES} of {len(pivots)} steps"
+    for count, index in enumerate(pivots[:SEARCHES], 1):
         before = _ancestors(links, index)
         after = [other for other in failing if other != index and other not in before]
         if after:
             more = f" and {len(after) - 1} more" if len(after) > 1 else ""
-            report.says(
-                Level.WARNING,
-                "saga.pivot",
-                index,
-                where=report.where(index),
-                step=steps[index].id,
-                failing=f"{steps[after[0]].id}{more}",
-                details=_stopped(count, len(pivots)),
-            )
+            details = [stops] if count == SEARCHES < len(pivots) else []
+            failing_ = f"{steps[after[0]].id}{more}"
+            report.says(Level.WARNING, "saga.pivot", index, failing=failing_, details=details)
 
 
 def _ancestors(links: Links, step: int) -> set[int]:
@@ -162,84 +154,61 @@ def _ancestors(links: Links, step: int) -> set[int]:
     return found
 
 
-def _stopped(count: int, of: int) -> list[str]:
-    if count + 1 < SEARCHES or of <= SEARCHES:
-        return []
-    return [f"the search stops here, after {SEARCHES} of {of} steps"]
-
-
 def _check_repeats(report: Report, capabilities: Mapping[str, CapabilitySpec]) -> None:
     for index, step in enumerate(report.spec.steps):
-        if step.capability is None or step.retry.attempts == 1 or step.compensation is not None:
+        contract = capabilities.get(step.capability or "")
+        if contract is None or step.retry.attempts == 1 or step.compensation is not None:
             continue
-        contract = capabilities[step.capability]
-        repeats = contract.changes_world and isinstance(contract.undo, UndoNone)
-        if repeats and not contract.idempotent and not _has_keys(contract):
-            report.says(
-                Level.WARNING,
-                "saga.retry_repeats",
-                index,
-                where=report.where(index, "retry"),
-                step=step.id,
-            )
-
-
-def _has_keys(contract: CapabilitySpec) -> bool:
-    """Whether the far side knows a repeated effect by its key."""
-    changing = [effect for effect in contract.effects if effect.changes_world]
-    return all(e.fields.get("idempotency") in {"key", "natural"} for e in changing)
+        changing = [effect for effect in contract.effects if effect.changes_world]
+        has_keys = all(e.fields.get("idempotency") in {"key", "natural"} for e in changing)
+        is_final = contract.changes_world and isinstance(contract.undo, UndoNone)
+        if is_final and not contract.idempotent and not has_keys:
+            report.says(Level.WARNING, "saga.retry_repeats", index, "retry")
 
 
 def _check_races(report: Report, links: Links, capabilities: Mapping[str, CapabilitySpec]) -> None:
     """Compare what unordered steps may change, as far as it is written."""
-    rank = {index: place for place, index in enumerate(links.order)}
+    steps = links.spec.steps
     holders: dict[str, list[int]] = {}
     for index in links.order:
-        for resource in _resources(links.spec.steps[index], capabilities):
+        for resource in _resources(steps[index], capabilities):
             holders.setdefault(resource, []).append(index)
     searches = 0
-    for resource, steps in holders.items():
+    for first, second, resource in _pairs(links, holders):
+        if first == second:  # a fan-out whose items all change one thing
+            other = "another item of it"
+            report.says(Level.WARNING, "saga.race", first, other=other, resource=resource)
+            continue
+        if searches == SEARCHES:
+            return
+        searches += 1
+        if first not in _ancestors(links, second):
+            stops = searches == SEARCHES
+            details = [f"the search stops here, after {SEARCHES} pairs"] if stops else []
+            one, other = steps[first].id, steps[second].id
+            report.says(
+                Level.WARNING,
+                "saga.race",
+                second,
+                step=one,
+                other=other,
+                resource=resource,
+                details=details,
+            )
+
+
+def _pairs(links: Links, holders: Mapping[str, list[int]]) -> Iterator[tuple[int, int, str]]:
+    """Give the neighbours in the order among those that may change a resource."""
+    rank = {index: place for place, index in enumerate(links.order)}
+    for resource, here in holders.items():
         above = [i for folder in _folders(resource) for i in holders.get(folder, ())]
-        together = sorted({*steps, *above}, key=rank.__getitem__)
-        for first, second in pairwise(together):
-            if searches == SEARCHES:
-                return
-            searches += 1
-            if first not in _ancestors(links, second):
-                stopped = [f"the search stops here, after {SEARCHES} pairs"]
-                details = stopped if searches == SEARCHES else []
-                _race(report, links, (first, second), resource=resource, details=details)
-        _check_items(report, links, steps, resource)
-
-
-def _check_items(report: Report, links: Links, steps: list[int], resource: str) -> None:
-    """A fan-out whose items all change one thing races with itself."""
-    for index in steps:
-        step = links.spec.steps[index]
-        names_item = re.search(r"\$\{[^}]*\b(item|index)\b", resource)
-        if step.foreach is not None and step.max_parallel > 1 and names_item is None:
-            _race(report, links, (index, index), resource=resource)
-
-
-def _race(
-    report: Report,
-    links: Links,
-    pair: tuple[int, int],
-    *,
-    resource: str,
-    details: Iterable[str] = (),
-) -> None:
-    first, second = (links.spec.steps[index].id for index in pair)
-    report.says(
-        Level.WARNING,
-        "saga.race",
-        pair[1],
-        where=report.where(pair[1]),
-        step=first,
-        other=second if pair[0] != pair[1] else "another item of it",
-        resource=resource,
-        details=details,
-    )
+        together = sorted({*here, *above}, key=rank.__getitem__)
+        yield from ((first, second, resource) for first, second in pairwise(together))
+        for index in here:
+            step = links.spec.steps[index]
+            names_item = re.search(r"\$\{[^}]*\b(item|index)\b", resource)
+            if step.foreach is not None and step.max_parallel > 1 and names_item is None:
+                yield index, index, resource
 
 
 def _resources(step: StepSpec, capabilities: Mapping[str, CapabilitySpec]) -> Iterator[str]:
@@ -248,19 +217,13 @@ def _resources(step: StepSpec, capabilities: Mapping[str, CapabilitySpec]) -> It
     for effect in contract.effects if contract else ():
         if effect.kind in _FINAL_KINDS:
             for path in effect.fields.get("paths", ()):
-                if (found := _filled(path, step)) is not None:
-                    yield found.removesuffix("/**").rstrip("/")
-
-
-def _filled(path: str, step: StepSpec) -> str | None:
-    """Put arguments for ``${input.NAME}``; None where one is not given as text."""
-    found = path
-    for whole, name in re.findall(r"(\$\{input\.([A-Za-z0-9_]+)\})", path):
-        given = step.with_.get(name)
-        if not isinstance(given, str):
-            return None
-        found = found.replace(whole, given)
-    return None if "${input" in found.replace("${inputs", "") else found
+                names = re.findall(r"\$\{input\.([A-Za-z0-9_]+)\}", path)
+                given = {name: step.with_.get(name) for name in names}
+                if all(isinstance(text, str) for text in given.values()):
+                    for name, text in given.items():
+                        path = path.replace(f"${{input.{name}}}", text)  # noqa: PLW2901
+                    if "${input" not in path.replace("${inputs", ""):
+                        yield path.removesuffix("/**").rstrip("/")
 
 
 def _folders(path: str) -> Iterator[str]:
@@ -270,16 +233,12 @@ def _folders(path: str) -> Iterator[str]:
         yield path
 
 
-def _check_expiry(report: Report, longest: int) -> None:
-    expires = report.spec.expires_us
-    if expires is not None and expires < longest:
-        report.says(
-            Level.WARNING,
-            "workflow.expiry_too_short",
-            where=report.where(None, "expires"),
-            expires=written_us(expires),
-            longest=written_us(longest),
-        )
+def _check_expiry(report: Report, longest_us: int) -> None:
+    expires_us = report.spec.expires_us
+    if expires_us is not None and expires_us < longest_us:
+        expires, longest = written_us(expires_us), written_us(longest_us)
+        code = "workflow.expiry_too_short"
+        report.says(Level.WARNING, code, None, "expires", expires=expires, longest=longest)
 
 
 def _tell_coverage(report: Report, links: Links, natures: list[Nature]) -> None:
@@ -289,11 +248,6 @@ def _tell_coverage(report: Report, links: Links, natures: list[Nature]) -> None:
     details = [f"{steps[index].id}: {natures[index].how}" for index in changing[:SEARCHES]]
     if lost:
         details.append(f"after step {steps[lost[0]].id} this run cannot be fully taken back")
-    report.says(
-        Level.INFO,
-        "saga.undo_coverage",
-        where=report.where(None),
-        covered=len(changing) - len(lost),
-        changing=len(changing),
-        details=details,
-    )
+    covered, code = len(changing) - len(lost), "saga.undo_coverage"
+    counts = {"covered": covered, "changing": len(changing)}
+    report.says(Level.INFO, code, None, details=details, **counts)

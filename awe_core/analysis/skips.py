@@ -51,9 +51,7 @@ def find_skips(report: Report, links: Links) -> Skips:
         if when is not None or any(need in skippable for need in strict):
             skippable.add(index)
     for index, why in never.items():
-        where, name = report.where(index), links.spec.steps[index].id
-        code = "workflow.unreachable"
-        report.says(Level.WARNING, code, index, where=where, step=name, why=why)
+        report.says(Level.WARNING, "workflow.unreachable", index, why=why)
     return Skips(frozenset(skippable), never)
 
 

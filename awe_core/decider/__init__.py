@@ -14,8 +14,8 @@ moves the state of a run.
 It knows no capability's code, no policy and no strategy; facts tell it what they did.
 """
 
-from awe_core.decider.claims import Claimed, Claims, Deadlock, Granted, Waits, covering
-from awe_core.decider.decision import Decision, decide, wants
+from awe_core.decider.claims import Claims
+from awe_core.decider.decision import decide, wants
 from awe_core.decider.fold import evolve, open_run, recover, replay
 from awe_core.decider.keys import effect_key, step_key, undo_key
 from awe_core.decider.links import (
@@ -28,35 +28,21 @@ from awe_core.decider.links import (
     link,
 )
 from awe_core.decider.plan import Kind, Plan, PlanStep, compile_workflow
-from awe_core.decider.run import Run, Unloaded
-from awe_core.decider.table import TRANSITIONS, ItemState, Phase, StepState
-from awe_core.decider.unit import Container, Item, Unit
+from awe_core.decider.run import Run
+from awe_core.decider.table import StepState
 
 __all__ = [
-    "TRANSITIONS",
-    "Claimed",
     "Claims",
-    "Container",
-    "Deadlock",
-    "Decision",
     "Faults",
     "Field",
-    "Granted",
-    "Item",
-    "ItemState",
     "Kind",
     "Links",
-    "Phase",
     "Plan",
     "PlanStep",
     "Run",
     "StepState",
-    "Unit",
-    "Unloaded",
-    "Waits",
     "check_size",
     "compile_workflow",
-    "covering",
     "decide",
     "effect_key",
     "evolve",

@@ -8,34 +8,14 @@ has ended.  A step that would close a cycle of waits is told so at once and wait
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import attrs
 
+from awe_core.errors import EffectError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-
-@attrs.frozen
-class Granted:
-    """The step may change the resource until it has ended."""
-
-
-@attrs.frozen
-class Waits:
-    """Another step may change it now."""
-
-    for_: str  #: that step's path
-
-
-@attrs.frozen
-class Deadlock:
-    """Waiting would never end: each of these waits for the next, the last for the first."""
-
-    cycle: tuple[str, ...]
-
-
-Claimed: TypeAlias = Granted | Waits | Deadlock
 
 
 def covering(resource: str) -> Iterator[str]:
@@ -53,28 +33,28 @@ class Claims:
     _below: dict[str, dict[str, int]] = attrs.field(factory=dict, init=False)  #: step → how many
     _of: dict[str, list[str]] = attrs.field(factory=dict, init=False)  #: step → its resources
     _waits: dict[str, dict[str, str]] = attrs.field(factory=dict, init=False)  #: step → resource →
-    _waiting: dict[str, dict[str, None]] = attrs.field(factory=dict, init=False)  #: who wait for it
 
-    def acquire(self, step: str, resource: str) -> Claimed:
-        """Claim *resource* for *step*; ask again when `release` names the step."""
+    def acquire(self, step: str, resource: str) -> str | None:
+        """Claim *resource* for *step*; ask again when the step that is given back has ended.
+
+        :returns: who may change it now; None: *step* itself, until it has ended
+        :raises EffectError: ``effect.deadlock``: waiting would never end; *step* waits for nobody
+        """
         self.withdraw(step, resource)
         holder = self._holder(step, resource)
         if holder is None:
             self._hold(step, resource)
-            return Granted()
+            return None
         if cycle := self._cycle(step, holder):
-            return Deadlock(cycle)
+            way = " waits for ".join(cycle)
+            raise EffectError("effect.deadlock", step=step, target=resource, cycle=way)
         self._waits.setdefault(step, {})[resource] = holder
-        self._waiting.setdefault(holder, {})[step] = None
-        return Waits(holder)
+        return holder
 
-    def release(self, step: str) -> tuple[str, ...]:
-        """Give up all claims and waits of *step*, which has ended.
-
-        :returns: the steps that waited for it, the longest waiting first
-        """
+    def release(self, step: str) -> None:
+        """Give up all claims and waits of *step*, which has ended, and all waits for it."""
         for resource in self._of.pop(step, ()):
-            self._held.pop(resource, None)
+            del self._held[resource]
             for above in covering(resource):
                 count = self._below[above]
                 count[step] -= 1
@@ -82,18 +62,14 @@ class Claims:
                     del count[step]
                 if not count:
                     del self._below[above]
-        for resource in tuple(self._waits.get(step, ())):
-            self.withdraw(step, resource)
-        return tuple(self._waiting.pop(step, ()))
+        self._waits.pop(step, None)
+        for waits in self._waits.values():
+            for resource in [wanted for wanted, holder in waits.items() if holder == step]:
+                del waits[resource]
 
     def withdraw(self, step: str, resource: str) -> None:
         """Stop waiting for *resource*: the effect was given up."""
-        waits = self._waits.get(step, {})
-        holder = waits.pop(resource, None)
-        if holder is not None and holder not in waits.values():
-            self._waiting.get(holder, {}).pop(step, None)
-        if not waits:
-            self._waits.pop(step, None)
+        self._waits.get(step, {}).pop(resource, None)
 
     def _holder(self, step: str, resource: str) -> str | None:
         for above in covering(resource):
@@ -112,21 +88,14 @@ class Claims:
 
     def _cycle(self, step: str, holder: str) -> tuple[str, ...]:
         """Follow who waits for whom from *holder*; a way back to *step* is a cycle."""
-        came: dict[str, str] = {holder: step}
+        ways: dict[str, tuple[str, ...]] = {holder: (step, holder)}
         open_ = [holder]
         while open_:
-            at = open_.pop()
-            for after in self._waits.get(at, {}).values():
+            way = ways[open_.pop()]
+            for after in self._waits.get(way[-1], {}).values():
                 if after == step:
-                    return _way(step, at, came)
-                if after not in came:
-                    came[after] = at
+                    return way
+                if after not in ways:
+                    ways[after] = (*way, after)
                     open_.append(after)
         return ()
-
-
-def _way(step: str, at: str, came: dict[str, str]) -> tuple[str, ...]:
-    way = [at]
-    while came[way[-1]] != step:
-        way.append(came[way[-1]])
-    return (step, *reversed(way))

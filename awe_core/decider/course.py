@@ -100,11 +100,10 @@ def _recount_steps(run: Run, scope: Container) -> None:
                 children[used].readers += 1
         if child.state in (StepState.WAITING, StepState.READY):
             needs = [children[need] for need in child.step.needs]
-            child.missing = sum(need.state not in GOOD for need in needs)
-            child.is_need_skipped = any(
-                need.state is StepState.SKIPPED and (child.ordinal, False) in need.step.dependents
-                for need in needs
-            )
+            child.missing = len([need for need in needs if need.state not in GOOD])
+            skipped = [need for need in needs if need.state is StepState.SKIPPED]
+            strict = [n for n in skipped if (child.ordinal, False) in n.step.dependents]
+            child.is_need_skipped = bool(strict)
         if child.state in (StepState.READY, StepState.GRANTED):
             enlist(run, child)
         else:

@@ -61,6 +61,9 @@ class Decision:
     wake_at_us: int | None
 
 
+_NOTHING = Decision((), None)
+
+
 def decide(run: Run, now_us: int, room: int) -> Decision:
     """Say what shall happen next; *room* is how many more handlers may start.
 
@@ -68,7 +71,7 @@ def decide(run: Run, now_us: int, room: int) -> Decision:
     is still at work on earlier ones adds those to *room* and leaves them out of the answer.
     """
     if run.phase is Phase.CLOSED:
-        return Decision((), None)
+        return _NOTHING
     wakes: list[int] = []
     found: list[Command] = []
     of_run = _of_run(run, now_us, wakes)
@@ -79,10 +82,10 @@ def decide(run: Run, now_us: int, room: int) -> Decision:
     if run.hold is None:
         _go_on(run, now_us, room, found, wakes)
         found += () if of_run is None else (of_run,)
-    for command in found:
-        if type(command) is Pause:
-            return Decision((command,), min(wakes, default=None))
-    return Decision(tuple(found), min(wakes) if wakes else None)
+    if not found and not wakes:
+        return _NOTHING
+    pauses = [command for command in found if type(command) is Pause]
+    return Decision(tuple(pauses[:1] or found), min(wakes, default=None))
 
 
 def _go_on(run: Run, now_us: int, room: int, found: list[Command], wakes: list[int]) -> None:

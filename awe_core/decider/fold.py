@@ -151,7 +151,6 @@ def _begin(run: Run) -> None:
 
 
 def _started(run: Run, fact: events.StepStarted) -> None:
-    """Start a handler, open a container, or start again what a crash cut off."""
     unit = unit_of(run, fact)
     if run.hold or unit.is_doomed or run.phase not in (Phase.OPEN, Phase.FORWARD):
         refuse(run, fact, "nothing may start")
@@ -178,7 +177,6 @@ def _started(run: Run, fact: events.StepStarted) -> None:
 
 
 def _completed(run: Run, fact: events.StepCompleted) -> None:
-    """End a step well; what it intended is in the world."""
     unit = attempt_of(run, fact)
     _refuse_unresolved(run, unit, fact)
     if isinstance(unit, Container) and unit.pending:
@@ -202,7 +200,6 @@ def _settle_open(run: Run, unit: Unit, state: ItemState) -> None:
 
 
 def _failed(run: Run, fact: events.StepFailed) -> None:
-    """End an attempt, or refuse to begin one."""
     unit = unit_of(run, fact)
     before, unwind = unit.state, unit.unwind
     has_begun = before in (StepState.STARTED, StepState.CLEARING, StepState.IN_DOUBT)
@@ -233,7 +230,6 @@ def _turn_away(run: Run, unit: Unit) -> None:
 
 
 def _retry_scheduled(run: Run, fact: events.StepRetryScheduled) -> None:
-    """Wait for the next attempt, which a person may have asked for."""
     unit = unit_of(run, fact)
     if fact.attempt != unit.attempt + 1:
         refuse(run, fact, f"attempt {fact.attempt} follows {unit.attempt}")
@@ -253,7 +249,6 @@ def _retry_scheduled(run: Run, fact: events.StepRetryScheduled) -> None:
 
 
 def _skipped(run: Run, fact: events.StepSkipped) -> None:
-    """End a step that does not run."""
     unit = unit_of(run, fact)
     if (fact.cause == "need") is not unit.is_need_skipped:
         refuse(run, fact, f"{fact.cause} is not why it would not run")
@@ -262,7 +257,6 @@ def _skipped(run: Run, fact: events.StepSkipped) -> None:
 
 
 def _in_doubt(run: Run, fact: events.StepInDoubt) -> None:
-    """Wait for a person to say what happened."""
     unit = attempt_of(run, fact)
     run.move(unit, StepState.IN_DOUBT)
     unit.unwind = None
@@ -272,7 +266,6 @@ def _in_doubt(run: Run, fact: events.StepInDoubt) -> None:
 
 # ---- handshakes ---------------------------------------------------------------------------------
 def _requested(run: Run, fact: events.HandshakeRequested) -> None:
-    """Let a step wait for people."""
     unit = unit_of(run, fact)
     _begin(run)
     unit.request, unit.version, unit.due_us = fact.req, fact.version, fact.expires_us
@@ -293,12 +286,10 @@ def _refuse_other(run: Run, unit: Unit, fact: Fact) -> NoReturn:
 
 
 def _voted(run: Run, fact: events.HandshakeVoted) -> None:
-    """Note a vote short of the quorum."""
     _asked(run, fact).version = fact.version
 
 
 def _granted(run: Run, fact: events.HandshakeGranted) -> None:
-    """Let a step be started."""
     unit = unit_of(run, fact)
     if unit.state is StepState.ASKED and fact.req != unit.request:
         _refuse_other(run, unit, fact)
@@ -310,7 +301,6 @@ def _granted(run: Run, fact: events.HandshakeGranted) -> None:
 
 
 def _refused(run: Run, fact: events.HandshakeRefused) -> None:
-    """End a step that may not begin."""
     unit = unit_of(run, fact)
     if fact.req is not None and unit.request not in (None, fact.req):
         _refuse_other(run, unit, fact)
@@ -326,7 +316,6 @@ def _deny(run: Run, unit: Unit, error: HandshakeRefusedError) -> None:
 
 
 def _expired(run: Run, fact: events.HandshakeExpired) -> None:
-    """Ask anew, or end the step: nobody answered, or it is not wanted any more."""
     unit = _asked(run, fact)
     if fact.cause == "withdrawn" and not unit.is_doomed:
         refuse(run, fact, "the run goes on")

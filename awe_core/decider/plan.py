@@ -14,6 +14,7 @@ import attrs
 
 from awe_core.capability import Confirm
 from awe_core.decider.links import Faults, check_size, find_capabilities, innermost_first, link
+from awe_core.decider.table import direct
 from awe_core.expressions import Template
 from awe_core.workflow import Retry, StepConfirm, StepSpec
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from awe_core.workflow import WorkflowSpec
 
 
+@direct
 class Kind(StrEnum):
     """What starting a step means."""
 

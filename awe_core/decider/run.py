@@ -36,6 +36,10 @@ class Unloaded:
     rseq: int  #: the record whose payload holds it
 
 
+_NO_STEPS = dict.fromkeys(StepState, 0)
+_NO_ITEMS = dict.fromkeys(ItemState, 0)
+
+
 def _top(run: Run) -> Container:
     top = Container(0, "", run.plan.top, 0, None, StepState.STARTED)  # type: ignore[arg-type]
     top.parent = top  # so that every unit has one
@@ -76,8 +80,7 @@ class Run:
 
     def __attrs_post_init__(self) -> None:
         """Begin with the root alone."""
-        self.counts = dict.fromkeys(StepState, 0)
-        self.item_counts = dict.fromkeys(ItemState, 0)
+        self.counts, self.item_counts = _NO_STEPS.copy(), _NO_ITEMS.copy()
         self.units.append(self.root)
         self.paths[""] = self.root
 

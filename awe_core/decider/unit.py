@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 import attrs
 
 from awe_core.decider.plan import Kind
-from awe_core.decider.table import ItemState, StepState
+from awe_core.decider.table import ItemState, StepState, direct
 
 if TYPE_CHECKING:
     from awe_core.decider.plan import PlanStep
     from awe_core.events import Failure, Irreversible, UndoRecord
 
 
+@direct
 class Goal(StrEnum):
     """What follows when a unit's effects are inspected or taken back."""
 

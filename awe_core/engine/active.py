@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 import attrs
 
 from awe_core.commands import Admit, Inspect, Interrupt
-from awe_core.decider import Claims, Deadlock, Granted, Waits, evolve
+from awe_core.decider import Claims, evolve
 from awe_core.effects import Prior
 from awe_core.engine.recording import draft
-from awe_core.errors import AweError, EffectError, EngineError, UndoError
+from awe_core.errors import AweError, EngineError, UndoError
 from awe_core.events import (
     EffectApplied,
     EffectFailed,
@@ -297,15 +297,8 @@ class ActiveRun:
 
     async def claim(self, step: str, resource: str) -> None:
         """Hold *resource* until *step* has ended; wait for another open step that holds it."""
-        while True:
-            match self._claims.acquire(step, resource):
-                case Granted():
-                    return
-                case Waits(for_=holder):
-                    await self._released(holder)
-                case Deadlock(cycle=cycle):
-                    way = " waits for ".join(cycle)
-                    raise EffectError("effect.deadlock", step=step, target=resource, cycle=way)
+        while (holder := self._claims.acquire(step, resource)) is not None:
+            await self._released(holder)
 
     async def _released(self, holder: str) -> None:
         future = self._claimants.get(holder)
