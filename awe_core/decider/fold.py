@@ -8,12 +8,12 @@ undo is legal only for the item whose turn it is: a forged log cannot fold to a 
 from __future__ import annotations
 
 from heapq import heappush
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from awe_core import events
 from awe_core.decider import undos
 from awe_core.decider.course import end, enlist, open_container
-from awe_core.decider.legality import attempt_of, refuse, unit_of
+from awe_core.decider.legality import check, check_attempt, named_by, refuse
 from awe_core.decider.rewind import resume
 from awe_core.decider.run import Run
 from awe_core.decider.saga import (
@@ -23,6 +23,7 @@ from awe_core.decider.saga import (
     cut_off,
     fail,
     failure_of,
+    is_undoing,
     judge,
     progress,
     stop_run,
@@ -96,15 +97,29 @@ def evolve(run: Run, fact: Fact) -> None:
 
     :raises EngineError: ``decider.illegal_event``; the run is as it was
     """
-    kind = type(fact)
-    handler = None if run.phase is Phase.CLOSED else _OF_STEPS.get(kind)
-    if handler is None and kind in TRANSITIONS[run.phase]:
-        handler = _OF_RUNS.get(kind)
-    if handler is None:
+    kind, is_open = type(fact), run.phase is not Phase.CLOSED
+    if is_open and (of_step := _OF_STEPS.get(kind)):
+        of_step(run, _unit_of(run, fact), fact)
+    elif is_open and (of_effect := _OF_EFFECTS.get(kind)):
+        of_effect(run, fact)
+    elif kind in TRANSITIONS[run.phase]:
+        _OF_RUNS[kind](run, fact)
+    else:
         refuse(run, fact, f"the run is {run.phase}")
-    handler(run, fact)
     run.next_rseq += 1
     progress(run)
+
+
+def _unit_of(run: Run, fact: Fact) -> Unit:
+    """Give the unit of *fact*, which may follow its state."""
+    unit = named_by(run, fact)
+    check(run, fact, unit.state)
+    epoch = getattr(fact, "epoch", None)
+    if epoch is not None and epoch != unit.epoch:
+        refuse(run, fact, f"the step is in epoch {unit.epoch}")
+    if unit.unwind and is_undoing(unit):
+        refuse(run, fact, "an undo of the step is at work")
+    return unit
 
 
 # ---- the run ------------------------------------------------------------------------------------
@@ -150,8 +165,7 @@ def _begin(run: Run) -> None:
         run.phase = Phase.FORWARD
 
 
-def _started(run: Run, fact: events.StepStarted) -> None:
-    unit = unit_of(run, fact)
+def _started(run: Run, unit: Unit, fact: events.StepStarted) -> None:
     if run.hold or unit.is_doomed or run.phase not in (Phase.OPEN, Phase.FORWARD):
         refuse(run, fact, "nothing may start")
     is_again = unit.state is StepState.STARTED
@@ -176,8 +190,8 @@ def _started(run: Run, fact: events.StepStarted) -> None:
         open_container(run, container, fact.items)
 
 
-def _completed(run: Run, fact: events.StepCompleted) -> None:
-    unit = attempt_of(run, fact)
+def _completed(run: Run, unit: Unit, fact: events.StepCompleted) -> None:
+    check_attempt(run, unit, fact)
     _refuse_unresolved(run, unit, fact)
     if isinstance(unit, Container) and unit.pending:
         refuse(run, fact, f"{unit.pending} steps inside have not ended")
@@ -199,12 +213,11 @@ def _settle_open(run: Run, unit: Unit, state: ItemState) -> None:
         run.settle(item, state)
 
 
-def _failed(run: Run, fact: events.StepFailed) -> None:
-    unit = unit_of(run, fact)
+def _failed(run: Run, unit: Unit, fact: events.StepFailed) -> None:
     before, unwind = unit.state, unit.unwind
     has_begun = before in (StepState.STARTED, StepState.CLEARING, StepState.IN_DOUBT)
     if has_begun:
-        attempt_of(run, fact)
+        check_attempt(run, unit, fact)
         _refuse_unresolved(run, unit, fact)
     remains = unwind is not None and unwind.remains > 0
     if before is StepState.CLEARING and unwind and (unwind.queue or not remains):
@@ -229,8 +242,7 @@ def _turn_away(run: Run, unit: Unit) -> None:
     judge(run, unit, may_retry=False)
 
 
-def _retry_scheduled(run: Run, fact: events.StepRetryScheduled) -> None:
-    unit = unit_of(run, fact)
+def _retry_scheduled(run: Run, unit: Unit, fact: events.StepRetryScheduled) -> None:
     if fact.attempt != unit.attempt + 1:
         refuse(run, fact, f"attempt {fact.attempt} follows {unit.attempt}")
     _refuse_unresolved(run, unit, fact)
@@ -248,16 +260,15 @@ def _retry_scheduled(run: Run, fact: events.StepRetryScheduled) -> None:
     clear(run, unit, Unwind(Goal.RETRY, "retry", queue, next_due_us=fact.due_us))
 
 
-def _skipped(run: Run, fact: events.StepSkipped) -> None:
-    unit = unit_of(run, fact)
+def _skipped(run: Run, unit: Unit, fact: events.StepSkipped) -> None:
     if (fact.cause == "need") is not unit.is_need_skipped:
         refuse(run, fact, f"{fact.cause} is not why it would not run")
     _begin(run)
     end(run, unit, StepState.SKIPPED)
 
 
-def _in_doubt(run: Run, fact: events.StepInDoubt) -> None:
-    unit = attempt_of(run, fact)
+def _in_doubt(run: Run, unit: Unit, fact: events.StepInDoubt) -> None:
+    check_attempt(run, unit, fact)
     run.move(unit, StepState.IN_DOUBT)
     unit.unwind = None
     run.duties.pop(unit.index, None)
@@ -265,8 +276,7 @@ def _in_doubt(run: Run, fact: events.StepInDoubt) -> None:
 
 
 # ---- handshakes ---------------------------------------------------------------------------------
-def _requested(run: Run, fact: events.HandshakeRequested) -> None:
-    unit = unit_of(run, fact)
+def _requested(run: Run, unit: Unit, fact: events.HandshakeRequested) -> None:
     _begin(run)
     unit.request, unit.version, unit.due_us = fact.req, fact.version, fact.expires_us
     if unit.state is not StepState.ASKED:
@@ -274,25 +284,19 @@ def _requested(run: Run, fact: events.HandshakeRequested) -> None:
     heappush(run.alarms, (fact.expires_us, unit.index))
 
 
-def _asked(run: Run, fact: events.HandshakeVoted | events.HandshakeExpired) -> Unit:
-    unit = unit_of(run, fact)
-    if unit.request not in (None, fact.req):
-        _refuse_other(run, unit, fact)
-    return unit
+def _check_request(run: Run, unit: Unit, fact: Fact, request: str | None) -> None:
+    if unit.request not in (None, request):
+        refuse(run, fact, f"the open request is {unit.request}")
 
 
-def _refuse_other(run: Run, unit: Unit, fact: Fact) -> NoReturn:
-    refuse(run, fact, f"the open request is {unit.request}")
+def _voted(run: Run, unit: Unit, fact: events.HandshakeVoted) -> None:
+    _check_request(run, unit, fact, fact.req)
+    unit.version = fact.version
 
 
-def _voted(run: Run, fact: events.HandshakeVoted) -> None:
-    _asked(run, fact).version = fact.version
-
-
-def _granted(run: Run, fact: events.HandshakeGranted) -> None:
-    unit = unit_of(run, fact)
-    if unit.state is StepState.ASKED and fact.req != unit.request:
-        _refuse_other(run, unit, fact)
+def _granted(run: Run, unit: Unit, fact: events.HandshakeGranted) -> None:
+    if unit.state is StepState.ASKED:
+        _check_request(run, unit, fact, fact.req)
     _begin(run)
     unit.version, unit.due_us = fact.version, None
     run.move(unit, StepState.GRANTED)
@@ -300,10 +304,9 @@ def _granted(run: Run, fact: events.HandshakeGranted) -> None:
         enlist(run, unit)
 
 
-def _refused(run: Run, fact: events.HandshakeRefused) -> None:
-    unit = unit_of(run, fact)
-    if fact.req is not None and unit.request not in (None, fact.req):
-        _refuse_other(run, unit, fact)
+def _refused(run: Run, unit: Unit, fact: events.HandshakeRefused) -> None:
+    if fact.req is not None:
+        _check_request(run, unit, fact, fact.req)
     by = fact.by or (fact.policy or {}).get("name") or "a policy"
     of, path = unit.step.spec.target, unit.path
     error = HandshakeRefusedError("handshake.denied", by=by, capability=of, step=path, run=run.id)
@@ -315,8 +318,8 @@ def _deny(run: Run, unit: Unit, error: HandshakeRefusedError) -> None:
     _turn_away(run, unit)
 
 
-def _expired(run: Run, fact: events.HandshakeExpired) -> None:
-    unit = _asked(run, fact)
+def _expired(run: Run, unit: Unit, fact: events.HandshakeExpired) -> None:
+    _check_request(run, unit, fact, fact.req)
     if fact.cause == "withdrawn" and not unit.is_doomed:
         refuse(run, fact, "the run goes on")
     is_too_late = fact.cause == "timeout" and unit.state is StepState.ASKED
@@ -340,7 +343,7 @@ _OF_RUNS: Mapping[type[Fact], Callable[[Run, Any], None]] = {
     events.RunClosed: _closed,
     events.UndoDiscarded: undos.discarded,
 }
-_OF_STEPS: Mapping[type[Fact], Callable[[Run, Any], None]] = {
+_OF_STEPS: Mapping[type[Fact], Callable[[Run, Unit, Any], None]] = {
     events.StepStarted: _started,
     events.StepCompleted: _completed,
     events.StepFailed: _failed,
@@ -353,6 +356,8 @@ _OF_STEPS: Mapping[type[Fact], Callable[[Run, Any], None]] = {
     events.HandshakeRefused: _refused,
     events.HandshakeExpired: _expired,
     events.EffectIntended: undos.intended,
+}
+_OF_EFFECTS: Mapping[type[Fact], Callable[[Run, Any], None]] = {
     events.EffectApplied: undos.ended,
     events.EffectFailed: undos.ended,
     events.EffectRefused: undos.refused,

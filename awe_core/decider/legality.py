@@ -5,9 +5,8 @@ Rules: everything is checked before anything changes, so an illegal fact leaves 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from awe_core.decider.saga import is_undoing
 from awe_core.decider.table import TRANSITIONS
 from awe_core.errors import EngineError
 
@@ -31,29 +30,15 @@ def check(run: Run, fact: Fact, state: State) -> None:
         refuse(run, fact, f"it does not follow {state}")
 
 
-def named_by(run: Run, fact: Fact) -> Unit:
+def named_by(run: Run, fact: Any) -> Unit:  # noqa: ANN401 - a fact of a step
     """Give the unit that *fact* names, whatever state it is in."""
-    unit = run.paths.get(getattr(fact, "step", ""))
+    unit = run.paths.get(fact.step)
     if unit is None or not unit.index:
         refuse(run, fact, "there is no such step")
     return unit
 
 
-def unit_of(run: Run, fact: Fact) -> Unit:
-    """Give the unit of *fact*, which may follow its state."""
-    unit = named_by(run, fact)
-    check(run, fact, unit.state)
-    epoch = getattr(fact, "epoch", None)
-    if epoch is not None and epoch != unit.epoch:
-        refuse(run, fact, f"the step is in epoch {unit.epoch}")
-    if unit.unwind and is_undoing(unit):
-        refuse(run, fact, "an undo of the step is at work")
-    return unit
-
-
-def attempt_of(run: Run, fact: Fact) -> Unit:
-    """Give the unit of *fact*, which is about its current attempt."""
-    unit = unit_of(run, fact)
-    if getattr(fact, "attempt", None) != unit.attempt:
+def check_attempt(run: Run, unit: Unit, fact: Any) -> None:  # noqa: ANN401 - a fact of an attempt
+    """Refuse *fact* unless it is about the current attempt of *unit*."""
+    if fact.attempt != unit.attempt:
         refuse(run, fact, f"attempt {unit.attempt} is the current one")
-    return unit

@@ -5,7 +5,7 @@ from __future__ import annotations
 from heapq import heappush
 from typing import TYPE_CHECKING, TypeAlias
 
-from awe_core.decider.legality import attempt_of, check, named_by, refuse
+from awe_core.decider.legality import check, check_attempt, named_by, refuse
 from awe_core.decider.saga import advance, attempted, cut_off, remain
 from awe_core.decider.table import ENDED, ItemState, StepState
 from awe_core.decider.unit import Goal, Item
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 
 # ---- effects ------------------------------------------------------------------------------------
-def intended(run: Run, fact: EffectIntended) -> None:
+def intended(run: Run, unit: Unit, fact: EffectIntended) -> None:
     """Note what is about to be done, and how it is taken back."""
-    unit = attempt_of(run, fact)
+    check_attempt(run, unit, fact)
     item = run.effects.get(fact.effect)
     if item is not None:
         check(run, fact, item.state)
