@@ -15,23 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 
-from awe_core.commands import (
-    Admit,
-    Cancel,
-    Close,
-    Doubt,
-    Expand,
-    Finish,
-    Inspect,
-    Interrupt,
-    Leave,
-    Pause,
-    Rerun,
-    Schedule,
-    Skip,
-    TakeBack,
-    Withdraw,
-)
+from awe_core import commands
 from awe_core.decider.saga import blocker, closing, failure_of, is_undoing
 from awe_core.decider.table import ItemState, Phase, StepState
 from awe_core.decider.unit import Container, Goal
@@ -41,7 +25,6 @@ from awe_core.workflow import Jitter
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from awe_core.commands import Command
     from awe_core.decider.run import Run
     from awe_core.decider.unit import Item, Unit, Unwind
 
@@ -57,7 +40,7 @@ _UNDO_BACKOFF_US, _UNDO_MAX_US = 1_000_000, 30_000_000
 class Decision:
     """What to do now, and when to ask again if nothing happens until then."""
 
-    commands: tuple[Command, ...]
+    commands: tuple[commands.Command, ...]
     wake_at_us: int | None
 
 
@@ -73,9 +56,9 @@ def decide(run: Run, now_us: int, room: int) -> Decision:
     if run.phase is Phase.CLOSED:
         return _NOTHING
     wakes: list[int] = []
-    found: list[Command] = []
+    found: list[commands.Command] = []
     of_run = _of_run(run, now_us, wakes)
-    if type(of_run) is Cancel:
+    if type(of_run) is commands.Cancel:
         return Decision((of_run,), None)
     if run.alarms:
         found += _alarmed(run, now_us, wakes)
@@ -84,37 +67,44 @@ def decide(run: Run, now_us: int, room: int) -> Decision:
         found += () if of_run is None else (of_run,)
     if not found and not wakes:
         return _NOTHING
-    pauses = [command for command in found if type(command) is Pause]
-    return Decision(tuple(pauses[:1] or found), min(wakes, default=None))
+    for command in found:
+        if type(command) is commands.Pause:
+            found = [command]
+            break
+    return Decision(tuple(found), min(wakes) if wakes else None)
 
 
-def _go_on(run: Run, now_us: int, room: int, found: list[Command], wakes: list[int]) -> None:
+def _go_on(
+    run: Run, now_us: int, room: int, found: list[commands.Command], wakes: list[int]
+) -> None:
     """Find what is due in a run that is not held."""
     if run.phase not in (Phase.FORWARD, Phase.OPEN):
         room = 0
     if run.interrupts:
-        found += [Interrupt(run.units[index].path) for index in islice(run.interrupts, BATCH)]
+        found += [
+            commands.Interrupt(run.units[index].path) for index in islice(run.interrupts, BATCH)
+        ]
     if run.duties and run.phase is not Phase.UNWINDING:
         room -= _dutiful(run, now_us, room, found)
     if run.backoffs:
         room -= _backed_off(run, now_us, room, found, wakes)
-    if run.ready and room > 0:
-        found += islice(_ready(run, now_us), room)
+    if run.ready:
+        _admit(run, now_us, room, found)
 
 
-def wants(run: Run, command: Command, now_us: int) -> bool:
+def wants(run: Run, command: commands.Command, now_us: int) -> bool:
     """Whether *command* is still what shall happen; ask before it is carried out or accepted."""
     if run.phase is Phase.CLOSED:
         return False
     match command:
-        case Interrupt(step=path):
+        case commands.Interrupt(step=path):
             return run.hold is None and run.paths[path].index in run.interrupts
-        case Close() | Cancel():
+        case commands.Close() | commands.Cancel():
             return command == _of_run(run, now_us, [])
-        case Pause(steps=steps):
+        case commands.Pause(steps=steps):
             due = _due(run, run.paths[steps[0]], now_us) if steps else _of_run(run, now_us, [])
             return command == due
-        case TakeBack(item=effect) | Leave(item=effect):
+        case commands.TakeBack(item=effect) | commands.Leave(item=effect):
             owner = run.effects[effect].owner
             if owner is None or not owner.index:
                 return command == _of_run(run, now_us, [])
@@ -124,12 +114,12 @@ def wants(run: Run, command: Command, now_us: int) -> bool:
 
 
 # ---- the run ------------------------------------------------------------------------------------
-def _of_run(run: Run, now_us: int, wakes: list[int]) -> Command | None:
+def _of_run(run: Run, now_us: int, wakes: list[int]) -> commands.Command | None:
     """Give what is due for the run itself: its expiry, its own unwinding, its end."""
     root, expires_us = run.root, run.opened.expires_us
     if expires_us is not None and not root.stops and not run.is_reopened:
         if expires_us <= now_us:
-            return Cancel("expiry")
+            return commands.Cancel("expiry")
         wakes.append(expires_us)
     if run.hold is not None:
         return None
@@ -142,9 +132,9 @@ def _of_run(run: Run, now_us: int, wakes: list[int]) -> Command | None:
         # an undo that a crash cut off ends also when the run began to stop meanwhile
         return _take_back(unwind) if run.phase is Phase.UNWINDING or head.is_lost else None
     if state := closing(run):
-        return Close(state, run.residue(), run.standing, run.failure)
+        return commands.Close(state, run.residue(), run.standing, run.failure)
     if unwind and run.phase is Phase.UNWINDING and unwind.goal is Goal.PARTIAL:
-        return Pause("operator", ())
+        return commands.Pause("operator", ())
     return None
 
 
@@ -177,19 +167,19 @@ def _overdue(
         yield unit
 
 
-def _alarmed(run: Run, now_us: int, wakes: list[int]) -> Iterator[Command]:
+def _alarmed(run: Run, now_us: int, wakes: list[int]) -> Iterator[commands.Command]:
     """Find requests nobody answered and undos to try again."""
     overdue = _overdue(run, run.alarms, now_us, wakes)
     live = (unit for unit in overdue if unit.state is not StepState.BACKOFF)
     return islice(filter(None, (_due(run, unit, now_us) for unit in live)), BATCH)
 
 
-def _dutiful(run: Run, now_us: int, room: int, found: list[Command]) -> int:
+def _dutiful(run: Run, now_us: int, room: int, found: list[commands.Command]) -> int:
     """Find what is due beside the start of calls; give the room that it takes."""
     taken = 0
     for index in islice(run.duties, BATCH):
         command = _due(run, run.units[index], now_us)
-        if type(command) is Rerun:
+        if type(command) is commands.Rerun:
             if taken >= room:
                 continue
             taken += 1
@@ -198,7 +188,9 @@ def _dutiful(run: Run, now_us: int, room: int, found: list[Command]) -> int:
     return taken
 
 
-def _backed_off(run: Run, now_us: int, room: int, found: list[Command], wakes: list[int]) -> int:
+def _backed_off(
+    run: Run, now_us: int, room: int, found: list[commands.Command], wakes: list[int]
+) -> int:
     """Find attempts whose time has come; give the room that they take."""
     taken = 0
     for count, unit in enumerate(_overdue(run, run.backoffs, now_us, wakes)):
@@ -211,28 +203,33 @@ def _backed_off(run: Run, now_us: int, room: int, found: list[Command], wakes: l
     return taken
 
 
-def _ready(run: Run, now_us: int) -> Iterator[Command]:
-    for index in _in_order(run.ready):
+def _admit(run: Run, now_us: int, room: int, found: list[commands.Command]) -> None:
+    """Find what may start, in file order; a ready heap of one, the usual case, is not walked."""
+    ready = run.ready
+    for index in ready if len(ready) == 1 else _in_order(ready):
+        if room <= 0:
+            return
         if command := _due(run, run.units[index], now_us):
-            yield command
+            found.append(command)
+            room -= 1
 
 
 # ---- one unit -----------------------------------------------------------------------------------
-def _due(run: Run, unit: Unit, now_us: int) -> Command | None:
+def _due(run: Run, unit: Unit, now_us: int) -> commands.Command | None:
     """Give the one thing that is due for *unit*."""
     state, path, is_doomed = unit.state, unit.path, unit.is_doomed
     if state is StepState.ASKED and not is_doomed:
         is_late = unit.due_us is not None and unit.due_us <= now_us
-        return Withdraw(path, unit.request or "", "timeout") if is_late else None
+        return commands.Withdraw(path, unit.request or "", "timeout") if is_late else None
     if run.hold is not None:
         return None
     if state is StepState.READY or state is StepState.GRANTED or state is StepState.BACKOFF:
         if is_doomed:
             is_open = state is StepState.GRANTED
-            return Withdraw(path, unit.request or "", "withdrawn") if is_open else None
+            return commands.Withdraw(path, unit.request or "", "withdrawn") if is_open else None
         return _admission(run, unit, now_us)
     if state is StepState.ASKED:
-        return Withdraw(path, unit.request or "", "withdrawn")
+        return commands.Withdraw(path, unit.request or "", "withdrawn")
     if state is StepState.STARTED and isinstance(unit, Container):
         return _finish(run, unit) if unit.is_finished else None
     if unit.unwind is None:
@@ -242,30 +239,32 @@ def _due(run: Run, unit: Unit, now_us: int) -> Command | None:
     return _clearing(run, unit, unit.unwind) if state is StepState.CLEARING else None
 
 
-def _admission(run: Run, unit: Unit, now_us: int) -> Admit | Expand | Skip | None:
+def _admission(
+    run: Run, unit: Unit, now_us: int
+) -> commands.Admit | commands.Expand | commands.Skip | None:
     if run.phase is not Phase.FORWARD and run.phase is not Phase.OPEN:
         return None
     if unit.is_need_skipped:
-        return Skip(unit.path)
+        return commands.Skip(unit.path)
     if unit.state is StepState.BACKOFF and (unit.due_us is None or unit.due_us > now_us):
         return None
-    kind = Expand if isinstance(unit, Container) else Admit
+    kind = commands.Expand if isinstance(unit, Container) else commands.Admit
     return kind(unit.path, unit.attempt + 1, unit.epoch)
 
 
-def _finish(run: Run, unit: Container) -> Finish:
+def _finish(run: Run, unit: Container) -> commands.Finish:
     if not unit.pending:
-        return Finish(unit.path, unit.attempt, None)
+        return commands.Finish(unit.path, unit.attempt, None)
     stopped = failure_of(RunError("step.stopped", step=unit.path, run=run.id))
-    return Finish(unit.path, unit.attempt, unit.inner_failure or stopped, unit.inner_class)
+    return commands.Finish(unit.path, unit.attempt, unit.inner_failure or stopped, unit.inner_class)
 
 
-def _rerun(run: Run, unit: Unit, unwind: Unwind) -> Command | None:
+def _rerun(run: Run, unit: Unit, unwind: Unwind) -> commands.Command | None:
     """Give the next step of the table "In doubt" for a call that a crash cut off."""
     stops = unit.is_doomed
     if not stops and unit.reruns >= MOST_RECOVERIES - 1:
-        return Pause("crash_loop", (unit.path,))
-    again = Rerun(unit.path, unit.attempt, unit.epoch)
+        return commands.Pause("crash_loop", (unit.path,))
+    again = commands.Rerun(unit.path, unit.attempt, unit.epoch)
     if not stops and unit.step.is_idempotent:
         return again
     if unwind.doubtful:
@@ -281,12 +280,12 @@ def _rerun(run: Run, unit: Unit, unwind: Unwind) -> Command | None:
     return _take_back(unwind)
 
 
-def _interrupted(run: Run, unit: Unit, class_: str = "interrupted") -> Finish:
+def _interrupted(run: Run, unit: Unit, class_: str = "interrupted") -> commands.Finish:
     failure = failure_of(RunError("step.interrupted", step=unit.path, run=run.id))
-    return Finish(unit.path, unit.attempt, unit.failure or failure, class_)
+    return commands.Finish(unit.path, unit.attempt, unit.failure or failure, class_)
 
 
-def _clearing(run: Run, unit: Unit, unwind: Unwind) -> Command | None:
+def _clearing(run: Run, unit: Unit, unwind: Unwind) -> commands.Command | None:
     if unwind.doubtful:
         return _inspect(unit, unwind)
     if unwind.queue:
@@ -296,7 +295,7 @@ def _clearing(run: Run, unit: Unit, unwind: Unwind) -> Command | None:
     return _schedule(unit) if unwind.goal is Goal.RETRY else None
 
 
-def _schedule(unit: Unit) -> Schedule:
+def _schedule(unit: Unit) -> commands.Schedule:
     """Delay = min(max, backoff x factor^(n-1)) after the n-th start of this epoch."""
     retry = unit.step.retry
     delay: int | float = min(retry.backoff_us, retry.max_us)
@@ -305,31 +304,37 @@ def _schedule(unit: Unit) -> Schedule:
     if unit.retry_after_us is not None:  # what the far side asked for is not shortened by a draw
         delay = max(delay, unit.retry_after_us)
     is_jittered = retry.jitter is Jitter.FULL and unit.retry_after_us is None
-    return Schedule(unit.path, unit.attempt + 1, int(delay), is_jittered=is_jittered)
+    return commands.Schedule(unit.path, unit.attempt + 1, int(delay), is_jittered=is_jittered)
 
 
-def _inspect(unit: Unit, unwind: Unwind) -> Inspect | Doubt:
+def _inspect(unit: Unit, unwind: Unwind) -> commands.Inspect | commands.Doubt:
     item = unwind.doubtful[-1]
-    return _doubt(unit, unwind.doubtful) if item.is_unknown else Inspect(item.effect, unit.path)
+    return (
+        _doubt(unit, unwind.doubtful)
+        if item.is_unknown
+        else commands.Inspect(item.effect, unit.path)
+    )
 
 
-def _doubt(unit: Unit, items: list[Item]) -> Doubt:
+def _doubt(unit: Unit, items: list[Item]) -> commands.Doubt:
     seen = {i.effect: "applied" if i.state is ItemState.APPLIED else "unknown" for i in items}
-    return Doubt(unit.path, unit.attempt, tuple(seen), seen)
+    return commands.Doubt(unit.path, unit.attempt, tuple(seen), seen)
 
 
-def _take_back(unwind: Unwind) -> TakeBack | Leave | None:
+def _take_back(unwind: Unwind) -> commands.TakeBack | commands.Leave | None:
     item = unwind.queue[-1]
     path = item.unit.path
     if item.state is ItemState.UNDOING and not item.is_lost:
         return None
     if not item.strategy:
-        return Leave(item.effect, path, "irreversible", item.reason)
+        return commands.Leave(item.effect, path, "irreversible", item.reason)
     if by := blocker(unwind, item):
         why = f"{by} was done later on the same resource and remains"
-        return Leave(item.effect, path, "blocked_by", why)
+        return commands.Leave(item.effect, path, "blocked_by", why)
     if item.tries >= MOST_TRIES:
-        return Leave(item.effect, path, "crash_loop", f"its undo was cut off {item.tries} times")
+        return commands.Leave(
+            item.effect, path, "crash_loop", f"its undo was cut off {item.tries} times"
+        )
     try_ = item.tries + 1
     base_us = min(_UNDO_BACKOFF_US << (try_ - 1), _UNDO_MAX_US) if try_ < MOST_TRIES else None
-    return TakeBack(item.effect, path, try_, unwind.cause, base_us)
+    return commands.TakeBack(item.effect, path, try_, unwind.cause, base_us)

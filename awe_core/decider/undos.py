@@ -5,31 +5,24 @@ from __future__ import annotations
 from heapq import heappush
 from typing import TYPE_CHECKING, TypeAlias
 
+from awe_core import events
 from awe_core.decider.legality import check, check_attempt, named_by, refuse
 from awe_core.decider.saga import advance, attempted, cut_off, remain
 from awe_core.decider.table import ENDED, ItemState, StepState
 from awe_core.decider.unit import Goal, Item
-from awe_core.events import EffectApplied
 
 if TYPE_CHECKING:
     from awe_core.decider.run import Run
     from awe_core.decider.unit import Unit, Unwind
-    from awe_core.events import (
-        EffectFailed,
-        EffectIntended,
-        EffectRefused,
-        UndoApplied,
-        UndoConflict,
-        UndoDiscarded,
-        UndoFailed,
-        UndoStarted,
-    )
 
     _Turn: TypeAlias = tuple[Item, Unit, Unwind]
+    _OfUndo: TypeAlias = (
+        events.UndoStarted | events.UndoApplied | events.UndoConflict | events.UndoFailed
+    )
 
 
 # ---- effects ------------------------------------------------------------------------------------
-def intended(run: Run, unit: Unit, fact: EffectIntended) -> None:
+def intended(run: Run, unit: Unit, fact: events.EffectIntended) -> None:
     """Note what is about to be done, and how it is taken back."""
     check_attempt(run, unit, fact)
     item = run.effects.get(fact.effect)
@@ -63,7 +56,7 @@ def intended(run: Run, unit: Unit, fact: EffectIntended) -> None:
     unit.items.append(item)
 
 
-def ended(run: Run, fact: EffectApplied | EffectFailed) -> None:
+def ended(run: Run, fact: events.EffectApplied | events.EffectFailed) -> None:
     """Note whether an effect is in the world."""
     unit = named_by(run, fact)
     item = run.effects.get(fact.effect)
@@ -73,7 +66,7 @@ def ended(run: Run, fact: EffectApplied | EffectFailed) -> None:
         unit.reruns = 0
     if item is None:  # a read, or an effect nobody would want back: it changes nothing
         return
-    if isinstance(fact, EffectApplied):
+    if isinstance(fact, events.EffectApplied):
         run.settle(item, ItemState.APPLIED)
         if fact.rec is not None or fact.record is not None:
             item.record, item.record_rseq = fact.record, run.next_rseq
@@ -85,13 +78,13 @@ def ended(run: Run, fact: EffectApplied | EffectFailed) -> None:
         advance(run, unit, unit.unwind)
 
 
-def refused(run: Run, fact: EffectRefused) -> None:
+def refused(run: Run, fact: events.EffectRefused) -> None:
     """Note that a handler asked for what it may not have; nothing was tried."""
     named_by(run, fact).reruns = 0
 
 
 # ---- undos --------------------------------------------------------------------------------------
-def _turn_of(run: Run, fact: UndoStarted | UndoApplied | UndoConflict | UndoFailed) -> _Turn:
+def _turn_of(run: Run, fact: _OfUndo) -> _Turn:
     """Give the item of *fact* and who takes it back, if it is this item's turn."""
     item = run.effects.get(fact.effect)
     if item is None:
@@ -113,7 +106,7 @@ def _is_last(item: Item) -> bool:
     return attempted(unit)[-1:] == [item] and not unit.in_state(ItemState.INTENDED)
 
 
-def started(run: Run, fact: UndoStarted) -> None:
+def started(run: Run, fact: events.UndoStarted) -> None:
     """Note that an item is being taken back."""
     item, owner, _ = _turn_of(run, fact)
     if run.hold:
@@ -131,7 +124,7 @@ def _mark(item: Item, owner: Unit) -> None:
     unit.is_taken_back |= owner is not unit and unit.state in ENDED
 
 
-def applied(run: Run, fact: UndoApplied) -> None:
+def applied(run: Run, fact: events.UndoApplied) -> None:
     """Note that an item is taken back."""
     item, owner, unwind = _turn_of(run, fact)
     run.settle(item, ItemState.UNDONE)
@@ -140,13 +133,13 @@ def applied(run: Run, fact: UndoApplied) -> None:
     advance(run, owner, unwind)
 
 
-def conflict(run: Run, fact: UndoConflict) -> None:
+def conflict(run: Run, fact: events.UndoConflict) -> None:
     """Note that somebody else's change was kept."""
     why = f"changed by someone else since, now {fact.found}; our earlier version: {fact.kept}"
     _leave(run, _turn_of(run, fact), cause="conflict", why=why)
 
 
-def failed(run: Run, fact: UndoFailed) -> None:
+def failed(run: Run, fact: events.UndoFailed) -> None:
     """Try again later, or leave the item in the world."""
     item, owner, unwind = turn = _turn_of(run, fact)
     if fact.due_us is None:
@@ -178,7 +171,7 @@ def _leave(run: Run, turn: _Turn, *, cause: str, why: str) -> None:
     advance(run, owner, unwind)
 
 
-def discarded(run: Run, fact: UndoDiscarded) -> None:
+def discarded(run: Run, fact: events.UndoDiscarded) -> None:
     """Note that items can no longer be taken back."""
     run.is_discarded = True
     named = [run.effects[effect] for effect in fact.effects if effect in run.effects]
