@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
@@ -22,52 +22,50 @@ if TYPE_CHECKING:
 
     from awe_core.values import JsonObject
 
-_T = TypeVar("_T")
-
 
 class Broker(Protocol):
     """Performs effects for one attempt of one step; every method may raise `EffectError`."""
 
     async def read(self, path: str) -> bytes:
-        """Give the bytes of a file (``fs.read``)."""
+        """``fs.read``."""
 
     async def list(self, path: str) -> tuple[FileEntry, ...]:
-        """Give the entries of a directory, sorted by name (``fs.list``)."""
+        """``fs.list``."""
 
     async def stat(self, path: str) -> FileEntry | None:
-        """Describe one name, or None where there is nothing (``fs.list``)."""
+        """``fs.list``; None where there is nothing."""
 
     async def glob(self, pattern: str) -> tuple[FileEntry, ...]:
-        """Give what matches, sorted by path (``fs.list``)."""
+        """``fs.list``."""
 
     async def write(
         self, path: str, data: bytes, *, mode: str, expect: str | None, parents: bool
     ) -> FileResult:
-        """Create or replace a file (``fs.write``)."""
+        """``fs.write``."""
 
     async def append(self, path: str, data: bytes) -> FileResult:
-        """Add to the end of a file (``fs.write``)."""
+        """``fs.write``."""
 
     async def mkdir(self, path: str, *, parents: bool) -> None:
-        """Make a directory (``fs.write``)."""
+        """``fs.write``."""
 
     async def move(self, source: str, target: str) -> None:
-        """Rename without replacing (``fs.write`` on both ends)."""
+        """``fs.write`` on both ends."""
 
     async def delete(self, path: str, *, recursive: bool) -> None:
-        """Remove a file, or with *recursive* a directory (``fs.delete``)."""
+        """``fs.delete``."""
 
     async def now_us(self) -> int:
-        """Give the wall clock in microseconds; recorded (``clock``)."""
-
-    async def random(self, size: int) -> bytes:
-        """Give random bytes; recorded (``random``)."""
-
-    async def env(self, name: str) -> str:
-        """Give a key of the pack's deployment config; recorded (``env.read``)."""
+        """``clock``."""
 
     async def sleep(self, seconds: float) -> None:
-        """Wait, ending early when the context is closed."""
+        """``clock``; ends early when the context is closed."""
+
+    async def random(self, size: int) -> bytes:
+        """``random``."""
+
+    async def env(self, name: str) -> str:
+        """``env.read``."""
 
     def log(self, level: str, text: str, fields: JsonObject) -> None:
         """Add a line to the step's diagnostics."""
@@ -85,55 +83,11 @@ class Attempt:
     is_dry: bool = False
 
 
-class _Faces:
-    """What both contexts know without asking the broker."""
-
-    def __init__(self, broker: Broker, attempt: Attempt, actor: Actor | None) -> None:
-        self._broker = broker
-        self._attempt = attempt
-        self.actor = actor  #: who asked for the run
-
-    @property
-    def run_id(self) -> str:
-        """The run this call belongs to."""
-        return self._attempt.run_id
-
-    @property
-    def step(self) -> str:
-        """The step's path."""
-        return self._attempt.step
-
-    @property
-    def attempt(self) -> int:
-        """The attempt, from 1."""
-        return self._attempt.number
-
-    @property
-    def idempotency_key(self) -> str:
-        """The step's key: equal over attempts and restarts."""
-        return self._attempt.idempotency_key
-
-    @property
-    def deadline_us(self) -> int:
-        """When this attempt times out, wall clock in microseconds."""
-        return self._attempt.deadline_us
-
-    @property
-    def dry_run(self) -> bool:
-        """Whether effects go to an overlay."""
-        return self._attempt.is_dry
-
-    def log(self, level: str, text: str, **fields: object) -> None:
-        """Add a line to the step's diagnostics; redacted and limited, never the audit trail."""
-        self._broker.log(level, text, dict(fields))
-
-
+@attrs.frozen
 class AsyncFiles:
-    """``ctx.fs`` of an ``async def`` handler."""
+    """``ctx.fs`` of an ``async def`` handler; paths are relative to the workspace."""
 
-    def __init__(self, broker: Broker) -> None:
-        """Speak to *broker*."""
-        self._broker = broker
+    _broker: Broker
 
     async def read_text(self, path: str, encoding: str = "utf-8") -> str:
         """Read a text file; undecodable bytes raise `UnicodeDecodeError`."""
@@ -197,12 +151,11 @@ class AsyncFiles:
         return await self._broker.glob(pattern)
 
 
+@attrs.frozen
 class AsyncClock:
     """``ctx.clock`` of an ``async def`` handler."""
 
-    def __init__(self, broker: Broker) -> None:
-        """Speak to *broker*."""
-        self._broker = broker
+    _broker: Broker
 
     async def now(self) -> int:
         """Give the wall clock in microseconds; a repeat gets the recorded value."""
@@ -213,12 +166,11 @@ class AsyncClock:
         await self._broker.sleep(seconds)
 
 
+@attrs.frozen
 class AsyncRandom:
     """``ctx.random`` of an ``async def`` handler."""
 
-    def __init__(self, broker: Broker) -> None:
-        """Speak to *broker*."""
-        self._broker = broker
+    _broker: Broker
 
     async def bytes(self, size: int) -> bytes:
         """Give random bytes; a repeat gets the recorded ones."""
@@ -229,43 +181,30 @@ class AsyncRandom:
         return str(uuid.UUID(bytes=await self._broker.random(16), version=4))
 
 
-class AsyncExecutionContext(_Faces):
+class AsyncExecutionContext:
     """What an ``async def`` handler gets as its first argument."""
 
     def __init__(self, broker: Broker, attempt: Attempt, actor: Actor | None = None) -> None:
         """Build the faces of one attempt."""
-        super().__init__(broker, attempt, actor)
+        self._broker = broker
         self.fs = AsyncFiles(broker)
         self.clock = AsyncClock(broker)
         self.random = AsyncRandom(broker)
+        self.actor = actor  #: who asked for the run
+        self.run_id = attempt.run_id
+        self.step = attempt.step  #: its path
+        self.attempt = attempt.number  #: from 1
+        self.idempotency_key = attempt.idempotency_key  #: equal over attempts and restarts
+        self.deadline_us = attempt.deadline_us  #: wall clock in microseconds
+        self.dry_run = attempt.is_dry  #: whether effects go to an overlay
+
+    def log(self, level: str, text: str, **fields: object) -> None:
+        """Add a line to the step's diagnostics; redacted and limited, never the audit trail."""
+        self._broker.log(level, text, dict(fields))
 
     async def env(self, name: str) -> str:
         """Give a key of this pack's table under ``config:``."""
         return await self._broker.env(name)
-
-
-class _Waiting:
-    """An async face whose coroutines are run on the engine's loop while this thread waits."""
-
-    def __init__(self, face: object, loop: asyncio.AbstractEventLoop) -> None:
-        self._face = face
-        self._loop = loop
-
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - a method of the face, whichever it is
-        method = getattr(self._face, name)
-
-        def call(*args: object, **kwargs: object) -> object:
-            return _wait(method(*args, **kwargs), self._loop)
-
-        return call
-
-
-def _wait(coroutine: Coroutine[Any, Any, _T], loop: asyncio.AbstractEventLoop) -> _T:
-    try:
-        return asyncio.run_coroutine_threadsafe(coroutine, loop).result()
-    except RuntimeError:  # the loop is closed: the engine is gone, and this thread outlived it
-        coroutine.close()
-        raise
 
 
 class ExecutionContext:
@@ -286,8 +225,7 @@ class ExecutionContext:
         cls, inner: AsyncExecutionContext, loop: asyncio.AbstractEventLoop
     ) -> ExecutionContext:
         """Give the waiting twin of *inner* for a handler that runs in a thread."""
-        actor = inner.actor or Actor("service", "engine")
-        return _BoundContext(inner, loop, actor)
+        return _BoundContext(inner, loop)
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - there is none: it always raises
         if name.startswith("_"):
@@ -298,24 +236,38 @@ class ExecutionContext:
 class _BoundContext(ExecutionContext):
     """The context of one attempt, for a thread."""
 
-    def __init__(
-        self, inner: AsyncExecutionContext, loop: asyncio.AbstractEventLoop, actor: Actor
-    ) -> None:
-        super().__init__(actor=actor)
+    def __init__(self, inner: AsyncExecutionContext, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(actor=inner.actor or Actor("service", "engine"))
         self._inner = inner
-        self._loop = loop
-        self.fs = _Waiting(inner.fs, loop)
-        self.clock = _Waiting(inner.clock, loop)
-        self.random = _Waiting(inner.random, loop)
-
-    def env(self, name: str) -> str:
-        """Give a key of this pack's table under ``config:``."""
-        return _wait(self._inner.env(name), self._loop)
+        for face in ("fs", "clock", "random"):
+            setattr(self, face, _Waiting(getattr(inner, face), loop))
+        self.env = _Waiting(inner, loop).env
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - an attribute of the inner context
         if name.startswith("_"):
             raise AttributeError(name)
         return getattr(self._inner, name)
+
+
+@attrs.frozen
+class _Waiting:
+    """An async face whose coroutines are run on the engine's loop while this thread waits."""
+
+    _face: object
+    _loop: asyncio.AbstractEventLoop
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - a method of the face, whichever it is
+        method = getattr(self._face, name)
+
+        def call(*args: object, **kwargs: object) -> object:
+            work: Coroutine[Any, Any, object] = method(*args, **kwargs)
+            try:
+                return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+            except RuntimeError:  # the loop is closed: the engine is gone, this thread outlived it
+                work.close()
+                raise
+
+        return call
 
 
 __all__ = [

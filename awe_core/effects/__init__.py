@@ -5,7 +5,8 @@ are written once.  What a call may do is its `Grant`; who performs it is its `St
 broker needs of the engine is its `Port`.
 """
 
-from awe_core.effects.broker import StepBroker, StepRef
+from awe_core.effects.asking import StepRef
+from awe_core.effects.broker import StepBroker
 from awe_core.effects.grants import CORE_KINDS, Grant, GrantPlan, Narrowed
 from awe_core.effects.port import Port, Prior
 

@@ -35,6 +35,10 @@ class Port(Protocol):
     def run_id(self) -> str:
         """The run."""
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the run still takes records: it has not closed, and was not given up."""
+
     def record(self, fact: Fact) -> None:
         """Fold *fact* into the run and queue its record."""
 
@@ -44,15 +48,11 @@ class Port(Protocol):
         :raises JournalUnwritableError: then nothing may act
         """
 
-    @property
-    def is_open(self) -> bool:
-        """Whether the run still takes records: it has not closed, and was not given up."""
+    async def in_pool(self, work: Callable[[], None]) -> None:
+        """Run blocking *work* (a flush) beside the loop."""
 
     def touched(self, step: str, epoch: int) -> frozenset[tuple[str, str]]:
         """Give kind and path of each file effect that attempts of *step* have asked for so far."""
-
-    async def in_pool(self, work: Callable[[], None]) -> None:
-        """Run blocking *work* (a flush) beside the loop."""
 
     def prior(self, key: str) -> Prior | None:
         """Give what is known of the effect with this idempotency key."""

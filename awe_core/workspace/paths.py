@@ -31,19 +31,25 @@ _CONTROL = re.compile("[\x00-\x1f\x7f]")
 _BIDI = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _WINDOWS_CHARACTERS = re.compile(r'[<>:"|?*\\]')
 _WINDOWS_DEVICE = re.compile(r"(?i)(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])\s*(\.|$)")
+#: Breaks none of the rules below: nearly every name there is.
+_ORDINARY = re.compile(
+    r"(?ia)(?!con|prn|aux|nul|com|lpt)[a-z0-9_-](?:[a-z0-9_. -]{0,250}[a-z0-9_-])?"
+)
 #: What HFS+ leaves out when it compares names; ``.g\u200cit`` is ``.git`` there (CVE-2014-9390).
 _IGNORED = re.compile("[\u200b-\u200f\u202a-\u202e\u2060\u206a-\u206f\ufeff]")
 
 
-@functools.lru_cache(maxsize=1024)  # one effect asks several times, in each layer for itself
 def parse(path: str, *, portable_names: bool = True, root: bool = False) -> Parts:
     """Take *path* apart, or refuse it; ``"/".join`` of the result is *path* again.
 
     :param root: accept ``.`` for the workspace itself (an empty tuple)
     :raises EffectRefusedError: ``workspace.escape`` with the rule that was broken
     """
-    if root and path == ROOT:
-        return ()
+    return () if root and path == ROOT else _parsed(path, portable_names)
+
+
+@functools.lru_cache(maxsize=1024)  # one effect asks several times, in each layer for itself
+def _parsed(path: str, portable_names: bool) -> Parts:  # noqa: FBT001 - part of the cache's key
     parts = tuple(path.split("/"))
     rule = _broken_by_text(path, len(parts)) or next(
         (rule for part in parts if (rule := _broken_by(part, portable_names=portable_names))), ""
@@ -95,6 +101,8 @@ def _broken_by_text(path: str, components: int) -> str:
 
 
 def _broken_by(part: str, *, portable_names: bool) -> str:
+    if _ORDINARY.fullmatch(part):
+        return ""
     windows = _WINDOWS_CHARACTERS.search(part) if portable_names else None
     rules = (
         ("no empty component, and no slash at the end", not part),

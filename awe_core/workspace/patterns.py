@@ -48,6 +48,7 @@ class Pattern:
     text: str  #: as people may read it; a special character of a `Literal` stands in brackets
     #: segments in a row, with any number of others between two rows
     _runs: tuple[tuple[_Segment, ...], ...] = attrs.field(eq=False, repr=False)
+    _hint: str = attrs.field(eq=False, repr=False)  #: stands in all that matches; tells most apart
 
     @classmethod
     def compile(cls, text: str) -> Pattern:
@@ -78,10 +79,13 @@ class Pattern:
                 runs[-1].append(_segment(characters, text))
         if len(runs) > 1 and not runs[-1]:
             runs[-1].append(_SOMETHING)
-        return cls(text, tuple(map(tuple, runs)))
+        plain = (segment for run in runs for segment in run if isinstance(segment, str))
+        return cls(text, tuple(map(tuple, runs)), max(plain, key=len, default=""))
 
     def matches(self, path: str) -> bool:
         """Say whether the whole of *path* matches; case counts."""
+        if self._hint not in path:
+            return False
         parts = path.split("/")
         first, *middle = self._runs
         if not middle:

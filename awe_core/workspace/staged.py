@@ -281,14 +281,14 @@ def stage_file(
     is_in_slot = held is None
     if held is None:
         held = moves.open_new(slot, mode=0o666 if is_new else 0o600)
-    after = attrs.evolve(before, sha256=hashlib.sha256(data).hexdigest())
-    made = (moves, before, after, slot, is_in_slot, held)
+    made = (moves, before, before, slot, is_in_slot, held)
     staged = Create(*made) if is_new else Replace(*made, is_bound)
     try:
         write_all(held, data)
         if not is_new:
             _keep_metadata(target, before, held)
-        staged.after = Image.of(before.path, os.fstat(held), sha256=after.sha256)
+        digest = hashlib.sha256(data).hexdigest()
+        staged.after = Image.of(before.path, os.fstat(held), sha256=digest)
     except BaseException as error:
         staged.discard()
         if isinstance(error, OSError):

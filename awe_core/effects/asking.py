@@ -1,0 +1,228 @@
+"""What every effect asks first: is it late, granted, within limits; and the record of that."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
+
+import attrs
+
+from awe_core.decider import effect_key
+from awe_core.errors import AweError, EffectRefusedError
+from awe_core.events import EffectApplied, EffectRefused
+from awe_core.workspace.paths import parse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from awe_core.capability import Undo
+    from awe_core.effects.grants import Grant, Narrowed
+    from awe_core.effects.port import Port
+    from awe_core.values import JsonObject
+    from awe_core.workspace import Workspace
+
+_T = TypeVar("_T")
+
+_REFUSALS_RECORDED = 100  #: of one step; the rest is counted in one record
+_TARGET_BYTES = 512
+_DIAGNOSTICS = 65_536  #: bytes of log lines one step may write
+
+
+@attrs.frozen(kw_only=True)
+class StepRef:
+    """Which attempt of which step acts."""
+
+    path: str
+    attempt: int
+    epoch: int
+    key: str  #: the step's idempotency key
+
+
+@attrs.frozen(kw_only=True)
+class Needs:
+    """What one effect needs of the declaration that covers it, beyond its target."""
+
+    modes: frozenset[str] | None = frozenset()  #: None: no way of writing that there is
+    size: int = 0  #: bytes
+    added: int | None = None  #: bytes put to the end, so that many small ones are no way around
+    recursive: bool = False
+
+
+class _Where(TypedDict):
+    step: str
+    attempt: int
+    epoch: int | None
+
+
+class Asking:
+    """The part of a broker that checks and records."""
+
+    def __init__(  # noqa: PLR0913 - everything an attempt is bound to
+        self,
+        port: Port,
+        step: StepRef,
+        *,
+        grant: Grant,
+        workspace: Workspace,
+        config: JsonObject,
+        is_synced: bool,
+        undo: Undo,
+    ) -> None:
+        """Bind the broker to one attempt and what it was granted."""
+        self.port = port
+        self.step = step
+        self.grant = grant
+        self.workspace = workspace
+        self.config = config
+        self.is_synced = is_synced
+        self.undo = undo
+        self.diagnostics: list[JsonObject] = []
+        self.refused = 0  #: how many effects were
+        self._last_refused: EffectRefused | None = None
+        self._where = _Where(step=step.path, attempt=step.attempt, epoch=step.epoch or None)
+        self._ordinal = 0
+        self._logged = 0
+        self._files: dict[int, set[str]] = {}  #: asked for, by identity of the granted effect
+        self._added: dict[str, int] = {}  #: bytes, by path
+        self._closed: str | None = None
+        self._changing = asyncio.Lock()
+        self._claimant: asyncio.Task[object] | None = None  #: waits for a claim
+        self._under_way: asyncio.Future[None] | None = None  #: of the effect after its claims
+
+    def close(self, why: str) -> None:
+        """Let nothing more happen: the step ended, timed out or was abandoned."""
+        if self._closed is None:
+            self._closed = why
+            if self._claimant is not None:
+                self._claimant.cancel()
+
+    def log(self, level: str, text: str, fields: JsonObject) -> None:
+        """Keep a line of diagnostics, up to 64 KiB a step."""
+        line = {**fields, "level": level, "text": text}
+        self._logged += sum(len(key) + len(str(value)) for key, value in line.items())
+        if self._logged <= _DIAGNOSTICS:
+            self.diagnostics.append(line)
+
+    # ---- for the kinds -------------------------------------------------------------------------
+    def check(self, kind: str, target: str) -> None:
+        """Refuse what comes too late or from a pack that may not act any more."""
+        try:
+            if self._closed is not None:
+                raise EffectRefusedError("effect.late", kind=kind, target=target, why=self._closed)
+            self.port.check_gate(self.step.path)
+        except AweError as error:
+            raise self.refuse(kind, target, error) from None
+
+    def granted(self, kind: str, target: str, *others: str, needs: Needs = Needs()) -> Narrowed:
+        """Check lateness, lexical rules, grant and limits, in that order, and record a refusal.
+
+        :param others: what says as much when it is granted
+        """
+        self.check(kind, target)
+        try:
+            if kind.startswith("fs."):
+                is_list = kind == "fs.list"
+                parse(target, portable_names=self.workspace.portable_names, root=is_list)
+            found = self.grant.find(kind, target, *others)
+            self._limited(found, target, needs)
+        except AweError as error:
+            raise self.refuse(kind, target, error) from None
+        return found
+
+    def tried(self, kind: str, target: str, work: Callable[[], _T]) -> _T:
+        """Do *work* and record it when it refuses."""
+        try:
+            return work()
+        except EffectRefusedError as error:
+            raise self.refuse(kind, target, error) from None
+
+    def refuse(self, kind: str, target: str, error: AweError) -> AweError:
+        """Record a refusal and give the error back to be raised."""
+        rule, limit = error.attributes.get("rule"), error.attributes.get("limit")
+        self.refused += 1
+        self._last_refused = EffectRefused(
+            **self._where,
+            type=kind,
+            target=_shortened(target),
+            code=error.code,
+            rule=None if rule is None else str(rule),
+            limit=None if limit is None else str(limit),
+        )
+        if self.refused <= _REFUSALS_RECORDED:
+            self._record_refusal(self._last_refused)
+        return error
+
+    def count_refusals(self) -> None:
+        """Record how many refusals had no record of their own."""
+        if self.refused > _REFUSALS_RECORDED and self._last_refused is not None:
+            n = self.refused - _REFUSALS_RECORDED
+            self._record_refusal(attrs.evolve(self._last_refused, n=n))
+            self._last_refused = None
+
+    def observed(self, kind: str, target: str, post: str | None) -> None:
+        """Record an effect that changed nothing."""
+        effect, _ = self.next_effect()
+        self._applied(effect, type=kind, target=target, post=post)
+
+    def next_effect(self) -> tuple[str, str]:
+        """Give the id and the idempotency key of the next effect, in arrival order.
+
+        What was taken back is never done again under its old key, nor, when a crash made the
+        attempt start again, under its old id.
+        """
+        n, self._ordinal = self._ordinal, self._ordinal + 1
+        plain = effect = f"{self.port.run_id}/{self.step.path}/{self.step.attempt}/{n}"
+        key, times = effect_key(self.step.key, n), 0
+        while (prior := self.port.prior(key)) is not None and prior.is_taken_back:
+            times += 1
+            key = effect_key(self.step.key, n, taken_back=times)
+            if prior.intended.effect.partition("~")[0] == plain:
+                effect = f"{plain}~{times}"
+        return effect, key
+
+    def _applied(self, effect: str, **more: Any) -> None:  # noqa: ANN401 - fields of the record
+        self.port.record(EffectApplied(**self._where, effect=effect, **more))
+
+    def _record_refusal(self, refused: EffectRefused) -> None:
+        if self.port.is_open:  # a thread that was abandoned may ask long after its run has closed
+            self.port.record(refused)
+
+    def _limited(self, granted: Narrowed, path: str, needs: Needs) -> None:
+        """Check what *granted* limits; the same path again is one file, also in another attempt."""
+        fields = granted.fields
+        if needs.modes is None:
+            raise _beyond(path, "mode", "create, replace, upsert")
+        if needs.modes and not needs.modes.issubset(modes := set(fields.get("modes") or ())):
+            raise _beyond(path, "modes", ", ".join(sorted(modes)))
+        if needs.recursive and not fields.get("recursive"):
+            raise _beyond(path, "recursive", "false")
+        most = fields.get("max_bytes")
+        if most is not None and needs.size > most:
+            raise _beyond(path, "max_bytes", most)
+        if (limit := fields.get("max_files")) is not None:
+            files = self._files_of(granted)
+            if path not in files and len(files) >= limit:
+                raise _beyond(path, "max_files", limit)
+            files.add(path)
+        if needs.added is not None:
+            total = self._added.get(path, 0) + needs.added
+            if most is not None and total > most:
+                raise _beyond(path, "max_bytes", most)
+            self._added[path] = total
+
+    def _files_of(self, granted: Narrowed) -> set[str]:
+        files = self._files.get(id(granted))
+        if files is None:
+            earlier = self.port.touched(self.step.path, self.step.epoch)
+            files = {p for kind, p in earlier if kind == granted.kind and granted.covers(p)}
+            self._files[id(granted)] = files
+        return files
+
+
+def _beyond(target: str, which: str, limit: object) -> EffectRefusedError:
+    return EffectRefusedError("effect.limit", which=which, limit=limit, target=target)
+
+
+def _shortened(target: str) -> str:
+    data = target.encode("utf-8", "backslashreplace")[:_TARGET_BYTES]
+    return data.decode("utf-8", "ignore")
