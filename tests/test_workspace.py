@@ -54,9 +54,9 @@ def slots(workspace) -> tuple[str, ...]:
 def act(staged):
     with staged:
         staged.sync_stage()
-        post = staged.act()
+        staged.act()
         staged.sync_act()
-    return post
+    return staged.after.as_json()
 
 
 # ---- opening ------------------------------------------------------------------------------------
@@ -313,14 +313,11 @@ def test_protected_files_are_readable_and_nothing_else(workspace):
 
 
 def test_directories_that_never_hold_still_are_reported_as_busy(workspace):
-    class Restless:
-        name = "restless"
-
-        def open(self, *_):
-            raise BlockingIOError(errno.EAGAIN, "again")
+    def restless(*_):
+        raise BlockingIOError(errno.EAGAIN, "again")
 
     with pytest.raises(EffectError) as busy:
-        Confined(workspace.confined.base, Restless()).open(("a",), os.O_RDONLY)
+        Confined(workspace.confined.base, restless).open(("a",), os.O_RDONLY)
     assert "workspace.busy" == busy.value.code
 
 
@@ -442,8 +439,8 @@ def test_nothing_is_seen_before_the_act_and_everything_is_known(either):
         s.kind for s in stages
     ]
     for staged in stages:
-        assert staged.undo.payload["pre"] == staged.pre
-        assert staged.undo.payload["post"] == staged.post
+        assert staged.undo.payload["pre"] == staged.before.as_json()
+        assert staged.undo.payload["post"] == staged.after.as_json()
         staged.discard()
     assert before == either.tree_digest()
     assert () == slots(either)

@@ -10,13 +10,4 @@ from awe_core.effects.broker import StepBroker
 from awe_core.effects.grants import CORE_KINDS, Grant, GrantPlan, Narrowed
 from awe_core.effects.port import Port, Prior
 
-__all__ = [
-    "CORE_KINDS",
-    "Grant",
-    "GrantPlan",
-    "Narrowed",
-    "Port",
-    "Prior",
-    "StepBroker",
-    "StepRef",
-]
+__all__ = ["CORE_KINDS", "Grant", "GrantPlan", "Narrowed", "Port", "Prior", "StepBroker", "StepRef"]

@@ -17,13 +17,7 @@ from awe_core import canonical
 from awe_core.capability import UndoNone, UndoNotNeeded
 from awe_core.effects.asking import Asking
 from awe_core.errors import AweError, EffectError, EffectRefusedError
-from awe_core.events import (
-    EffectFailed,
-    EffectIntended,
-    Failure,
-    Irreversible,
-    UndoRecord,
-)
+from awe_core.events import EffectFailed, EffectIntended, Failure, Irreversible, UndoRecord
 from awe_core.files import FileResult
 
 if TYPE_CHECKING:
@@ -170,11 +164,7 @@ class Acting(Asking):
         return record
 
     async def _act(
-        self,
-        change: Change,
-        effect: str,
-        staged: Staged,
-        record: UndoRecord | Irreversible | None,
+        self, change: Change, effect: str, staged: Staged, record: UndoRecord | Irreversible | None
     ) -> None:
         """Act, flush, record.  Whoever interrupts waits until the record is made."""
         started, interrupted = self.port.now_us(), None

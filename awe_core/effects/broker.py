@@ -160,12 +160,7 @@ class StepBroker(Acting):
         return str(found)
 
     async def _change(
-        self,
-        kind: str,
-        path: str,
-        *others: str,
-        request: JsonObject,
-        stage: Callable[[], Staged],
+        self, kind: str, path: str, *others: str, request: JsonObject, stage: Callable[[], Staged]
     ) -> FileResult:
         """Change *path*; claims every path it touches."""
         claims = tuple(f"fs/{one}" for one in (path, *others))

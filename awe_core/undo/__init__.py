@@ -5,13 +5,7 @@ process can use it.  It never overwrites what somebody else changed since: that 
 Which items are undone, in which order, and the retries between are the engine's matter.
 """
 
-from awe_core.undo.outcomes import Applied, Conflict, UndoOutcome
+from awe_core.undo.strategy import Applied, Conflict, UndoOutcome
 from awe_core.undo.taking_back import FILE_STRATEGIES, UndoManager
 
-__all__ = [
-    "FILE_STRATEGIES",
-    "Applied",
-    "Conflict",
-    "UndoManager",
-    "UndoOutcome",
-]
+__all__ = ["FILE_STRATEGIES", "Applied", "Conflict", "UndoManager", "UndoOutcome"]

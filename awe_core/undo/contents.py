@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import attrs
 
 from awe_core.errors import EffectError
-from awe_core.undo.outcomes import Applied, UndoOutcome
-from awe_core.undo.strategy import Captured, FileStrategy, conflict
+from awe_core.undo.strategy import Applied, Captured, FileStrategy, UndoOutcome, conflict
 from awe_core.workspace.images import PIECE, Image, feed
 from awe_core.workspace.staged import copy_metadata, write_all
 from awe_core.workspace.store import back

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from awe_core.errors import EffectError
-from awe_core.undo.outcomes import Applied, UndoOutcome
-from awe_core.undo.strategy import Captured, FileStrategy, conflict
+from awe_core.undo.strategy import Applied, Captured, FileStrategy, UndoOutcome, conflict
 
 if TYPE_CHECKING:
     from awe_core.hookspecs import Seen

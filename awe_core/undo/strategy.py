@@ -1,4 +1,4 @@
-"""What the file strategies share: reading a record back, and turning errors into undo's.
+"""How an undo can end, and what the file strategies share: reading a record back, errors.
 
 A record comes from the journal, maybe written by an earlier process, so it is read with care:
 whatever is not the shape that staging writes is ``undo.payload``.
@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import base64
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
 
 from awe_core.errors import EffectError, UndoError
-from awe_core.undo.outcomes import Applied, Conflict, UndoOutcome
 from awe_core.workspace.images import Image
 from awe_core.workspace.store import split
 
@@ -21,6 +20,23 @@ if TYPE_CHECKING:
     from awe_core.events import UndoRecord
     from awe_core.hookspecs import Seen, World
     from awe_core.workspace.moves import Moves, Place
+
+
+@attrs.frozen
+class Applied:
+    """The world is again as it was when the record was captured."""
+
+
+@attrs.frozen
+class Conflict:
+    """Somebody else changed *path* after us, so it was left alone."""
+
+    path: str  #: relative to the workspace
+    found_sha256: str | None  #: what is there now, lower-case hex; None when nothing is
+    kept: str | None = None  #: the slot in which our earlier version lies
+
+
+UndoOutcome: TypeAlias = Applied | Conflict
 
 
 @attrs.frozen

@@ -14,7 +14,7 @@ import attrs
 from awe_core.errors import UndoError
 from awe_core.undo.contents import Append, Create, Swap
 from awe_core.undo.names import Delete, MakeDirectory, Move
-from awe_core.undo.outcomes import Applied, Conflict, UndoOutcome
+from awe_core.undo.strategy import Applied, Conflict, UndoOutcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

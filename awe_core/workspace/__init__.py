@@ -14,11 +14,4 @@ from awe_core.workspace.patterns import Literal, Pattern
 from awe_core.workspace.staged import Staged
 from awe_core.workspace.workspace import Workspace, WriteMode
 
-__all__ = [
-    "Image",
-    "Literal",
-    "Pattern",
-    "Staged",
-    "Workspace",
-    "WriteMode",
-]
+__all__ = ["Image", "Literal", "Pattern", "Staged", "Workspace", "WriteMode"]

@@ -16,7 +16,7 @@ import errno
 import os
 import stat
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import attrs
 
@@ -35,7 +35,7 @@ from awe_core.workspace.syscalls import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 HardLinks = Literal["refuse", "read"]
 BackendName = Literal["auto", "openat2", "walk"]
@@ -52,59 +52,43 @@ _DIRECTORY = O_PATH | O_DIRECTORY
 _SAFE = O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY
 
 
-class Backend(Protocol):
-    """Opens *parts* below the directory *base*; raises plain `OSError`."""
-
-    name: str
-
-    def open(self, base: int, parts: Parts, flags: int) -> int:
-        """Give a descriptor that the caller closes; *parts* may be empty."""
+#: Opens *parts* (may be empty) below a directory; raises plain `OSError`.
+Opener: TypeAlias = "Callable[[int, Parts, int], int]"
 
 
-class OpenAt2:
-    """The kernel resolves the whole path."""
-
-    name = "openat2"
-
-    def open(self, base: int, parts: Parts, flags: int) -> int:
-        """One call."""
-        return openat2(base, "/".join(parts) or ROOT, _safe(flags))
+def by_openat2(base: int, parts: Parts, flags: int) -> int:
+    """Have the kernel resolve the whole path."""
+    return openat2(base, "/".join(parts) or ROOT, _safe(flags))
 
 
-class Walk:
-    """Component by component, for kernels and sandboxes without ``openat2``."""
-
-    name = "walk"
-
-    def open(self, base: int, parts: Parts, flags: int) -> int:
-        """Hold each directory while its entry is opened."""
-        directory, mount = base, mount_id(base)
-        try:
-            for part in parts[:-1]:
-                inner = os.open(part, _safe(_DIRECTORY), dir_fd=directory)
-                if directory != base:
-                    os.close(directory)
-                directory = inner
-            found = os.open(parts[-1] if parts else ROOT, _safe(flags), dir_fd=directory)
-        except OSError:
-            _same_mount(directory, mount)  # what a mount holds, or lacks, is not told either
-            raise
-        finally:
+def by_walking(base: int, parts: Parts, flags: int) -> int:
+    """Go component by component, holding each directory while its entry is opened."""
+    directory, mount = base, mount_id(base)
+    try:
+        for part in parts[:-1]:
+            inner = os.open(part, _safe(_DIRECTORY), dir_fd=directory)
             if directory != base:
                 os.close(directory)
-        try:
-            _same_mount(found, mount)
-        except OSError:
-            os.close(found)
-            raise
-        return found
+            directory = inner
+        found = os.open(parts[-1] if parts else ROOT, _safe(flags), dir_fd=directory)
+    except OSError:
+        _same_mount(directory, mount)  # what a mount holds, or lacks, is not told either
+        raise
+    finally:
+        if directory != base:
+            os.close(directory)
+    try:
+        _same_mount(found, mount)
+    except OSError:
+        os.close(found)
+        raise
+    return found
 
 
-def choose_backend(name: BackendName, *, directory: int) -> Backend:
+def choose_opener(name: BackendName, *, directory: int) -> Opener:
     """Choose: what is asked for, or ``openat2`` where a trial call on *directory* works."""
-    if name == "walk" or (name == "auto" and not has_openat2(directory)):
-        return Walk()
-    return OpenAt2()
+    is_walk = name == "walk" or (name == "auto" and not has_openat2(directory))
+    return by_walking if is_walk else by_openat2
 
 
 @attrs.frozen
@@ -112,7 +96,7 @@ class Confined:
     """Opens below one directory, and turns what the system says into AWE's errors."""
 
     base: int  #: an open directory
-    backend: Backend
+    opener: Opener
     hardlinks: HardLinks = "refuse"
 
     def open(self, parts: Parts, flags: int) -> int:
@@ -122,7 +106,7 @@ class Confined:
         :raises EffectRefusedError: ``workspace.escape``
         """
         try:
-            return self.backend.open(self.base, parts, flags)
+            return self.opener(self.base, parts, flags)
         except OSError as error:
             raise self.error(error, parts) from None
 
@@ -168,7 +152,7 @@ class Confined:
     def lstat(self, parts: Parts) -> os.stat_result | None:
         """Look at an entry itself; None when it, or a directory on its way, is missing."""
         try:
-            held = self.backend.open(self.base, parts, O_PATH)
+            held = self.opener(self.base, parts, O_PATH)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -201,7 +185,7 @@ class Confined:
         """Say whether the first component that is no directory is a link."""
         for depth in range(1, len(parts) + 1):
             try:
-                found = self.backend.open(self.base, parts[:depth], O_PATH)
+                found = self.opener(self.base, parts[:depth], O_PATH)
             except OSError as error:
                 return error.errno == errno.ELOOP
             kind = os.fstat(found).st_mode

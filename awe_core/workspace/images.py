@@ -48,17 +48,10 @@ class Image:
     @classmethod
     def of(cls, path: str, status: os.stat_result, *, sha256: str = "") -> Image:
         """Describe what ``lstat`` found."""
-        kind = kind_of(status.st_mode)
-        return cls(
-            path,
-            kind,
-            sha256,
-            status.st_mode & 0o7777,
-            0 if kind == "directory" else status.st_size,
-            status.st_ino,
-            status.st_mtime_ns,
-            status.st_nlink,
-        )
+        kind, mode = kind_of(status.st_mode), status.st_mode & 0o7777
+        size = 0 if kind == "directory" else status.st_size
+        moment = (status.st_ino, status.st_mtime_ns, status.st_nlink)
+        return cls(path, kind, sha256, mode, size, *moment)
 
     def as_json(self) -> JsonObject:
         """Give the form that is recorded; 64-bit numbers are strings there."""
@@ -80,15 +73,9 @@ class Image:
         """
         if recorded["kind"] == "absent":
             return cls(path, "absent")
-        return cls(
-            path,
-            recorded["kind"],
-            recorded.get("sha256", ""),
-            recorded["mode"],
-            recorded["size"],
-            int(recorded["ino"]),
-            int(recorded["mtime_ns"]),
-        )
+        moment = (int(recorded["ino"]), int(recorded["mtime_ns"]))
+        what = (recorded["kind"], recorded.get("sha256", ""), recorded["mode"], recorded["size"])
+        return cls(path, *what, *moment)
 
     def same_content(self, *others: Image) -> bool:
         """Say whether type and bytes equal those of one of *others*, whatever modes and times."""
@@ -106,7 +93,7 @@ class _Found:
 
     status: os.stat_result
     sha256: str = ""
-    attributes: tuple[tuple[str, bytes], ...] = ()  #: ``user.*``
+    attributes: bytes = b""  #: ``user.*``
     inside: tuple[tuple[str, os.stat_result], ...] = ()  #: of a directory
 
 
@@ -131,7 +118,7 @@ def image(confined: Confined, parts: Parts, *, max_files: int | None = None) -> 
     """Describe what lies at *parts* below the confined directory."""
     path = "/".join(parts) or ROOT
     try:
-        held = confined.backend.open(confined.base, parts, os.O_RDONLY)
+        held = confined.opener(confined.base, parts, os.O_RDONLY)
     except FileNotFoundError:
         return Image(path, "absent")
     except OSError:
@@ -271,30 +258,24 @@ def _opened(  # noqa: PLR0913 - where, and how much of it
 
 
 def _feed_entry(
-    content: _Hash,
-    fingerprint: _Hash,
-    below: Parts,
-    seen: Image,
-    attributes: tuple[tuple[str, bytes], ...],
+    content: _Hash, fingerprint: _Hash, below: Parts, seen: Image, attributes: bytes
 ) -> None:
     name = os.fsencode("/".join(below)) + b"\0"
-    content.update(f"{seen.kind} {seen.mode} {seen.sha256}\0".encode() + name)
-    for attribute, value in attributes:
-        content.update(os.fsencode(attribute) + f"={value.hex()}\0".encode())
+    content.update(f"{seen.kind} {seen.mode} {seen.sha256}\0".encode() + name + attributes)
     moment = seen.mtime_ns if below or seen.kind != "directory" else ""
     look = f"{seen.kind} {seen.mode} {seen.ino} {seen.size} {moment}\0"
     fingerprint.update(look.encode() + name)
 
 
-def _user_attributes(descriptor: int) -> tuple[tuple[str, bytes], ...]:
+def _user_attributes(held: int) -> bytes:
     """Read the ``user.*`` attributes, sorted; none where they are not supported."""
     if not hasattr(os, "listxattr"):
-        return ()
+        return b""
     try:
-        names = sorted(n for n in os.listxattr(descriptor) if n.startswith("user."))
-        return tuple((name, os.getxattr(descriptor, name)) for name in names)
+        found = [(n, os.getxattr(held, n)) for n in sorted(os.listxattr(held)) if n[:5] == "user."]
     except OSError:
-        return ()
+        return b""
+    return b"".join(os.fsencode(name) + f"={value.hex()}\0".encode() for name, value in found)
 
 
 def _names(directory: int, *, most: int | None, is_whole: bool = False) -> list[str]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from awe_core.errors import EffectError
-from awe_core.workspace.images import Image, Tree, image, look, tree_of
+from awe_core.workspace.images import Image, image, look, tree_of
 from awe_core.workspace.paths import Parts, parse
 from awe_core.workspace.store import back, split
 from awe_core.workspace.syscalls import NEW_FILE, settle
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from awe_core.workspace.confined import Confined, HardLinks
     from awe_core.workspace.store import Store
-    from awe_core.workspace.syscalls import Renames
+    from awe_core.workspace.syscalls import AtomicRenames
 
 
 @attrs.frozen
@@ -44,11 +44,7 @@ class Place:
 
     def fingerprint(self) -> str:
         """Sum up inodes, sizes and times of the whole tree here."""
-        return self.tree().fingerprint
-
-    def tree(self) -> Tree:
-        """Look at the whole tree here, without content."""
-        return tree_of(self.confined, self.parts, hashing=False)
+        return tree_of(self.confined, self.parts, hashing=False).fingerprint
 
     def open(self, flags: int = os.O_RDONLY) -> int:
         """Open a file, for reading whatever other names it has by now."""
@@ -70,7 +66,7 @@ class Moves:
 
     confined: Confined
     store: Store
-    renames: Renames
+    renames: AtomicRenames
     portable_names: bool
 
     def at(self, path: str) -> Place:

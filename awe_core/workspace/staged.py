@@ -1,7 +1,7 @@
 """Effects in stages: what is prepared, what is known before the act, the act, its durability.
 
-Staging does everything that can fail without being seen.  A `Staged` then holds, as JSON, the
-image before (`pre`), the image after (`post`) and the undo record, so that the intent can be made
+Staging does everything that can fail without being seen.  A `Staged` then holds
+the image before, the image after and the undo record, so that the intent can be made
 durable *before* `act`, which is one system call and a look at what came out.  It is a context
 manager: at its end what never acted is forgotten.
 
@@ -66,35 +66,24 @@ class Staged:
         return self.before.path
 
     @property
-    def pre(self) -> JsonObject:
-        """What is there now."""
-        return self.before.as_json()
-
-    @property
-    def post(self) -> JsonObject:
-        """What will be there."""
-        return self.after.as_json()
-
-    @property
     def undo(self) -> UndoRecord:
         """How to take it back; after `act` completed with what only the act could know."""
         kept = {} if self.slot is None else {"slot": self.slot}
-        payload = {"path": self.path, "pre": self.pre, "post": self.post}
-        return UndoRecord(self.strategy, payload | kept | self._more())
+        images = {"pre": self.before.as_json(), "post": self.after.as_json()}
+        return UndoRecord(self.strategy, {"path": self.path} | images | kept | self._more())
 
     def sync_stage(self) -> None:
         """Make the staged bytes durable; may run in any thread."""
         if self.held is not None:
             os.fsync(self.held)
 
-    def act(self) -> JsonObject:
-        """Do it, and return the image that is there now.
+    def act(self) -> None:
+        """Do it; `after` then tells what is there now.
 
         :raises EffectError: ``fs.exists``, ``fs.missing``, ``fs.changed``: nothing was changed
         """
         self.has_acted = True
         self._act(self.moves.at(self.path))
-        return self.post
 
     def sync_act(self) -> None:
         """Make the act durable; may run in any thread."""

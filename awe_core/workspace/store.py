@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from awe_core.errors import EffectError, EffectRefusedError
-from awe_core.workspace.confined import Backend, Confined
+from awe_core.workspace.confined import Confined, Opener
 from awe_core.workspace.syscalls import (
     NEW_FILE,
     O_CLOEXEC,
@@ -31,7 +31,6 @@ from awe_core.workspace.syscalls import (
     O_NOFOLLOW,
     AtomicRenames,
     PlainRenames,
-    Renames,
     lstat,
 )
 
@@ -61,7 +60,7 @@ class Store:
     _counting: threading.RLock = attrs.field(factory=threading.RLock)
 
     @classmethod
-    def open(cls, path: Path, *, backend: Backend, quota: int | None) -> Store:
+    def open(cls, path: Path, *, opener: Opener, quota: int | None) -> Store:
         """Open or create the folder.
 
         :raises OSError: it cannot be had, or belongs to somebody else
@@ -78,7 +77,7 @@ class Store:
             raise
         room = free.f_bavail * free.f_frsize // _SHARE
         most = min(_QUOTA, room) if quota is None else quota
-        return cls(path, Confined(held, backend, "read"), most)
+        return cls(path, Confined(held, opener, "read"), most)
 
     @property
     def fd(self) -> int:
@@ -164,7 +163,7 @@ def split(slot: str) -> Parts:
     return tuple(slot.split("/"))
 
 
-def probe(store: Store, root: int) -> Renames:
+def probe(store: Store, root: int) -> AtomicRenames:
     """Trade two files between store and workspace, as effects will.
 
     :raises OSError: EXDEV when they are not on one mount; EROFS, EACCES …

@@ -14,14 +14,12 @@ import ctypes
 import errno
 import functools
 import os
-import platform
 import stat
 import sys
-from typing import Literal, Protocol
+from typing import Literal
 
 _RESOLVE = 1 | 2 | 4 | 8  # NO_XDEV, NO_MAGICLINKS, NO_SYMLINKS, BENEATH
-_OPENAT2 = 437  # the same number on every architecture: it is newer than their union
-_RENAMEAT2 = {"x86_64": 316, "aarch64": 276, "riscv64": 276, "ppc64le": 357, "s390x": 347}
+_OPENAT2 = ctypes.c_long(437)  # the same number on every architecture: it is newer than their union
 _NOREPLACE, _EXCHANGE = 1, 2
 _TRIES = 128
 
@@ -40,11 +38,7 @@ _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
 class _OpenHow(ctypes.Structure):
-    _fields_ = (
-        ("flags", ctypes.c_uint64),
-        ("mode", ctypes.c_uint64),
-        ("resolve", ctypes.c_uint64),
-    )
+    _fields_ = tuple((name, ctypes.c_uint64) for name in ("flags", "mode", "resolve"))
 
 
 @functools.cache
@@ -57,11 +51,11 @@ def openat2(directory: int, path: str, flags: int) -> int:
 
     :raises BlockingIOError: EAGAIN, 128 times: somebody keeps renaming directories on the way
     """
-    if "\0" in path:
-        raise ValueError(path)
-    code = errno.ENOSYS
-    for _ in range(_TRIES if _LIBC is not None else 0):
-        found: int = _syscall(_OPENAT2, directory, os.fsencode(path), _how(flags), _HOW_BYTES)
+    if _LIBC is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), path)
+    code, words = 0, (directory, _encoded(path), _how(flags), _HOW_BYTES)
+    for _ in range(_TRIES):
+        found: int = _LIBC.syscall(_OPENAT2, *words)
         if found >= 0:
             return found
         if (code := ctypes.get_errno()) not in {errno.EAGAIN, errno.EINTR}:
@@ -95,44 +89,26 @@ def mount_id(descriptor: int) -> str:
     return f"device {os.fstat(descriptor).st_dev}"
 
 
-class Renames(Protocol):
-    """How names change: swapping two, and three ways of never replacing one."""
+class AtomicRenames:
+    """How names change: swapping two, and three ways of never replacing one; by ``renameat2``."""
 
     #: ``swap``: one atomic call.  ``racy``: several; a foreign change between them can be lost
-    capture: Literal["swap", "racy"]
-
-    def exchange(self, slot_dir: int, slot: str, directory: int, name: str) -> None:
-        """Swap the two names; both exist."""
-
-    def exclusive(self, from_dir: int, source: str, to_dir: int, target: str) -> None:
-        """Rename; FileExistsError when *target* is taken."""
-
-    def link(self, held: int, directory: int, name: str) -> None:
-        """Give a nameless file its name; FileExistsError when that is taken."""
-
-    def rmdir(self, directory: int, name: str) -> None:
-        """Remove an empty directory."""
-
-
-class AtomicRenames:
-    """``renameat2``."""
-
     capture: Literal["swap", "racy"] = "swap"
 
     def exchange(self, slot_dir: int, slot: str, directory: int, name: str) -> None:
-        """Swap in one call."""
+        """Swap the two names; both exist."""
         _renameat2(slot_dir, slot, directory, name, flags=_EXCHANGE)
 
     def exclusive(self, from_dir: int, source: str, to_dir: int, target: str) -> None:
-        """Rename in one call."""
+        """Rename; FileExistsError when *target* is taken."""
         _renameat2(from_dir, source, to_dir, target, flags=_NOREPLACE)
 
     def link(self, held: int, directory: int, name: str) -> None:
-        """Link through ``/proc``, which needs no capability."""
+        """Name a nameless file, through ``/proc``, which needs no capability."""
         os.link(f"/proc/self/fd/{held}", name, dst_dir_fd=directory, follow_symlinks=True)
 
     def rmdir(self, directory: int, name: str) -> None:
-        """Remove in one call."""
+        """Remove an empty directory."""
         os.rmdir(name, dir_fd=directory)
 
 
@@ -186,22 +162,17 @@ def lstat(directory: int, name: str) -> os.stat_result | None:
 
 
 def _renameat2(from_dir: int, source: str, to_dir: int, target: str, *, flags: int) -> None:
-    if "\0" in source + target:
-        raise ValueError(source, target)
-    number, code = _RENAMEAT2.get(platform.machine()), errno.ENOSYS
-    if _LIBC is not None and (number is not None or hasattr(_LIBC, "renameat2")):
-        words = (from_dir, os.fsencode(source), to_dir, os.fsencode(target), flags)
-        call = functools.partial(_syscall, number) if number is not None else _LIBC.renameat2
-        if not call(*words):
-            return
-        code = ctypes.get_errno()
-    raise OSError(code, os.strerror(code), source, None, target)
+    words = (from_dir, _encoded(source), to_dir, _encoded(target), flags)
+    call = getattr(_LIBC, "renameat2", None)
+    if call is None or call(*words):
+        code = errno.ENOSYS if call is None else ctypes.get_errno()
+        raise OSError(code, os.strerror(code), source, None, target)
+
+
+def _encoded(name: str) -> bytes:
+    if "\0" in name:  # ctypes would cut it there
+        raise ValueError(name)
+    return os.fsencode(name)
 
 
 _HOW_BYTES = ctypes.c_size_t(ctypes.sizeof(_OpenHow))
-
-
-def _syscall(number: int, *words: object) -> int:
-    """Make the call; ctypes passes a bare int as a C int and bytes as a pointer."""
-    assert _LIBC is not None  # noqa: S101 - asked by the callers
-    return int(_LIBC.syscall(ctypes.c_long(number), *words))

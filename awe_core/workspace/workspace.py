@@ -17,7 +17,8 @@ from awe_core.workspace.confined import (
     BackendName,
     Confined,
     HardLinks,
-    choose_backend,
+    by_walking,
+    choose_opener,
     kind_of,
     not_regular,
 )
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from awe_core.files import FileEntry
-    from awe_core.workspace.syscalls import Renames
+    from awe_core.workspace.syscalls import AtomicRenames
 
 WriteMode = Literal["create", "replace", "upsert"]
 
@@ -93,7 +94,7 @@ class Workspace:
         """
         resolved, held = _open_root(root)
         try:
-            confined = Confined(held, choose_backend(backend, directory=held), hardlinks)
+            confined = Confined(held, choose_opener(backend, directory=held), hardlinks)
             protection = Protection.of(resolved, protected)
             hidden = Protection.of(resolved, private, always=())
             status = os.fstat(held)
@@ -131,7 +132,7 @@ class Workspace:
     @property
     def backend(self) -> str:
         """How files are opened: ``openat2`` or ``walk``."""
-        return self.confined.backend.name
+        return "walk" if self.confined.opener is by_walking else "openat2"
 
     @property
     def moves(self) -> Moves:
@@ -331,12 +332,12 @@ def _open_root(root: Path) -> tuple[Path, int]:
 
 def _open_store(
     places: Sequence[Path], *, confined: Confined, quota: int | None
-) -> tuple[Store, Renames]:
+) -> tuple[Store, AtomicRenames]:
     """Open the first place where a swap with the workspace works."""
     reasons = []
     for place in places:
         try:
-            store = Store.open(place, backend=confined.backend, quota=quota)
+            store = Store.open(place, opener=confined.opener, quota=quota)
         except OSError as error:
             reasons.append(f"{place}: {error.strerror or error}")
             continue
