@@ -59,7 +59,7 @@ def test_directories_that_cannot_hold_a_match_are_skipped():
 
 @given(st.text("ab*?[]!-", min_size=1, max_size=8), PATHS)
 def test_a_literal_matches_itself_and_nothing_else(text, path):
-    compiled = Pattern.literal(text)
+    compiled = Pattern.compile_parts([Literal(text)])
     assert compiled.matches(text)
     assert (text == path) == compiled.matches(path)
     assert (text == path) == Pattern.compile(compiled.text).matches(path)

@@ -123,20 +123,15 @@ def image(confined: Confined, parts: Parts, *, max_files: int | None = None) -> 
         return Image(path, "absent")
     except OSError:
         status = confined.lstat(parts)  # says what it is, or why it may not be told
-    else:
-        try:
-            status = os.fstat(held)
-            if kind_of(status.st_mode) == "file":
-                sha256 = _digest(held)
-                return Image.of(path, os.fstat(held), sha256=sha256)
-        finally:
-            os.close(held)
-    if status is None:
-        return Image(path, "absent")
-    if kind_of(status.st_mode) == "directory":
-        return tree_of(confined, parts, max_files=max_files).top
-    found = _opened(confined, parts, status, most=max_files)
-    return Image.of(path, found.status, sha256=found.sha256)
+        return Image(path, "absent") if status is None else tree_of(confined, parts).top
+    try:
+        status = os.fstat(held)
+        if kind_of(status.st_mode) == "file":
+            sha256 = _digest(held)
+            return Image.of(path, os.fstat(held), sha256=sha256)
+    finally:
+        os.close(held)
+    return tree_of(confined, parts, max_files=max_files).top
 
 
 def tree_of(
@@ -171,7 +166,8 @@ def tree_of(
             )
         except EffectError as error:
             # Gone, or a mount or link by now: for a mere look that is all there is to say of it.
-            if is_strict or error.code not in {"fs.missing", "workspace.escape"}:
+            is_asked = is_strict or (hashing and not below)
+            if is_asked or error.code not in {"fs.missing", "workspace.escape"}:
                 raise
             found = _Found(status)
         pending += reversed([((*below, name), inner) for name, inner in found.inside])

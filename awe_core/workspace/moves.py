@@ -144,12 +144,10 @@ class Moves:
         """
         if self.renames.capture == "swap":
             return
-        for kept in (slot, back(slot)) if slot else ():
-            with (
-                contextlib.suppress(EffectError),  # discarded
-                self.slot(kept).parent() as (directory, name),
-            ):
-                settle(directory, name)
+        if slot and self.store.confined.lstat(split(slot)[:1]) is not None:  # else discarded
+            for kept in (slot, back(slot)):
+                with self.slot(kept).parent() as (directory, name):
+                    settle(directory, name)
         ino = self.at(path).look().ino
         if slot and ino and self.slot(slot).look().ino == ino:
             self.store.remove(slot)

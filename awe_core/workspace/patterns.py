@@ -59,11 +59,6 @@ class Pattern:
         return cls.compile_parts((text,))
 
     @classmethod
-    def literal(cls, path: str) -> Pattern:
-        """Match *path* and nothing else."""
-        return cls.compile_parts((Literal(path),))
-
-    @classmethod
     def compile_parts(cls, parts: Sequence[str | Literal]) -> Pattern:
         """Compile a template whose values are filled in, in the order of the text.
 
