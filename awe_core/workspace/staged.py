@@ -22,7 +22,7 @@ import errno
 import hashlib
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Self
 
 import attrs
 
@@ -33,6 +33,8 @@ from awe_core.workspace.paths import shown
 from awe_core.workspace.syscalls import O_CLOEXEC
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from awe_core.values import JsonObject
     from awe_core.workspace.moves import Moves, Place
 
@@ -48,16 +50,18 @@ _NO_TMPFILE = {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL}
 
 @attrs.define(eq=False)
 class Staged:
-    """One prepared effect."""
+    """One prepared effect: replace, create, append, delete, move or mkdir."""
 
-    kind: ClassVar[str]
-    strategy: ClassVar[str]
+    kind: str
     moves: Moves = attrs.field(repr=False)
     before: Image
     after: Image
     slot: str | None = None  #: ``run/name`` in the undo store
     is_in_slot: bool = True  #: whether something lies there before an undo
     held: int | None = None  #: the file whose bytes are to be synced: staged, then acted on
+    is_bound: bool = False  #: the caller named the content it expects; no other is ever replaced
+    added: bytes = attrs.field(default=b"", repr=False)  #: in the slot too, when they are long
+    fingerprint: str = ""  #: of the tree that is moved away
     has_acted: bool = attrs.field(default=False, init=False)
 
     @property
@@ -68,9 +72,15 @@ class Staged:
     @property
     def undo(self) -> UndoRecord:
         """How to take it back; after `act` completed with what only the act could know."""
-        kept = {} if self.slot is None else {"slot": self.slot}
-        images = {"pre": self.before.as_json(), "post": self.after.as_json()}
-        return UndoRecord(self.strategy, {"path": self.path} | images | kept | self._more())
+        payload: JsonObject = {"path": self.path}
+        payload |= {"pre": self.before.as_json(), "post": self.after.as_json()}
+        if self.slot is not None:
+            payload["slot"] = self.slot
+        if self.kind == "move":
+            payload["to"] = self.after.path
+        if self.kind == "append" and not self.is_in_slot:
+            payload["data"] = base64.b64encode(self.added).decode()
+        return UndoRecord("fs.swap" if self.kind == "replace" else f"fs.{self.kind}", payload)
 
     def sync_stage(self) -> None:
         """Make the staged bytes durable; may run in any thread."""
@@ -83,15 +93,21 @@ class Staged:
         :raises EffectError: ``fs.exists``, ``fs.missing``, ``fs.changed``: nothing was changed
         """
         self.has_acted = True
-        self._act(self.moves.at(self.path))
+        _ACTS[self.kind](self, self.moves.at(self.path))
 
     def sync_act(self) -> None:
         """Make the act durable; may run in any thread."""
-        self.moves.sync(self.moves.at(self.path), *self._others())
+        self.sync_stage()
+        places = [] if self.kind == "append" else [self.moves.at(self.path)]
+        if self.kind == "move":
+            places.append(self.moves.at(self.after.path))
+        if self.slot is not None and self.is_in_slot:
+            places.append(self.kept)
+        self.moves.sync(*places)
 
     def discard(self) -> None:
         """Forget what was staged; only before `act`."""
-        self._let_go()
+        self.let_go()
         if self.slot is not None and self.is_in_slot:
             self.moves.store.remove(self.slot)
 
@@ -101,164 +117,106 @@ class Staged:
     def __exit__(self, *_: object) -> None:
         if not self.has_acted:
             self.discard()
-        self._let_go()
-
-    def _more(self) -> JsonObject:
-        return {}
-
-    def _others(self) -> tuple[Place, ...]:
-        """Where else a name changed."""
-        return (self._kept,) if self.slot is not None and self.is_in_slot else ()
+        self.let_go()
 
     @property
-    def _kept(self) -> Place:
+    def kept(self) -> Place:
+        """The slot."""
         return self.moves.slot(self.slot or "")
 
-    def _act(self, target: Place) -> None:
-        raise NotImplementedError
-
-    def _let_go(self) -> None:
+    def let_go(self) -> None:
+        """Close the file."""
         if self.held is not None:
             os.close(self.held)
             self.held = None
 
-    def _changed(self) -> EffectError:
+    def changed(self) -> EffectError:
+        """Say that somebody else was faster."""
         return EffectError("fs.changed", path=shown(self.path))
 
 
-@attrs.define(eq=False)
-class Replace(Staged):
-    """The slot's file and the target trade places: the slot then *is* the pre-image."""
-
-    kind = "replace"
-    strategy = "fs.swap"
-    is_bound: bool = False  #: the caller named the content it expects; no other is ever replaced
-
-    def _act(self, target: Place) -> None:
-        slot = self._kept
-        for _ in range(_TRIES):
-            self.moves.swap(slot, target)
-            if slot.look().same_file(self.before):
-                return
-            self._trade_back(slot, target)
-            self.before = target.image()
-            if self.is_bound or self.before.kind != "file":
-                break
-        raise self._changed()
-
-    def _trade_back(self, slot: Place, target: Place) -> None:
-        """Give the name back to what came out, unless a third one took it from us meanwhile."""
-        self.moves.swap(slot, target)
-        if slot.look().ino != self.after.ino:
-            self.moves.swap(slot, target)
-            raise self._changed()
-
-
-@attrs.define(eq=False)
-class Create(Staged):
-    """A file without a name gets one; nothing can be replaced by that."""
-
-    kind = "create"
-    strategy = "fs.create"
-
-    def _act(self, target: Place) -> None:
-        if self.is_in_slot or self.held is None:
-            self.moves.move(self._kept, target)
-        else:
-            self.moves.name_it(self.held, target)
-        self._let_go()
-
-
-@attrs.define(eq=False)
-class Append(Staged):
-    """Bytes go to the end of the very file, since others may hold it open."""
-
-    kind = "append"
-    strategy = "fs.append"
-    added: bytes = attrs.field(default=b"", repr=False)  #: in the slot too, when they are long
-
-    def sync_act(self) -> None:
-        """Sync the file itself, and the folder of the slot."""
-        self.sync_stage()
-        self.moves.sync(*self._others())
-
-    def _more(self) -> JsonObject:
-        return {} if self.is_in_slot else {"data": base64.b64encode(self.added).decode()}
-
-    def _act(self, target: Place) -> None:
-        self._let_go()
-        self.held = held = target.open(os.O_WRONLY | os.O_APPEND)
-        if not Image.of(self.path, os.fstat(held)).same_file(self.before):
-            raise self._changed()
-        try:
-            write_all(held, self.added)
-        except OSError as error:
-            raise target.error(error) from None
-        now = Image.of(self.path, os.fstat(held), sha256=self.after.sha256)
-        if now.size != self.after.size:
-            reason = "someone else wrote to its end in the same moment"
-            raise EffectError("fs.failed", path=shown(self.path), reason=reason)
-        self.after = now
-
-
-@attrs.define(eq=False)
-class Delete(Staged):
-    """The entry goes into the slot."""
-
-    kind = "delete"
-    strategy = "fs.delete"
-    fingerprint: str = ""
-
-    def _act(self, target: Place) -> None:
-        self.moves.move(target, self._kept)
-        if self._kept.fingerprint() == self.fingerprint:
+def _replace(staged: Staged, target: Place) -> None:
+    """Trade the slot's file and the target: the slot then *is* the pre-image."""
+    slot, swap = staged.kept, staged.moves.swap
+    staged.let_go()
+    for _ in range(_TRIES):
+        swap(slot, target)
+        if slot.look().same_file(staged.before):
             return
-        try:
-            self.moves.move(self._kept, target)
-        except EffectError as error:  # its name is taken by now: say where the thing lies
-            reason = f"it changed while it was deleted, and is now in the undo store as {self.slot}"
-            raise EffectError("fs.failed", path=shown(self.path), reason=reason) from error
-        raise self._changed()
+        swap(slot, target)  # give the name back to what came out …
+        if slot.look().ino != staged.after.ino:
+            swap(slot, target)  # … unless a third one took it from us meanwhile
+            break
+        staged.before = target.image()
+        if staged.is_bound or staged.before.kind != "file":
+            break
+    raise staged.changed()
 
 
-@attrs.define(eq=False)
-class Move(Staged):
-    """The entry gets another name; nothing is replaced."""
-
-    kind = "move"
-    strategy = "fs.move"
-    fingerprint: str = ""
-
-    def _more(self) -> JsonObject:
-        return {"to": self.after.path}
-
-    def _others(self) -> tuple[Place, ...]:
-        return (self.moves.at(self.after.path),)
-
-    def _act(self, target: Place) -> None:
-        (moved,) = self._others()
-        self.moves.move(target, moved)
-        if moved.fingerprint() != self.fingerprint:
-            self.moves.move(moved, target)
-            raise self._changed()
+def _create(staged: Staged, target: Place) -> None:
+    """Give a name to a file without one; nothing can be replaced by that."""
+    if staged.is_in_slot or staged.held is None:
+        staged.moves.move(staged.kept, target)
+    else:
+        staged.moves.name_it(staged.held, target)
+    staged.let_go()
 
 
-@attrs.define(eq=False)
-class MakeDirectory(Staged):
-    """A new, empty directory."""
+def _append(staged: Staged, target: Place) -> None:
+    """Put bytes to the end of the very file, since others may hold it open."""
+    staged.let_go()
+    staged.held = held = target.open(os.O_WRONLY | os.O_APPEND)
+    if not Image.of(staged.path, os.fstat(held)).same_file(staged.before):
+        raise staged.changed()
+    try:
+        write_all(held, staged.added)
+    except OSError as error:
+        raise target.error(error) from None
+    now = Image.of(staged.path, os.fstat(held), sha256=staged.after.sha256)
+    if now.size != staged.after.size:
+        reason = "someone else wrote to its end in the same moment"
+        raise EffectError("fs.failed", path=shown(staged.path), reason=reason)
+    staged.after = now
 
-    kind = "mkdir"
-    strategy = "fs.mkdir"
 
-    def _act(self, target: Place) -> None:
-        with target.parent() as (directory, name):
-            os.mkdir(name, dir_fd=directory)
-        self.after = target.look()
+def _delete(staged: Staged, target: Place) -> None:
+    """Move the entry into the slot."""
+    staged.moves.move(target, staged.kept)
+    if staged.kept.fingerprint() == staged.fingerprint:
+        return
+    try:
+        staged.moves.move(staged.kept, target)
+    except EffectError as error:  # its name is taken by now: say where the thing lies
+        reason = f"it changed while it was deleted, and is now in the undo store as {staged.slot}"
+        raise EffectError("fs.failed", path=shown(staged.path), reason=reason) from error
+    raise staged.changed()
 
 
-def stage_file(
-    moves: Moves, before: Image, data: bytes, *, run: str, is_bound: bool
-) -> Replace | Create:
+def _move(staged: Staged, target: Place) -> None:
+    moved = staged.moves.at(staged.after.path)
+    staged.moves.move(target, moved)
+    if moved.fingerprint() != staged.fingerprint:
+        staged.moves.move(moved, target)
+        raise staged.changed()
+
+
+def _mkdir(staged: Staged, target: Place) -> None:
+    with target.parent() as (directory, name):
+        os.mkdir(name, dir_fd=directory)
+    staged.after = target.look()
+
+
+_ACTS: Mapping[str, Callable[[Staged, Place], None]] = {
+    "replace": _replace,
+    "create": _create,
+    "append": _append,
+    "delete": _delete,
+    "move": _move,
+    "mkdir": _mkdir,
+}
+
+
+def stage_file(moves: Moves, before: Image, data: bytes, *, run: str, is_bound: bool) -> Staged:
     """Stage the bytes of a file that nobody sees before the effect.
 
     :raises EffectRefusedError: ``undo.full``
@@ -270,8 +228,8 @@ def stage_file(
     is_in_slot = held is None
     if held is None:
         held = moves.open_new(slot, mode=0o666 if is_new else 0o600)
-    made = (moves, before, before, slot, is_in_slot, held)
-    staged = Create(*made) if is_new else Replace(*made, is_bound)
+    kind = "create" if is_new else "replace"
+    staged = Staged(kind, moves, before, before, slot, is_in_slot, held, is_bound)
     try:
         write_all(held, data)
         if not is_new:
@@ -286,7 +244,7 @@ def stage_file(
     return staged
 
 
-def stage_append(moves: Moves, path: str, data: bytes, *, run: str) -> Append:
+def stage_append(moves: Moves, path: str, data: bytes, *, run: str) -> Staged:
     """Work out what the file will be, and keep the bytes where undo finds them."""
     target, hashed = moves.at(path), hashlib.sha256()
     held, status = moves.confined.open_file(target.parts, links="refuse")
@@ -301,7 +259,7 @@ def stage_append(moves: Moves, path: str, data: bytes, *, run: str) -> Append:
     after = attrs.evolve(before, sha256=hashed.hexdigest(), size=before.size + len(data))
     is_long = len(data) > INLINE_BYTES
     slot = moves.store.new_slot(run, size_bytes=len(data) if is_long else 0)
-    staged = Append(moves, before, after, slot, is_long, None, data)
+    staged = Staged("append", moves, before, after, slot, is_long, added=data)
     if is_long:
         staged.held = moves.open_new(slot)
         try:

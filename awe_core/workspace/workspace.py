@@ -36,16 +36,7 @@ from awe_core.workspace.moves import Moves
 from awe_core.workspace.paths import ROOT, Parts, parse, shown
 from awe_core.workspace.patterns import Pattern
 from awe_core.workspace.protection import Protection
-from awe_core.workspace.staged import (
-    Append,
-    Create,
-    Delete,
-    MakeDirectory,
-    Move,
-    Replace,
-    stage_append,
-    stage_file,
-)
+from awe_core.workspace.staged import Staged, stage_append, stage_file
 from awe_core.workspace.store import Store, probe
 
 if TYPE_CHECKING:
@@ -226,7 +217,7 @@ class Workspace:
     # ---- effects, staged ------------------------------------------------------------------------
     def stage_write(
         self, path: str, data: bytes, *, mode: WriteMode, run: str, expect: str | None = None
-    ) -> Replace | Create:
+    ) -> Staged:
         """Stage a whole file; directories that are missing are made before (`missing_parents`).
 
         :param expect: SHA-256 that the file must have now, and still at the act
@@ -243,7 +234,7 @@ class Workspace:
             raise EffectError("fs.changed", path=shown(path))
         return stage_file(self.moves, before, data, run=run, is_bound=expect is not None)
 
-    def stage_append(self, path: str, data: bytes, *, run: str) -> Append:
+    def stage_append(self, path: str, data: bytes, *, run: str) -> Staged:
         """Stage bytes for the end of a file that exists."""
         before = self._changeable(path)
         if before.kind == "absent":
@@ -254,16 +245,16 @@ class Workspace:
 
     def stage_delete(
         self, path: str, *, run: str, recursive: bool = False, max_files: int = 1000
-    ) -> Delete:
+    ) -> Staged:
         """Stage the removal of a file, a link, an empty directory, or with *recursive* a tree."""
         tree = self._movable(path, max_files=max_files)
         if len(tree.names) > 1 and not recursive:
             raise EffectError("fs.not_empty", path=shown(path))
         slot = self.store.new_slot(run, size_bytes=tree.size_bytes)
-        absent = Image(path, "absent")
-        return Delete(self.moves, tree.top, absent, slot, fingerprint=tree.fingerprint)
+        made = ("delete", self.moves, tree.top, Image(path, "absent"), slot)
+        return Staged(*made, fingerprint=tree.fingerprint)
 
-    def stage_move(self, source: str, target: str, *, max_files: int = 10_000) -> Move:
+    def stage_move(self, source: str, target: str, *, max_files: int = 10_000) -> Staged:
         """Stage a new name for an entry; the name must be free."""
         tree = self._movable(source, max_files=max_files)
         for names in tree.names:
@@ -272,13 +263,13 @@ class Workspace:
         if f"{target}/".startswith(f"{source}/"):
             raise EffectError("fs.failed", path=shown(target), reason="lies in what is moved")
         after = attrs.evolve(tree.top, path=target)
-        return Move(self.moves, tree.top, after, fingerprint=tree.fingerprint)
+        return Staged("move", self.moves, tree.top, after, fingerprint=tree.fingerprint)
 
-    def stage_mkdir(self, path: str) -> MakeDirectory:
+    def stage_mkdir(self, path: str) -> Staged:
         """Stage a new directory; its parent exists."""
         self.protection.check(path)
         self._check_free(path)
-        return MakeDirectory(self.moves, Image(path, "absent"), Image(path, "directory"))
+        return Staged("mkdir", self.moves, Image(path, "absent"), Image(path, "directory"))
 
     # ---- inside ---------------------------------------------------------------------------------
     def _parse(self, path: str, *, root: bool = False) -> Parts:
