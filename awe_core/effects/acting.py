@@ -100,7 +100,7 @@ class Acting(Asking):
         except EffectRefusedError as error:
             raise self.refuse(change.kind, change.target, error) from None
         with staged:  # forgets what was staged unless it acts
-            if self.is_synced:
+            if self.is_synced and staged.held is not None:
                 await self.port.in_pool(staged.sync_stage)
             record = await self._intend(change, effect, staged, key)
             await self._act(change, effect, staged, record)

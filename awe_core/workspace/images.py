@@ -116,22 +116,13 @@ def look(confined: Confined, parts: Parts) -> Image:
 
 def image(confined: Confined, parts: Parts, *, max_files: int | None = None) -> Image:
     """Describe what lies at *parts* below the confined directory."""
-    path = "/".join(parts) or ROOT
-    try:
-        held = confined.opener(confined.base, parts, os.O_RDONLY)
-    except FileNotFoundError:
+    path, status = "/".join(parts) or ROOT, confined.lstat(parts)
+    if status is None:
         return Image(path, "absent")
-    except OSError:
-        status = confined.lstat(parts)  # says what it is, or why it may not be told
-        return Image(path, "absent") if status is None else tree_of(confined, parts).top
-    try:
-        status = os.fstat(held)
-        if kind_of(status.st_mode) == "file":
-            sha256 = _digest(held)
-            return Image.of(path, os.fstat(held), sha256=sha256)
-    finally:
-        os.close(held)
-    return tree_of(confined, parts, max_files=max_files).top
+    if kind_of(status.st_mode) == "directory":
+        return tree_of(confined, parts, max_files=max_files).top
+    found = _opened(confined, parts, status, most=None)
+    return Image.of(path, found.status, sha256=found.sha256)
 
 
 def tree_of(
@@ -166,8 +157,7 @@ def tree_of(
             )
         except EffectError as error:
             # Gone, or a mount or link by now: for a mere look that is all there is to say of it.
-            is_asked = is_strict or (hashing and not below)
-            if is_asked or error.code not in {"fs.missing", "workspace.escape"}:
+            if is_strict or error.code not in {"fs.missing", "workspace.escape"}:
                 raise
             found = _Found(status)
         pending += reversed([((*below, name), inner) for name, inner in found.inside])
@@ -210,12 +200,6 @@ def feed(hashed: _Hash, descriptor: int, *, size_bytes: int | None = None) -> in
     return at
 
 
-def _digest(held: int) -> str:
-    hashed = hashlib.sha256()
-    feed(hashed, held)
-    return hashed.hexdigest()
-
-
 def limit(path: str, which: str, most: int) -> EffectRefusedError:
     """Build the refusal of what goes beyond a declared limit."""
     return EffectRefusedError("effect.limit", target=shown(path), which=which, limit=most)
@@ -245,8 +229,8 @@ def _opened(  # noqa: PLR0913 - where, and how much of it
         case "file" if hashing:
             held, _ = confined.open_file(here, links="read")
             try:
-                sha256 = _digest(held)
-                return _Found(os.fstat(held), sha256, _user_attributes(held))
+                feed(hashed := hashlib.sha256(), held)
+                return _Found(os.fstat(held), hashed.hexdigest(), _user_attributes(held))
             finally:
                 os.close(held)
         case _:
