@@ -239,14 +239,16 @@ class _BoundContext(ExecutionContext):
     def __init__(self, inner: AsyncExecutionContext, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(actor=inner.actor or Actor("service", "engine"))
         self._inner = inner
-        for face in ("fs", "clock", "random"):
-            setattr(self, face, _Waiting(getattr(inner, face), loop))
-        self.env = _Waiting(inner, loop).env
+        self._loop = loop
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - an attribute of the inner context
         if name.startswith("_"):
             raise AttributeError(name)
-        return getattr(self._inner, name)
+        if name == "env":
+            return _Waiting(self._inner, self._loop).env
+        found = getattr(self._inner, name)
+        is_face = isinstance(found, (AsyncFiles, AsyncClock, AsyncRandom))
+        return _Waiting(found, self._loop) if is_face else found
 
 
 @attrs.frozen

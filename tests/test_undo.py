@@ -447,6 +447,16 @@ def test_a_record_cannot_point_outside(workspace):
         assert "undo.failed" == refused.value.code
 
 
+@each_effect
+def test_where_nothing_may_be_written_nothing_is_looked_at_or_taken_back(workspace, stage):
+    record = act(stage(workspace))
+    read_only = attrs.evolve(workspace, moves=None)
+    assert "unknown" == inspect(read_only, record)
+    with pytest.raises(UndoError) as refused:
+        undo(read_only, record)
+    assert "undo.failed" == refused.value.code
+
+
 def test_half_an_append_is_partial_and_can_be_undone(workspace):
     before = snapshot(workspace.root)
     for data in (b"+more", b"+more" * 2000):

@@ -49,7 +49,7 @@ class Captured:
     kept: str  #: the slot; empty where the strategy keeps nothing
     to: str  #: the new name, of a move
     data: bytes | None  #: of an append, when they are short
-    moves: Moves
+    world: World
 
     @classmethod
     def of(cls, record: UndoRecord, world: World) -> Captured:
@@ -69,11 +69,20 @@ class Captured:
                 kept,
                 to,
                 base64.b64decode(payload["data"], validate=True) if "data" in payload else None,
-                world.workspace.moves,
+                world,
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             reason = f"{type(error).__name__}: {error}"
             raise UndoError("undo.payload", strategy=record.strategy, reason=reason) from None
+
+    @property
+    def moves(self) -> Moves:
+        """Where names move.
+
+        :raises EffectRefusedError: ``undo.store`` when the workspace is read-only
+        """
+        found: Moves = self.world.workspace.moves
+        return found
 
     @property
     def target(self) -> Place:
