@@ -259,17 +259,21 @@ class Workspace:
         tree = self._movable(source, max_files=max_files)
         for names in tree.names:
             self.protection.check("/".join((target, *names)))
-        self._check_free(target)
+        if self.confined.lstat(self._parse(target)) is not None:
+            raise EffectError("fs.exists", path=shown(target))
         if f"{target}/".startswith(f"{source}/"):
             raise EffectError("fs.failed", path=shown(target), reason="lies in what is moved")
+        self._check_parent(target)
         after = attrs.evolve(tree.top, path=target)
         return Staged("move", self.moves, tree.top, after, fingerprint=tree.fingerprint)
 
     def stage_mkdir(self, path: str) -> Staged:
         """Stage a new directory; its parent exists."""
-        self.protection.check(path)
-        self._check_free(path)
-        return Staged("mkdir", self.moves, Image(path, "absent"), Image(path, "directory"))
+        before = self._changeable(path)
+        if before.kind != "absent":
+            raise EffectError("fs.exists", path=shown(path))
+        self._check_parent(path)
+        return Staged("mkdir", self.moves, before, Image(path, "directory"))
 
     # ---- inside ---------------------------------------------------------------------------------
     def _parse(self, path: str, *, root: bool = False) -> Parts:
@@ -284,12 +288,8 @@ class Workspace:
             raise EffectRefusedError("workspace.hard_link", path=shown(path), links=found.links)
         return found
 
-    def _check_free(self, path: str) -> None:
-        """Refuse a name that is taken, or whose directory is missing."""
-        parts = self._parse(path)
-        if self.confined.lstat(parts) is not None:
-            raise EffectError("fs.exists", path=shown(path))
-        with self.confined.parent(parts):
+    def _check_parent(self, path: str) -> None:
+        with self.confined.parent(self._parse(path)):
             pass
 
     def _movable(self, path: str, *, max_files: int) -> Tree:
