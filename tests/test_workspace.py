@@ -474,6 +474,12 @@ def test_a_new_file_gets_what_its_directory_and_the_umask_give(either):
     assert 0o640 == (shared / "a").stat().st_mode & 0o7777
 
 
+@linux
+def test_a_new_file_keeps_nothing_in_the_store_before_its_undo(either):
+    act(either.stage_write("a", b"1", mode="create", run="r"))
+    assert [f".root-{either.root.stat().st_ino}"] == names_in(either.store.path)
+
+
 def test_the_modes_of_writing_are_what_they_say(either):
     def write(path, mode, **more):
         act(either.stage_write(path, b"x", mode=mode, run="r", **more))
