@@ -30,6 +30,18 @@ def outside(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.fixture
+def elsewhere(tmp_path: Path):
+    """A folder on another file system than the workspace."""
+    for mount in map(Path, ("/dev/shm", "/var/tmp")):  # noqa: S108 - mounts to test with
+        if mount.is_dir() and mount.stat().st_dev != tmp_path.stat().st_dev:
+            folder = mount / f"awe-test-{os.getpid()}"
+            yield folder
+            shutil.rmtree(folder)
+            return
+    pytest.skip("needs a second file system")
+
+
 @pytest.fixture(params=["openat2", "walk"])
 def workspace(request, tmp_path: Path):
     (tmp_path / "ws").mkdir()
@@ -87,15 +99,12 @@ def test_what_a_dead_probe_left_is_cleaned_up_and_a_live_one_is_not(tmp_path: Pa
     assert {".awe", ".awe-probe-live"} == set(names_in(tmp_path))
 
 
-@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="needs a second file system")  # noqa: S108 - a mount to test with
-def test_a_store_on_another_mount_falls_back_into_the_workspace(tmp_path: Path):
-    elsewhere = Path(f"/dev/shm/awe-test-{os.getpid()}")  # noqa: S108 - a mount to test with
+def test_a_store_on_another_mount_falls_back_into_the_workspace(tmp_path: Path, elsewhere):
     with Workspace.open(tmp_path, store=elsewhere) as workspace:
         assert tmp_path.resolve() / ".awe" / "undo" == workspace.store.path
         assert () == workspace.list()
         act(workspace.stage_write("a", b"1", mode="create", run="r"))
         act(workspace.stage_write("a", b"2", mode="replace", run="r"))
-    shutil.rmtree(elsewhere)
 
 
 def test_without_any_place_for_undo_data_the_workspace_is_refused(tmp_path: Path):
@@ -107,14 +116,13 @@ def test_without_any_place_for_undo_data_the_workspace_is_refused(tmp_path: Path
     assert "undo.store" == refused.value.code
 
 
-@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="needs a second file system")  # noqa: S108 - a mount to test with
-def test_a_link_in_place_of_our_folder_does_not_lead_the_store_elsewhere(tmp_path: Path, outside):
-    elsewhere = Path(f"/dev/shm/awe-test-{os.getpid()}")  # noqa: S108 - a mount to test with
+def test_a_link_in_place_of_our_folder_does_not_lead_the_store_elsewhere(
+    tmp_path: Path, outside, elsewhere
+):
     (tmp_path / "ws").mkdir()
     (tmp_path / "ws" / ".awe").symlink_to(outside)
     with pytest.raises(EffectRefusedError) as refused:
         Workspace.open(tmp_path / "ws", store=elsewhere)
-    shutil.rmtree(elsewhere)
     assert "undo.store" == refused.value.code
     assert ["secret"] == names_in(outside)
 
