@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from awe_core.errors.codes import CATALOGUE
 
@@ -110,7 +110,12 @@ class HandshakeRefusedError(HandshakeError):
 
 
 class HandshakePendingError(HandshakeError):
-    """A person has to answer first; attribute ``request`` is its id."""
+    """A person has to answer first."""
+
+    @property
+    def request(self) -> str:
+        """The id of what waits."""
+        return str(self.attributes["request"])
 
 
 class EffectError(AweError):
@@ -170,7 +175,12 @@ class RunError(AweError):
 
 
 class RunNotCompletedError(RunError):
-    """A run ended, but not COMPLETED; attribute ``result`` holds what it left."""
+    """A run ended, but not COMPLETED."""
+
+    @property
+    def result(self) -> Any:  # noqa: ANN401 - `runtime.RunResult`, nine floors above
+        """What it left."""
+        return self.attributes["result"]
 
 
 class EngineError(AweError):

@@ -1,8 +1,8 @@
 """The composition root and the only door: `Runtime.open`.
 
-`owner` holds a home · `guest` asks who does · `runtime` is the SDK, `waiting` the same without a
-loop · `handles` and `results` are about single runs · `deployment` says what may run · `control` is
-the socket between processes.
+`owner` holds a home, or asks who does over `control` · `runtime` and `handles` are the SDK,
+`waiting` the same without a loop · `deployment` says what may run, `wiring` from which parts ·
+`requests` and `results` are what goes in and comes out.
 """
 
 from awe_core.runtime.deployment import Deployment

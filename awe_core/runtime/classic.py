@@ -7,23 +7,21 @@ or workspaces are ``wiring.mismatch``, and no handshake given means the default 
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from awe_core import __version__, signing, workflow
-from awe_core import engine as engines
 from awe_core import journal as journals
 from awe_core.config import load_config
 from awe_core.documents import load_workflow
+from awe_core.engine import Submission
 from awe_core.errors import WiringError
-from awe_core.handshake import Ledger, PolicyChain
-from awe_core.invoke import DaemonPool, Handshake, InProcess, Invoker
 from awe_core.runtime.deployment import load
-from awe_core.runtime.documenting import document_of
-from awe_core.runtime.handles import result_of
-from awe_core.runtime.owner import now_s, now_us
-from awe_core.runtime.policies import handshake_of, policy_threads
+from awe_core.runtime.requests import document_of
+from awe_core.runtime.results import result_of
 from awe_core.runtime.waiting import Loop
+from awe_core.runtime.wiring import engine_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -46,9 +44,8 @@ class Journal:
 
         :raises EngineError: ``engine.locked``
         """
-        home = _home(path)
+        home, opened = _home(path), {"awe": __version__, "trust": "classic"}
         key = signing.log_key(home, may_create=True)
-        opened = {"awe": __version__, "trust": "classic"}
         return journals.Journal.open(home, signer=key, origin="local", opened=opened)
 
 
@@ -60,10 +57,9 @@ class CapabilityRegistry:
         """Judge the trust of the deployment whose home is *home*, and verify its packs."""
         folder = _home(home)
         file = folder.parent / "awe.yaml"
-        config = load_config(
-            file if file.is_file() else None, flags={"home": str(folder)}, environ={}
-        )
-        return load(config, now_s=now_s(), mark=None)
+        flags = {"home": str(folder)}
+        config = load_config(file if file.is_file() else None, flags=flags, environ={})
+        return load(config, now_s=int(time.time()), mark=None)
 
 
 class RuntimeEngine:
@@ -84,38 +80,10 @@ class RuntimeEngine:
         journal = undo_manager.journal
         if audit_logger.journal is not journal:
             raise WiringError("wiring.mismatch", one="undo_manager", other="audit_logger")
-        self.deployment = registry
-        self.undo_manager = undo_manager
-        self.loop = Loop()
-        config, pool = registry.config, DaemonPool(4, name="awe")
         registry.finder.install()
-        chain = handshake_of(config, is_dev=registry.people.is_dev, offered=[])
-        if handshake is not None:
-            chain = Handshake(
-                chain=PolicyChain(handshake, threads=policy_threads()),
-                environment=chain.environment,
-            )
-        invoker = Invoker(
-            registry.registry,
-            registry.gate,
-            workspace=undo_manager.workspace,
-            handshake=chain,
-            executors={"inproc": InProcess(pool)},
-            config=config.config,
-            deployment=config.name,
-            mac=journal.mac,
-        )
-        parts = engines.Parts(
-            journal=journal,
-            invoker=invoker,
-            undo=undo_manager,
-            ledger=Ledger(config.handshake.ticket_us),
-            people=registry.people,
-            pool=pool,
-            clock_us=now_us,
-            settings=engines.Settings(trust=registry.trust),
-        )
-        self.inner = engines.RuntimeEngine(parts)
+        self.undo_manager = undo_manager
+        self.inner = engine_of(registry, journal, undo_manager, policies=handshake)
+        self.loop = Loop()
         self.loop.wait(self.inner.recover())
 
     def close(self) -> None:
@@ -139,21 +107,23 @@ class WorkflowEngine:
 
         :raises WiringError: ``wiring.mismatch`` for a context of another workspace
         """
-        from_context = context.workspace
-        if from_context is not None and from_context is not self._engine.undo_manager.workspace:
+        if context.workspace not in (None, self._engine.undo_manager.workspace):
             raise WiringError("wiring.mismatch", one="context", other="undo_manager")
-        document = document_of(spec)
+        inner, document = self._engine.inner, document_of(spec)
         document["enable_auto_rollback"] = spec.enable_auto_rollback and self._auto_rollback
-        inner = self._engine.inner
-        wanted = engines.Submission(
-            spec=load_workflow(inner.plans.text(document), file=spec.id),
+        wanted = Submission(
+            spec=inner.plans.document(document, file=spec.id),
             inputs=dict(inputs),
             actor=context.actor,
             document=document,
         )
-        run = self._engine.loop.wait(inner.submit(wanted))
-        self._engine.loop.wait(inner.settled(run))
-        return result_of(inner.reader, inner.parts.journal, run)
+
+        async def driven() -> RunResult:
+            run = await inner.submit(wanted)
+            await inner.settled(run)
+            return result_of(inner.reader, inner.parts.journal, run)
+
+        return self._engine.loop.wait(driven())
 
 
 class WorkflowSpec(workflow.WorkflowSpec):

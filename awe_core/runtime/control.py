@@ -1,8 +1,9 @@
 """The control socket: how other processes reach the one that owns a home.
 
-``<home>/control.sock`` is a Unix socket of mode 0600; the peer's user id is checked.  A guest asks
-by method and parameters and gets a result or an error in the words of `AweError`.  Socket paths
-end at 108 bytes, so both sides go through the home's directory descriptor.
+``<home>/control.sock`` has mode 0600 and the peer's user id is checked.  Socket paths end at 108
+bytes, so both sides go through the home's directory descriptor.  A frame is ``u32 length, u8 kind,
+u32 stream`` (big-endian) and a body; kind 1 is one JSON object of at most 1 MiB and 64 levels, read
+strictly (40-effects-and-isolation, section 7).  The stream number pairs answer and question.
 """
 
 from __future__ import annotations
@@ -10,16 +11,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import json
 import os
 import socket
 import struct
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
 
-from awe_core import errors
+from awe_core import canonical, errors
 from awe_core.errors import AweError, EngineError, UsageError
-from awe_core.runtime import frames
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -27,7 +28,14 @@ if TYPE_CHECKING:
 
     from awe_core.values import Json, JsonObject
 
+    Answerer: TypeAlias = Callable[[str, JsonObject], Awaitable[Json]]
+
 NAME = "control.sock"
+_HEAD = struct.Struct(">IBI")
+_PEER = struct.Struct("3i")
+_JSON = 1
+_LONGEST = 1_048_576
+_DEEPEST = 64
 
 
 @attrs.frozen
@@ -38,42 +46,44 @@ class Server:
     _home: Path
 
     @classmethod
-    async def start(
-        cls, home: Path, answer: Callable[[str, JsonObject], Awaitable[Json]]
-    ) -> Server:
+    async def start(cls, home: Path, answer: Answerer) -> Server:
         """Listen in *home*; *answer* gets each method and its parameters."""
-        path = home / NAME
-        with contextlib.suppress(FileNotFoundError):
-            path.unlink()
+        (home / NAME).unlink(missing_ok=True)
         listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        with _short(home) as short:
+        with _address(home) as address:
             before = os.umask(0o177)
             try:
-                listening.bind(f"{short}/{NAME}")
+                listening.bind(address)
             finally:
                 os.umask(before)
-        listening.listen(64)
-        listening.setblocking(False)  # noqa: FBT003 - the standard library's signature
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await _serve(reader, writer, answer)
+            try:
+                if _peer(writer) != os.geteuid():
+                    return
+                while (found := await _read(reader)) is not None:
+                    stream, message = found
+                    writer.write(_frame(stream, await _answered(message, answer)))
+                    await writer.drain()
+            except (EngineError, ConnectionError):  # no guest of ours, or one that has gone
+                return
+            finally:
+                writer.close()
 
         return cls(await asyncio.start_unix_server(serve, sock=listening), home)
 
     async def close(self) -> None:
         """Stop listening and remove the socket."""
         self._server.close()
-        with contextlib.suppress(FileNotFoundError):
-            (self._home / NAME).unlink()
+        (self._home / NAME).unlink(missing_ok=True)
 
 
 class Client:
-    """A guest's side."""
+    """A guest's side; one question at a time waits for its answer."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Speak over an open connection; one question at a time waits for its answer."""
-        self._reader = reader
-        self._writer = writer
+        """Speak over an open connection."""
+        self._reader, self._writer = reader, writer
         self._streams = itertools.count(1)
         self._turn = asyncio.Lock()
 
@@ -85,13 +95,12 @@ class Client:
         """
         connecting = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            with _short(home) as short:
-                connecting.connect(f"{short}/{NAME}")
+            with _address(home) as address:
+                connecting.connect(address)
         except OSError as error:
             connecting.close()
             why = error.strerror or type(error).__name__
             raise EngineError("engine.no_owner", home=home, why=why) from None
-        connecting.setblocking(False)  # noqa: FBT003 - the standard library's signature
         return cls(*await asyncio.open_unix_connection(sock=connecting))
 
     async def ask(self, method: str, params: JsonObject) -> Json:
@@ -101,12 +110,11 @@ class Client:
         """
         async with self._turn:
             stream = next(self._streams)
-            asked = frames.pack(stream, {"method": method, "params": params})
-            found = None
+            asked, found = _frame(stream, {"method": method, "params": params}), None
             with contextlib.suppress(ConnectionError):  # the owner is gone, as is its answer
                 self._writer.write(asked)
                 await self._writer.drain()
-                found = await frames.read(self._reader)
+                found = await _read(self._reader)
         if found is None or found[0] != stream:
             raise EngineError("engine.owner_gone", method=method)
         if "error" in found[1]:
@@ -120,70 +128,84 @@ class Client:
             await self._writer.wait_closed()
 
 
-async def _serve(
-    reader: asyncio.StreamReader,
-    writer: asyncio.StreamWriter,
-    answer: Callable[[str, JsonObject], Awaitable[Json]],
-) -> None:
+async def _answered(message: JsonObject, answer: Answerer) -> JsonObject:
+    method = str(message.get("method"))
     try:
-        if _peer(writer) != os.geteuid():
-            return
-        while (found := await frames.read(reader)) is not None:
-            stream, message = found
-            writer.write(frames.pack(stream, await _answered(message, answer)))
-            await writer.drain()
-    except (EngineError, ConnectionError):
-        return
-    finally:
-        writer.close()
-
-
-async def _answered(
-    message: JsonObject, answer: Callable[[str, JsonObject], Awaitable[Json]]
-) -> JsonObject:
-    try:
-        return {"result": await answer(str(message.get("method")), message.get("params") or {})}
-    except AweError as error:
-        shown = {k: v for k, v in error.attributes.items() if isinstance(v, (str, int))}
-        kind = type(error).__name__
-        return {"error": {**error.as_json(), "class": kind, "attributes": shown}}
-    except (
-        KeyError,
-        TypeError,
-        ValueError,
-        AttributeError,
-    ) as error:  # a question of no known form
-        why = f"{type(error).__name__}: {error}"
-        wrong = UsageError("run.request", verb=str(message.get("method"))[:80], why=why[:200])
-        return {"error": {**wrong.as_json(), "class": "UsageError", "attributes": {}}}
+        return {"result": await answer(method, message.get("params") or {})}
+    except (KeyError, TypeError, ValueError, AttributeError) as fault:  # of no known form
+        why = f"{type(fault).__name__}: {fault}"[:200]
+        error: AweError = UsageError("run.request", verb=method[:80], why=why)
+    except AweError as known:
+        error = known
+    shown = {k: v for k, v in error.attributes.items() if isinstance(v, (str, int))}
+    return {"error": {**error.as_json(), "class": type(error).__name__, "attributes": shown}}
 
 
 def _error(found: JsonObject) -> AweError:
     """Build the owner's error again; its sentences are the owner's, word for word."""
     kind = getattr(errors, str(found.get("class")), AweError)
-    known = found["code"] in errors.CATALOGUE and issubclass(kind, AweError)
-    if known:
+    if found["code"] in errors.CATALOGUE and issubclass(kind, AweError):
         with contextlib.suppress(KeyError, TypeError):
-            attributes: dict[str, Any] = dict(found["attributes"])
-            return kind(found["code"], details=found["details"], **attributes)
+            known: AweError = kind(found["code"], details=found["details"], **found["attributes"])
+            return known
     return EngineError("engine.owner_refused", code=found["code"], message=found["message"])
+
+
+def _frame(stream: int, message: JsonObject) -> bytes:
+    body = json.dumps(message, separators=(",", ":"), allow_nan=False).encode()
+    if len(body) > _LONGEST:
+        raise _bad(why=f"longer than {_LONGEST} bytes")
+    return _HEAD.pack(len(body), _JSON, stream) + body
+
+
+async def _read(reader: asyncio.StreamReader) -> tuple[int, JsonObject] | None:
+    """Read one frame; None at the end of the stream."""
+    try:
+        length, kind, stream = _HEAD.unpack(await reader.readexactly(_HEAD.size))
+        if kind != _JSON or length > _LONGEST:
+            raise _bad(why=f"kind {kind}, {length} bytes")
+        body = await reader.readexactly(length)
+    except (asyncio.IncompleteReadError, ConnectionError):
+        return None
+    if canonical.nesting(body) > _DEEPEST:
+        raise _bad(why=f"deeper than {_DEEPEST} levels")
+    try:
+        found = json.loads(body, object_pairs_hook=_unique, parse_constant=_no_constant)
+    except ValueError as error:
+        raise _bad(why=str(error)) from None
+    if not isinstance(found, dict):
+        raise _bad(why="not an object")
+    return stream, found
+
+
+def _unique(pairs: list[tuple[str, Json]]) -> JsonObject:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise _bad(why="a key stands twice")
+    return found
+
+
+def _no_constant(name: str) -> Json:
+    raise _bad(why=f"{name} is no JSON")
+
+
+def _bad(*, why: str) -> EngineError:
+    return EngineError("engine.control_frame", why=why)
 
 
 def _peer(writer: asyncio.StreamWriter) -> int:
     """Give the user id of the process on the other side (Linux: SO_PEERCRED)."""
     connection = writer.get_extra_info("socket")
-    size = struct.calcsize("3i")
-    _, uid, _ = struct.unpack(
-        "3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
-    )
-    return int(uid)
+    found = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
+    return int(_PEER.unpack(found)[1])
 
 
 @contextlib.contextmanager
-def _short(home: Path) -> Iterator[str]:
-    """Give a short name of *home*, whatever the length of its path."""
+def _address(home: Path) -> Iterator[str]:
+    """Give a short path of the socket, whatever the length of the home's."""
     descriptor = os.open(home, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        yield f"/proc/self/fd/{descriptor}" if os.path.isdir("/proc/self/fd") else str(home)  # noqa: PTH112 - no Path needed
+        short = f"/proc/self/fd/{descriptor}"
+        yield f"{short if os.path.isdir(short) else home}/{NAME}"  # noqa: PTH112 - a string is due
     finally:
         os.close(descriptor)

@@ -31,7 +31,7 @@ from awe_core.registry import CapabilityRegistry
 from awe_core.trust import check_documents
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from awe_core.config import Config
     from awe_core.packs import Found, VerifiedPack
@@ -102,20 +102,22 @@ def load(
         what has changed on the disk changes nothing in a process that holds the approved ones
     """
     verdict, failure = _judged(config, now_s=now_s, mark=mark)
-    found = discover(also=[pack.name for pack in verdict.packs] if verdict else ())
+    judged = verdict.packs if verdict else ()
+    found = discover(also=[pack.name for pack in judged])
     if before is None:
         finder, plugins = PinnedFinder(CodeCache.at(config.home, made_by=__version__)), Plugins()
         registry = CapabilityRegistry(finder, plugins, dev=verdict is not None and verdict.is_dev)
     else:
         finder, plugins, registry = before.finder, before.plugins, before.registry
-    taken = _Taken(registry, finder)
-    for pack in sorted(verdict.packs, key=_may_run, reverse=True) if verdict else ():
-        taken.take(pack, found, editable=verdict is not None and verdict.root.policy.editable)
-    aside = [(one.distribution, one.error) for one in registry.load_plugins(only=taken.running)]
+    packs, failed = _taken(registry, finder, judged, found, verdict)
+    may_run = {pack.digest for pack in judged if pack.permits.new or pack.permits.resume}
+    running = {one.record.distribution for one in packs if one.digest in may_run}
+    aside = [(one.distribution, one.error) for one in registry.load_plugins(only=running)]
     if verdict is None:
         snapshot = GateSnapshot.closed(failure or _unpinned(config))
     else:
-        snapshot = GateSnapshot.of(verdict, set_aside=taken.aside, local=registry.local)
+        off = {pack.digest: error for pack, error in failed}
+        snapshot = GateSnapshot.of(verdict, set_aside=off, local=registry.local)
     return Deployment(
         config=config,
         verdict=verdict,
@@ -124,8 +126,8 @@ def load(
         gate=Gate(snapshot),
         finder=finder,
         plugins=plugins,
-        packs=tuple(taken.packs),
-        refused=(*taken.refused(), *aside),
+        packs=packs,
+        refused=(*_refused(finder, packs, failed), *aside),
         found=found,
     )
 
@@ -134,110 +136,104 @@ def _judged(
     config: Config, *, now_s: int, mark: Mark | None
 ) -> tuple[Verdict | None, AweError | None]:
     """Judge the store; when it does not hold as a whole, nothing of it is used."""
+    base, digests = config.file.parent if config.file else config.workspace.root, {}
     try:
         verdict = governance_of(config).verdict(now=now_s, mark=mark)
         if verdict.manifest is not None:
-            check_documents(verdict.manifest, _digests(config, verdict.manifest.documents))
+            for name in verdict.manifest.documents:  # of the deployment's own files
+                with contextlib.suppress(OSError):
+                    digests[name] = canonical.sha256_hex((base / name).read_bytes())
+            check_documents(verdict.manifest, digests)
     except AweError as error:
         return None, error
     return verdict, None
 
 
-def _digests(config: Config, names: Iterable[str]) -> dict[str, str]:
-    """Digest the deployment's files that a manifest pins; what cannot be read is left out."""
-    base = config.file.parent if config.file else config.workspace.root
-    found = {}
-    for name in names:
-        with contextlib.suppress(OSError):
-            found[name] = canonical.sha256_hex((base / name).read_bytes())
-    return found
+def _taken(
+    registry: CapabilityRegistry,
+    finder: PinnedFinder,
+    judged: Iterable[PackVerdict],
+    found: Iterable[Found],
+    verdict: Verdict | None,
+) -> tuple[tuple[VerifiedPack, ...], list[tuple[PackVerdict, AweError]]]:
+    """Take what of the verdict's packs is here; give the others with the reason.
+
+    A record that may not run is taken too where its bytes are here, so that its runs can be looked
+    at and taken back by the core; its code cannot be imported then.
+    """
+    editable = verdict is not None and verdict.root.policy.editable
+    packs: dict[str, VerifiedPack] = {}
+    failed = []
+    for pack in sorted(judged, key=_may_run, reverse=True):
+        try:
+            if pack.refusals:
+                raise pack.refusals[0]
+            if pack.name in packs:
+                version = pack.record.version
+                raise PackError("pack.replaced", distribution=pack.name, version=version)
+            packs[pack.name] = _verified(registry, finder, pack, found, editable=editable)
+        except AweError as error:
+            failed.append((pack, error))
+            continue
+        if not _may_run(pack) and not pack.permits.undo_own:
+            finder.block(pack.record.top_level, _blocked(pack))
+    return tuple(packs.values()), failed
+
+
+def _refused(
+    finder: PinnedFinder,
+    packs: Iterable[VerifiedPack],
+    failed: Iterable[tuple[PackVerdict, AweError]],
+) -> Iterator[tuple[str, AweError]]:
+    """Name what is off and should not be, and let nothing of it be imported."""
+    here = {one.record.distribution for one in packs}
+    for pack, error in failed:
+        if pack.name not in here:
+            finder.block(pack.record.top_level, error)
+        is_missed = pack.refusals or pack.permits.new or pack.permits.resume
+        if is_missed and (pack.name not in here or pack.status is State.ACTIVE):
+            yield pack.name, error
 
 
 def _may_run(pack: PackVerdict) -> bool:
     return not pack.refusals and (pack.permits.new or pack.permits.resume)
 
 
-@attrs.define
-class _Taken:
-    """What of the verdict's packs is here, and why the others are not.
-
-    A record that may not run is taken too where its bytes are here, so that its runs can be looked
-    at and taken back by the core; its code cannot be imported then.
-    """
-
-    registry: CapabilityRegistry
-    finder: PinnedFinder
-    packs: list[VerifiedPack] = attrs.field(factory=list)
-    aside: dict[str, AweError] = attrs.field(factory=dict)  #: record digest → why it is off here
-    running: set[str] = attrs.field(factory=set)  #: distributions whose code may be imported
-    _failed: list[PackVerdict] = attrs.field(factory=list)
-
-    def take(self, pack: PackVerdict, found: Iterable[Found], *, editable: bool) -> None:
-        """Take one pack or note why not."""
-        try:
-            if pack.refusals:
-                raise pack.refusals[0]
-            if pack.name in {one.record.distribution for one in self.packs}:
-                raise PackError("pack.replaced", distribution=pack.name, version=_version(pack))
-            self.packs.append(self._verified(pack, found, editable=editable))
-        except AweError as error:
-            self.aside[pack.digest] = error
-            self._failed.append(pack)
-            return
-        if _may_run(pack):
-            self.running.add(pack.name)
-        elif not pack.permits.undo_own:
-            self.finder.block(pack.record.top_level, _blocked(pack))
-
-    def refused(self) -> list[tuple[str, AweError]]:
-        """Name what is off and should not be, and let nothing of it be imported."""
-        here = {one.record.distribution for one in self.packs}
-        found = []
-        for pack in self._failed:
-            error = self.aside[pack.digest]
-            if pack.name not in here:
-                self.finder.block(pack.record.top_level, error)
-            is_missed = pack.refusals or pack.permits.new or pack.permits.resume
-            if is_missed and (pack.name not in here or pack.status is State.ACTIVE):
-                found.append((pack.name, error))
-        return found
-
-    def _verified(
-        self, pack: PackVerdict, found: Iterable[Found], *, editable: bool
-    ) -> VerifiedPack:
-        held = [one for one in self.registry.packs() if one.record.distribution == pack.name]
-        if held and held[0].digest == pack.digest and not held[0].is_editable:
-            self.finder.admit(held[0].pinned)
-            return held[0]
-        name = normalised(pack.name)
-        here = next((one for one in found if one.name == name), None)
-        verified = verify_installed(pack.record, here, editable=editable, cache=self.finder.cache)
-        check_requirements(pack.record)
-        for spec in verified.contracts():
-            GrantPlan.compile(spec)  # a kind nobody performs refuses the pack now, not at a call
-        try:
-            self.registry.add(verified)
-        except PackError as error:
-            if not held or error.code != "pack.already_imported":
-                raise
-            raise PackError(
-                "pack.loaded",
-                distribution=pack.name,
-                version=_version(pack),
-                loaded=held[0].record.version,
-            ) from None
-        return verified
-
-
-def _version(pack: PackVerdict) -> str:
-    return pack.record.version
+def _verified(
+    registry: CapabilityRegistry,
+    finder: PinnedFinder,
+    pack: PackVerdict,
+    found: Iterable[Found],
+    *,
+    editable: bool,
+) -> VerifiedPack:
+    held = next((one for one in registry.packs() if one.record.distribution == pack.name), None)
+    if held is not None and held.digest == pack.digest and not held.is_editable:
+        finder.admit(held.pinned)
+        return held
+    name = normalised(pack.name)
+    here = next((one for one in found if one.name == name), None)
+    verified = verify_installed(pack.record, here, editable=editable, cache=finder.cache)
+    check_requirements(pack.record)
+    for spec in verified.contracts():
+        GrantPlan.compile(spec)  # a kind nobody performs refuses the pack now, not at a call
+    try:
+        registry.add(verified)
+    except PackError as error:
+        if held is None or error.code != "pack.already_imported":
+            raise
+        version, loaded = pack.record.version, held.record.version
+        raise PackError(
+            "pack.loaded", distribution=pack.name, version=version, loaded=loaded
+        ) from None
+    return verified
 
 
 def _blocked(pack: PackVerdict) -> PackError:
     return PackError(
         "pack.not_active",
         distribution=pack.name,
-        version=_version(pack),
+        version=pack.record.version,
         status=pack.status.value,
         capability=pack.name,
         doing="be imported",

@@ -1,93 +1,128 @@
-"""The process that owns a home: journal, engine, trust, and the door for guests."""
+"""The two doors to a home: the process that owns it, and whoever asks that one or only reads."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 
 from awe_core import __version__, canonical, signing
-from awe_core.engine import Parts, RuntimeEngine, Settings
 from awe_core.errors import (
     AccessError,
     AweError,
+    EngineError,
     JournalError,
     PackError,
     TrustError,
     UsageError,
 )
-from awe_core.events import Actor, Decision, ManifestRef, codec
+from awe_core.events import Actor, Decision, codec
 from awe_core.gate import GateSnapshot
 from awe_core.governance import events_of, fold, mark_from_json, mark_to_json
-from awe_core.handshake import Ledger
-from awe_core.invoke import DaemonPool, InProcess, Invoker
 from awe_core.journal import Journal, JournalReader, Upsert, draft_of
 from awe_core.runtime import control, requests
-from awe_core.runtime.deployment import Deployment, load
-from awe_core.runtime.policies import handshake_of
-from awe_core.runtime.sinks import logger_of
+from awe_core.runtime.deployment import load
+from awe_core.runtime.wiring import adopt, engine_of, logger_of, now_us
 from awe_core.trust import at_time
 from awe_core.undo import UndoManager
 from awe_core.workspace import Workspace
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
     from pathlib import Path
 
     from awe_core.audit import AuditLogger
     from awe_core.config import Config
+    from awe_core.engine import RuntimeEngine
+    from awe_core.runtime.deployment import Deployment
     from awe_core.trust import Mark
     from awe_core.values import Json, JsonObject
 
-_PHASE_S = 60.0  #: how often a running process looks whether its manifest has expired
+    Answer: TypeAlias = Callable[..., Coroutine[Any, Any, Json]]
 
+_PHASE_S = 60.0  #: how often a running process looks whether its manifest has expired
 _VERBS = (
-    "proposed",
-    "approved",
-    "rejected",
-    "withdrawn",
-    "activated",
-    "suspended",
-    "resumed",
-    "deprecated",
-    "superseded",
-    "revoked",
+    *("proposed", "approved", "rejected", "withdrawn", "activated", "suspended", "resumed"),
+    *("deprecated", "superseded", "revoked"),
 )
 GOVERNANCE_KINDS = (
     *(f"{what}.{verb}" for what in ("pack", "facade") for verb in _VERBS),
-    "trust.root_changed",
-    "trust.manifest_changed",
+    *("trust.root_changed", "trust.manifest_changed"),
 )
 
 
-def now_us() -> int:
-    """The wall clock in microseconds."""
-    return time.time_ns() // 1_000
+async def open_door(config: Config, *, is_observer: bool) -> Owner | Guest:
+    """Own the home, or be a guest of who does, or only read."""
+    if is_observer:
+        return Guest(config, None)
+    try:
+        return await Owner.open(config)
+    except EngineError as error:
+        if error.code != "engine.locked":
+            raise
+        return Guest(config, await control.Client.connect(config.home))
 
 
-def now_s() -> int:
-    """The wall clock in seconds."""
-    return int(time.time())
+class Guest:
+    """Carries requests to the owner; holds no right and no lock.  An observer only reads."""
+
+    def __init__(self, config: Config, client: control.Client | None) -> None:
+        """Read the journal of the home beside its owner; without *client* nothing else."""
+        self.role = "observer" if client is None else "guest"
+        self.journal = JournalReader(config.home)
+        mark = _mark(self.journal, config)
+        self.deployment = load(config, now_s=int(time.time()), mark=mark)
+        self._client = client
+
+    async def answer(self, method: str, params: JsonObject) -> Json:
+        """Have the owner answer."""
+        if self._client is None:
+            raise EngineError("engine.observer", method=method)
+        if method != "settled":
+            return await self._client.ask(method, params)
+        waiting = await control.Client.connect(self.deployment.config.home)  # it blocks its own
+        try:
+            return await waiting.ask(method, params)
+        finally:
+            await waiting.close()
+
+    async def close(self) -> None:
+        """Let go."""
+        if self._client is not None:
+            await self._client.close()
+        self.journal.close()
 
 
 class Owner:
-    """Everything that one process holds open for one home."""
+    """Everything that one process holds open for one home.  Made by `open`."""
+
+    role = "owner"
 
     def __init__(
-        self, journal: Journal, deployment: Deployment, workspace: Workspace, engine: RuntimeEngine
+        self, config: Config, journal: Journal, deployment: Deployment, mark: Mark | None
     ) -> None:
-        """Take what `open` has made."""
-        self.role = "owner"
+        """Wire the parts; `open` begins."""
         self.journal = journal
         self.deployment = deployment
-        self.workspace = workspace
-        self.engine = engine
+        self.workspace = _open_workspace(config)
+        self.engine: RuntimeEngine = engine_of(
+            deployment, journal, UndoManager(journal, self.workspace)
+        )
+        sinks = deployment.plugins.audit_sinks(config.config).objects
+        self._sinks: AuditLogger = logger_of(config, journal, sinks)
+        self._requests: dict[str, Answer] = {  # what this process and guests ask, by one road
+            "submit": self.submit,
+            "settled": self._settled,
+            "decide": self._decide,
+            "control": self._control,
+            "poke": self._poke,
+        }
         self._server: control.Server | None = None
-        self._sinks: AuditLogger | None = None
         self._news: asyncio.Task[None] | None = None
-        self._seen: tuple[Any, ...] = ()  #: what the store looked like before it was judged
+        self._adopt(mark)
 
     @classmethod
     async def open(cls, config: Config) -> Owner:
@@ -96,27 +131,20 @@ class Owner:
         :raises EngineError: ``engine.locked`` when another process owns it
         """
         seen, mark = _stamp(config.trust.store), _known_mark(config)
-        deployment = load(config, now_s=now_s(), mark=mark)
+        deployment = load(config, now_s=int(time.time()), mark=mark)
         journal = _open_journal(config, deployment)
         try:
-            if (latest := read_mark(journal, config.name)) != mark:  # another owner was quicker
+            if (latest := _mark(journal, config)) != mark:  # another owner was quicker
                 mark = latest
-                deployment = load(config, now_s=now_s(), mark=mark)
-            workspace = _open_workspace(config)
-            engine = _engine(config, deployment, journal, workspace)
-            owner = cls(journal, deployment, workspace, engine)
-            owner._seen = seen
-            owner._sinks = logger_of(
-                config, journal, deployment.plugins.audit_sinks(config.config).objects
-            )
-            owner._adopt(mark)
+                deployment = load(config, now_s=int(time.time()), mark=mark)
+            owner = cls(config, journal, deployment, mark)
             deployment.finder.install()
-            await engine.recover()
+            await owner.engine.recover()
             owner._server = await control.Server.start(config.home, owner.answer)
         except BaseException:
             journal.close()
             raise
-        owner._news = asyncio.get_running_loop().create_task(owner._poll())
+        owner._news = asyncio.get_running_loop().create_task(owner._watch(seen))
         return owner
 
     async def close(self) -> None:
@@ -127,77 +155,58 @@ class Owner:
             await self._server.close()
         await self.engine.close()
         self.journal.close()
-        if self._sinks is not None:
-            self._sinks.close(self.deployment.config.engine.shutdown_us / 1e6)
+        self._sinks.close(self.deployment.config.engine.shutdown_us / 1e6)
         self.workspace.close()
         self.deployment.finder.uninstall()
 
     # ---- what callers ask ----------------------------------------------------------------------
     async def answer(self, method: str, params: JsonObject) -> Json:
-        """Answer one request of a guest, or of this process, by the same road."""
-        match method:
-            case "submit":
-                return await self.submit(params)
-            case "settled":
-                await self.engine.settled(str(params["run"]))
-                return None
-            case "decide":
-                await self.engine.decide(codec.from_json(Decision, params["decision"]))
-                return None
-            case "control":
-                actor = codec.from_json(Actor, params["actor"])
-                await self._check_control(actor, str(params["run"]), str(params["verb"]))
-                await self.engine.control(
-                    str(params["run"]), str(params["verb"]), actor=actor, params=params
-                )
-                return None
-            case "poke":
-                self.look()
-                return None
-            case _:
-                raise UsageError("run.request", verb=method, why="no such request")
+        """Answer one request of a guest, or of this process."""
+        if method not in self._requests:
+            raise UsageError("run.request", verb=method, why="no such request")
+        return await self._requests[method](**params)
 
-    async def submit(self, request: JsonObject) -> str:
+    async def submit(self, **request: Json) -> str:
         """Open a run; a refusal is recorded."""
         try:
             wanted = requests.resolve(request, self.deployment, self.engine.plans)
             return await self.engine.submit(wanted)
         except (AccessError, PackError, TrustError) as error:
-            await self._refused(request, error)
+            asked = next((request[k] for k in ("facade", "call", "workflow") if k in request), "")
+            await self._refused(str(asked), codec.from_json(Actor, request["actor"]), error)
             raise
 
-    async def _check_control(self, actor: Actor, run: str, verb: str) -> None:
-        """An agent may stop what it began; letting go on and taking back is for people."""
-        if actor.kind != "agent":
-            return
-        row = self.journal.run_row(run)
-        if verb in {"cancel", "pause"} and row is not None and row["actor"] == str(actor):
-            return
-        asked = f"{verb} of run {run}"
-        error = AccessError("access.refused", asked=asked, by=str(actor))
-        await self._refused({"call": asked, "actor": codec.to_json(actor)}, error)
-        raise error
+    async def _settled(self, run: str) -> None:
+        await self.engine.settled(run)
 
-    async def _refused(self, request: JsonObject, error: AweError) -> None:
-        asked = next((str(request[k]) for k in ("facade", "call", "workflow") if k in request), "")
-        actor = codec.from_json(Actor, request["actor"])
-        event = {
-            "kind": "access.refused",
-            "via": actor.via,
-            "asked": asked[:512],
-            "code": error.code,
-            "n": 1,
-            "by": str(actor),
-        }
-        self.journal.append([draft_of(event)])
+    async def _decide(self, decision: JsonObject) -> None:
+        await self.engine.decide(codec.from_json(Decision, decision))
+
+    async def _control(self, run: str, verb: str, actor: JsonObject, **params: Json) -> None:
+        """Steer a run.  An agent may stop what it began; all else is for people."""
+        by = codec.from_json(Actor, actor)
+        row = self.journal.run_row(run) if by.kind == "agent" else None
+        is_own_stop = verb in {"cancel", "pause"} and row is not None and row["actor"] == str(by)
+        if by.kind == "agent" and not is_own_stop:
+            asked = f"{verb} of run {run}"
+            error = AccessError("access.refused", asked=asked, by=str(by))
+            await self._refused(asked, by, error)
+            raise error
+        await self.engine.control(run, verb, actor=by, params=params)
+
+    async def _poke(self) -> None:
+        self._look()
+
+    async def _refused(self, asked: str, actor: Actor, error: AweError) -> None:
+        said = {"asked": asked[:512], "code": error.code, "n": 1, "by": str(actor)}
+        self.journal.append([draft_of({"kind": "access.refused", "via": actor.via, **said})])
         await self.journal.barrier()
 
     # ---- trust ---------------------------------------------------------------------------------
-    def look(self) -> None:
+    def _look(self) -> None:
         """Judge the store again and swap the gate if something changed."""
-        config = self.deployment.config
-        mark = read_mark(self.journal, config.name)
-        fresh = load(config, now_s=now_s(), mark=mark, before=self.deployment)
+        config, mark = self.deployment.config, _mark(self.journal, self.deployment.config)
+        fresh = load(config, now_s=int(time.time()), mark=mark, before=self.deployment)
         if fresh.verdict is None and self.deployment.verdict is not None:
             # The running verdict stays in force until its own expiry ends it.
             self.deployment = attrs.evolve(self.deployment, trouble=fresh.failure)
@@ -205,22 +214,18 @@ class Owner:
             return
         self.deployment.gate.swap(fresh.gate.snapshot)
         self.deployment = attrs.evolve(fresh, gate=self.deployment.gate)
-        parts = self.engine.parts
-        parts.people = self.deployment.people
-        parts.settings = attrs.evolve(
-            parts.settings, trust=self.deployment.trust, manifest=_manifest(self.deployment)
-        )
+        adopt(self.engine.parts, self.deployment)
         self._adopt(mark)
 
     def _pass_time(self) -> None:
         """Move the verdict in force to this moment: phases and sunsets come without news."""
-        before = self.deployment.verdict
-        if before is None:
+        here = self.deployment
+        if here.verdict is None:
             return
-        verdict = at_time(before, now_s())
-        self.deployment = attrs.evolve(self.deployment, verdict=verdict)
-        old, local = self.deployment.gate.snapshot, self.deployment.registry.local
-        self.deployment.gate.swap(GateSnapshot.of(verdict, set_aside=old.set_aside, local=local))
+        verdict, old = at_time(here.verdict, int(time.time())), here.gate.snapshot
+        self.deployment = attrs.evolve(here, verdict=verdict)
+        local = here.registry.local
+        here.gate.swap(GateSnapshot.of(verdict, set_aside=old.set_aside, local=local))
 
     def _adopt(self, mark: Mark | None) -> None:
         """Write what is new in the store into the log, and how far this home has come."""
@@ -228,41 +233,39 @@ class Owner:
         if verdict is None:
             return
         governance = self.deployment.governance
-        past = (one.event for one in self.journal.read(kinds=GOVERNANCE_KINDS))
-        events = events_of(verdict, governance.store.read(), adopted=fold(past), pin=governance.pin)
-        if (
-            events
-            or mark is None
-            or attrs.evolve(mark, seen_at=0) != attrs.evolve(verdict.mark, seen_at=0)
-        ):
+        past = fold(one.event for one in self.journal.read(kinds=GOVERNANCE_KINDS))
+        events = events_of(verdict, governance.store.read(), adopted=past, pin=governance.pin)
+        is_known = mark is not None and attrs.evolve(mark, seen_at=verdict.mark.seen_at)
+        if events or is_known != verdict.mark:
             body = canonical.document(mark_to_json(verdict.mark))
             row = Upsert("mark", (self.deployment.config.name, body))
             self.journal.append([draft_of(event) for event in events], (row,))
             self.journal.commit()
 
-    async def _poll(self) -> None:
+    async def _watch(self, seen: tuple[tuple[int, int], ...]) -> None:
         """Look for news in the store; a failure leaves the running verdict in force."""
-        seen, judged_at = self._seen, time.monotonic()
+        trust, judged_at = self.deployment.config.trust, time.monotonic()
         while True:
-            await asyncio.sleep(self.deployment.config.trust.poll_us / 1e6)
-            stamp, now = _stamp(self.deployment.config.trust.store), time.monotonic()
+            await asyncio.sleep(trust.poll_us / 1e6)
+            stamp, now = _stamp(trust.store), time.monotonic()
             try:
                 if stamp != seen:
-                    self.look()
-                    seen, judged_at = stamp, now
+                    self._look()
                 elif now - judged_at > _PHASE_S:
                     self._pass_time()
-                    judged_at = now
+                else:
+                    continue
             except (AweError, OSError) as error:
                 # Half-written news, a store that is being moved: the next look sees it whole.
                 found = error if isinstance(error, AweError) else _unreadable(error)
                 self.deployment = attrs.evolve(self.deployment, trouble=found)
+            else:
+                seen, judged_at = stamp, now
 
 
-def _stamp(store: Path) -> tuple[Any, ...]:
+def _stamp(store: Path) -> tuple[tuple[int, int], ...]:
     """Give what changes when somebody writes to the store."""
-    folders = [store / name for name in ("root", "manifests", "stops", "statements")]
-    return tuple(_changed_at(folder) for folder in folders)
+    return tuple(_changed_at(store / x) for x in ("root", "manifests", "stops", "statements"))
 
 
 def _changed_at(folder: Path) -> tuple[int, int]:
@@ -280,13 +283,6 @@ def _unreadable(error: OSError) -> AweError:
     return TrustError("store.unreadable", file=error.filename or "the store", why=why)
 
 
-def _manifest(deployment: Deployment) -> ManifestRef | None:
-    verdict = deployment.verdict
-    if verdict is None or verdict.mark.digest is None:
-        return None
-    return ManifestRef(verdict.mark.root_version, verdict.mark.version, verdict.mark.digest)
-
-
 def _open_journal(config: Config, deployment: Deployment) -> Journal:
     config.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     if config.home.stat().st_uid == os.geteuid():
@@ -302,14 +298,11 @@ def _open_journal(config: Config, deployment: Deployment) -> Journal:
 
 
 def _open_workspace(config: Config) -> Workspace:
-    protected = [*config.workspace.protected, str(config.home), str(config.trust.store)]
-    protected += [str(config.handshake.people)]
-    if config.file is not None:
-        protected.append(str(config.file))
+    own = (config.home, config.trust.store, config.handshake.people, config.file)
     return Workspace.open(
         config.workspace.root,
         store=config.home / "undo",
-        protected=protected,
+        protected=[*config.workspace.protected, *(str(path) for path in own if path is not None)],
         private=[str(config.home)],
         portable_names=config.workspace.portable_names,
         hardlinks=config.workspace.hardlinks,
@@ -317,57 +310,16 @@ def _open_workspace(config: Config) -> Workspace:
     )
 
 
-def _engine(
-    config: Config, deployment: Deployment, journal: Journal, workspace: Workspace
-) -> RuntimeEngine:
-    pool = DaemonPool(config.engine.limits.threads, name="awe")
-    plugins, own = deployment.plugins, InProcess(pool)
-    policies = plugins.confirmation_policies(config.config).objects
-    executors = {one.name: one for one in (own, *plugins.executors(config.config).objects)}
-    undo = UndoManager(journal, workspace)
-    undo.add(plugins.undo_strategies(config.config).objects)
-    invoker = Invoker(
-        deployment.registry,
-        deployment.gate,
-        workspace=workspace,
-        handshake=handshake_of(config, is_dev=deployment.people.is_dev, offered=policies),
-        executors=executors,
-        config=config.config,
-        deployment=config.name,
-        mac=journal.mac,
-    )
-    parts = Parts(
-        journal=journal,
-        invoker=invoker,
-        undo=undo,
-        ledger=Ledger(config.handshake.ticket_us),
-        people=deployment.people,
-        pool=pool,
-        clock_us=now_us,
-        settings=Settings(
-            durability=config.engine.durability,
-            effects=config.engine.effects,
-            barriers=config.engine.barriers,
-            level=config.audit.level,
-            max_steps_in_flight=config.engine.limits.steps_in_flight_per_run,
-            shutdown_us=config.engine.shutdown_us,
-            trust=deployment.trust,
-            manifest=_manifest(deployment),
-        ),
-    )
-    return RuntimeEngine(parts)
-
-
 def _known_mark(config: Config) -> Mark | None:
     """How far this home has come, read before the journal is opened for writing."""
     try:
         with JournalReader(config.home) as reader:
-            return read_mark(reader, config.name)
+            return _mark(reader, config)
     except JournalError:  # none yet, or founded halfway: opening it for writing decides
         return None
 
 
-def read_mark(journal: Journal | JournalReader, deployment: str) -> Mark | None:
+def _mark(journal: Journal | JournalReader, config: Config) -> Mark | None:
     """How far this home has come; None: it has seen nothing yet."""
-    body = journal.mark(deployment)
+    body = journal.mark(config.name)
     return None if body is None else mark_from_json(canonical.parse_document(body))

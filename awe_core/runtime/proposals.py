@@ -47,31 +47,19 @@ def draft(
     :param asked: what shall be granted; None: exactly what ``pack.yaml`` asks for
     :raises AweError: the wheel's first refusal, or a facade whose target nobody offers
     """
-    report = inspect_wheel(wheel, taken=_taken(deployment))
-    wanted = asked or asked_for(report, proposed_by=proposed_by, reason=reason)
-    offers = [*(pack.contents for pack in deployment.packs), report.contents]
-    facades = tuple(
-        facade_record(
-            facade,
-            offers,
-            pack=report.distribution,
-            proposed_by=wanted.proposed_by,
-            authors=wanted.authors,
-        )
-        for facade in report.contents.facades
-    )
-    record = record_from_wheel(
-        report,
-        wanted,
-        facades=[record_digest(facade) for facade in facades],
-        requires=installed_requirements(report.requires_dist),
-    )
-    return Proposal(report, record, facades)
-
-
-def _taken(deployment: Deployment) -> dict[str, str]:
-    """Top levels that belong to somebody already: installed ones, and those of other records."""
-    taken = dict(installed_top_levels())
+    taken = dict(installed_top_levels())  # by what is installed, and by other records
     for pack in deployment.verdict.packs if deployment.verdict else ():
         taken |= dict.fromkeys(pack.record.top_level, pack.record.distribution)
-    return taken
+    report = inspect_wheel(wheel, taken=taken)
+    wanted = asked or asked_for(report, proposed_by=proposed_by, reason=reason)
+    offers = [*(pack.contents for pack in deployment.packs), report.contents]
+    by, authors, pack_name = wanted.proposed_by, wanted.authors, report.distribution
+    facades = tuple(
+        facade_record(facade, offers, pack=pack_name, proposed_by=by, authors=authors)
+        for facade in report.contents.facades
+    )
+    digests = [record_digest(facade) for facade in facades]
+    requires = installed_requirements(report.requires_dist)
+    return Proposal(
+        report, record_from_wheel(report, wanted, facades=digests, requires=requires), facades
+    )

@@ -6,10 +6,15 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from awe_core.engine import open_questions
+from awe_core.engine.active import loaded
 from awe_core.errors import HandshakePendingError, RunNotCompletedError
+from awe_core.events import Failure, RunClosed, RunPaused, decode
 
 if TYPE_CHECKING:
-    from awe_core.events import Failure, Residue
+    from awe_core.engine import Reader, View
+    from awe_core.events import Residue
+    from awe_core.journal import Reading
     from awe_core.values import Json, JsonObject
 
 
@@ -52,16 +57,8 @@ class RunResult:
 
     def as_json(self) -> JsonObject:
         """Give the form that ``--json`` and other channels show."""
-        return {
-            "run": self.run_id,
-            "state": self.state,
-            "output": self.output,
-            "error": None if self.error is None else attrs.asdict(self.error),
-            "residue": [attrs.asdict(one) for one in self.residue],
-            "standing": self.standing,
-            "head": self.head,
-            "waiting": list(self.waiting),
-        }
+        found = attrs.asdict(self)
+        return {"run": found.pop("run_id"), **found}
 
 
 @attrs.frozen
@@ -105,10 +102,6 @@ class RunView:
     error: Failure | None
     output: Json
 
-    def as_json(self) -> JsonObject:
-        """Give the form that ``--json`` shows."""
-        return attrs.asdict(self)
-
 
 @attrs.frozen
 class RunRow:
@@ -122,6 +115,70 @@ class RunRow:
     changed_us: int
     residue: int
 
-    def as_json(self) -> JsonObject:
-        """Give the form that ``--json`` shows."""
-        return attrs.asdict(self)
+
+def result_of(reader: Reader, journal: Reading, run: str) -> RunResult:
+    """Say what became of a run: by the record that closed it, or else by all of them."""
+    ((rseq,),) = journal.rows("SELECT max(rseq) FROM log WHERE run = ?", (run,))
+    last = next(journal.read(run=run, after_rseq=(rseq or 0) - 1), None)
+    closed = decode(last.event) if last is not None and last.kind == RunClosed.kind else None
+    if last is not None and isinstance(closed, RunClosed):
+        output = None if closed.out is None else loaded(journal, run, rseq, "out")
+        head = f"{last.seq}:{last.hash.hex()}"
+        return RunResult(
+            run, closed.state, output, closed.err, closed.residue, closed.standing, head
+        )
+    found = reader.view(run)
+    seen = view_of(journal, found)
+    return RunResult(
+        run,
+        seen.state,
+        seen.output,
+        seen.error,
+        seen.residue,
+        seen.standing,
+        found.head,
+        seen.waiting,
+    )
+
+
+def view_of(journal: Reading, found: View) -> RunView:
+    """Show a run that was folded from its records."""
+    run, opened = found.run, found.run.opened
+    closings = [n for n, fact in enumerate(found.facts) if isinstance(fact, RunClosed)]
+    closed = found.facts[closings[-1]] if closings else None
+    has_output = isinstance(closed, RunClosed) and closed.out is not None
+    return RunView(
+        run_id=run.id,
+        workflow=f"{opened.workflow.id}@{opened.workflow.version}",
+        state=run.state,
+        phase=run.phase.value,
+        actor=opened.by,
+        opened_us=found.opened_us,
+        closed_us=found.changed_us if run.closed else None,
+        steps=tuple(
+            StepView(
+                step.path, step.state.value, run.unit(step.path).step.spec.target, step.attempt
+            )
+            for step in run.steps()
+        ),
+        items=tuple(
+            ItemView(i.effect, i.unit.path, i.type, i.target, i.state.value) for i in run.items
+        ),
+        residue=run.residue(),
+        standing=run.standing,
+        waiting=tuple(request.id for request in open_questions(journal, found)),
+        actions=tuple(sorted(run.actions())),
+        error=closed.err if run.closed and isinstance(closed, RunClosed) else _held(found),
+        output=loaded(journal, run.id, closings[-1], "out") if has_output else None,
+    )
+
+
+def _held(found: View) -> Failure | None:
+    """Say what holds an open run, if that is a fault and no person's wish."""
+    if found.run.failure is not None or found.run.hold is None:
+        return found.run.failure
+    held = next((fact for fact in reversed(found.facts) if isinstance(fact, RunPaused)), None)
+    if held is None or held.reason is None or held.by is not None:
+        return None
+    code, _, message = held.reason.partition(": ")
+    return Failure(code, message)

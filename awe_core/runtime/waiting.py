@@ -8,16 +8,22 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import attrs
+
+from awe_core.config import load_config
 from awe_core.errors import UsageError
 from awe_core.runtime.handles import AsyncRunHandle
-from awe_core.runtime.runtime import AsyncOpener, AsyncRuntime
+from awe_core.runtime.owner import open_door
+from awe_core.runtime.requests import default_actor
+from awe_core.runtime.runtime import AsyncRuntime
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
-    from pathlib import Path
+    from collections.abc import Callable, Coroutine, Iterator, Mapping
 
+    from awe_core.config import Config
     from awe_core.events import Actor
     from awe_core.journal import SealedRecord
     from awe_core.values import Json
@@ -40,16 +46,10 @@ class Loop:
 
         :raises UsageError: ``sdk.sync_in_loop`` ``sdk.forked``
         """
-        if os.getpid() != self._pid:
+        is_forked = os.getpid() != self._pid
+        if is_forked or asyncio._get_running_loop() is not None:  # noqa: SLF001 - public, and asks without raising
             work.close()
-            raise UsageError("sdk.forked")
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            pass
-        else:
-            work.close()
-            raise UsageError("sdk.sync_in_loop")
+            raise UsageError("sdk.forked" if is_forked else "sdk.sync_in_loop")
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()
@@ -67,22 +67,23 @@ class Loop:
 class _Waiting:
     """Calls the methods of an async object and waits; wraps handles on the way out."""
 
-    def __init__(self, inner: object, loop: Loop) -> None:
+    def __init__(self, inner: Any, loop: Loop) -> None:  # noqa: ANN401 - the async twin
         self._inner = inner
         self._loop = loop
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - an attribute of the async twin
         found = getattr(self._inner, name)
-        if not callable(found):
-            return found
+        return self._waiting(found) if callable(found) else found
 
+    def _waiting(self, found: Callable[..., Any]) -> Callable[..., Any]:
         async def on_loop(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as the twin's method
             """Also what does not wait runs there: the journal's connection belongs to the loop."""
             answer = found(*args, **kwargs)
             return await answer if asyncio.iscoroutine(answer) else answer
 
         def call(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as the twin's method
-            return _wrapped(self._loop.wait(on_loop(*args, **kwargs)), self._loop)
+            answer = self._loop.wait(on_loop(*args, **kwargs))
+            return RunHandle(answer, self._loop) if isinstance(answer, AsyncRunHandle) else answer
 
         return call
 
@@ -92,8 +93,12 @@ class RunHandle(_Waiting):
 
     def events(self, after: int = -1, *, follow: bool = True) -> Iterator[SealedRecord]:
         """Give the run's records after position *after*; with *follow* until it has closed."""
-        records = self._inner.events(after, follow=follow)  # type: ignore[attr-defined]  # a handle
-        while (record := self._loop.wait(_next(records))) is not None:
+        records = self._inner.events(after, follow=follow)
+
+        async def following() -> SealedRecord | None:
+            return await anext(records, None)
+
+        while (record := self._loop.wait(following())) is not None:
             yield record
 
 
@@ -118,22 +123,48 @@ class Runtime(_Waiting):
         :param observer: only read; no lock, no engine
         :param flags: settings by dotted key that win over all others
         """
-        return Opener(config, home, actor, observer, flags or {})
+        more = {} if home is None else {"home": str(home)}
+        return Opener(config, actor, observer, {**(flags or {}), **more})
 
-    def facade(self, name: str) -> Any:  # noqa: ANN401 - a function of the facade's own inputs
+    def facade(self, name: str) -> Callable[..., Json]:
         """Give an ACTIVE facade as a function."""
-        called = self._inner.facade(name)  # type: ignore[attr-defined]  # a runtime
-
-        def call(**inputs: Json) -> Json:
-            return self._loop.wait(called(**inputs))
-
-        return call
+        return self._waiting(self._inner.facade(name))
 
 
-class Opener(AsyncOpener):
+@attrs.define(eq=False)
+class Opener:
     """What `Runtime.open` returns: enter it with ``with`` or ``async with``."""
 
-    _loop: Loop | None = None
+    _config: Path | str | None
+    _actor: Actor | None
+    _observer: bool
+    _flags: Mapping[str, Json]
+    _runtime: AsyncRuntime | None = attrs.field(default=None, init=False)
+    _loop: Loop | None = attrs.field(default=None, init=False)
+
+    def resolved(self) -> Config:
+        """Read the settings."""
+        file = None if self._config is None else Path(self._config)
+        return load_config(file, flags=self._flags, environ=os.environ)
+
+    async def __aenter__(self) -> AsyncRuntime:
+        """Open."""
+        door = await open_door(self.resolved(), is_observer=self._observer)
+        self._runtime = AsyncRuntime(door, self._who())
+        return self._runtime
+
+    def _who(self) -> Actor:
+        """Whoever else the program names is asserted by it, so their word proves little."""
+        here, asked = default_actor(), self._actor
+        if asked is None:
+            return here
+        is_here = attrs.evolve(here, via=asked.via) == asked
+        return asked if is_here else attrs.evolve(asked, assurance="relayed")
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close."""
+        if self._runtime is not None:
+            await self._runtime.close()
 
     def __enter__(self) -> Runtime:
         """Open on a loop of its own."""
@@ -144,22 +175,10 @@ class Opener(AsyncOpener):
             self._loop.close()
             raise
 
-    def __exit__(self, *found: object) -> None:
+    def __exit__(self, *_: object) -> None:
         """Close, and end the loop."""
         if self._loop is not None:
             try:
-                self._loop.wait(self.__aexit__(*found))
+                self._loop.wait(self.__aexit__())
             finally:
                 self._loop.close()
-
-
-async def _next(records: AsyncIterator[SealedRecord]) -> SealedRecord | None:
-    return await anext(records, None)
-
-
-def _wrapped(answer: Any, loop: Loop) -> Any:  # noqa: ANN401 - whatever a method returned
-    if isinstance(answer, AsyncRunHandle):
-        return RunHandle(answer, loop)
-    if isinstance(answer, AsyncRuntime):
-        return Runtime(answer, loop)
-    return answer
