@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from awe_core.values import Json, JsonObject
 
-_SECRET = frozenset({Mark.SENSITIVE, Mark.HIDDEN})
-
 
 def arguments(
     words: Iterable[str], source: str | None, *, schema: JsonObject, workspace: Path
@@ -40,16 +38,49 @@ def arguments(
             raise UsageError("cli.input", file=source, why="arguments are given beside it")
         return read_object(source)
     found: JsonObject = {}
-    shown: JsonObject = {}
+    shown: JsonObject = {}  #: what itself stands on the command line
     for word in words:
-        key, value, is_shown = _read(word, schema, workspace)
-        if key in found:
-            raise UsageError("cli.argument", word=key, why="it is given twice")
-        found[key] = value
-        if is_shown:
-            shown[key] = value
+        key, equals, text = word.partition("=")
+        if not equals or key in {"", ":"}:
+            raise UsageError("cli.argument", word=word, why="it is not K=V, K:=JSON or K=@FILE")
+        is_file = text.startswith("@") and not key.endswith(":")
+        name, value = _read(key, _file(key, text[1:], workspace) if is_file else text, schema)
+        if name in found:
+            raise UsageError("cli.argument", word=name, why="it is given twice")
+        found[name] = value
+        if not is_file:
+            shown[name] = value
     _refuse_secrets(shown, schema)
     return found
+
+
+def _read(key: str, text: str, schema: JsonObject) -> tuple[str, Json]:
+    if key.endswith(":"):
+        return key[:-1], _json(key[:-1], text)
+    wanted = kinds(member(of_schema(schema), key)[0]) - {"null"} or {"string"}
+    if "string" in wanted:
+        return key, text
+    value = _json(key, text)
+    if not kinds_of_value(value) & wanted:
+        raise UsageError("cli.argument_type", key=key, expected=" or ".join(sorted(wanted)))
+    return key, value
+
+
+def _file(key: str, name: str, workspace: Path) -> str:
+    path = (workspace / name).resolve()
+    if not path.is_relative_to(workspace.resolve()):
+        raise UsageError("cli.argument", word=key, why=f"{name} lies outside of the workspace")
+    try:
+        return path.read_bytes().decode()
+    except (OSError, UnicodeDecodeError) as error:
+        why = f"{name}: {getattr(error, 'strerror', None) or 'it is no text'}"
+        raise UsageError("cli.argument", word=key, why=why) from None
+
+
+def _refuse_secrets(shown: JsonObject, schema: JsonObject) -> None:
+    for pointer, mark in Schema.compile(schema, where="the input").marks(shown):
+        if mark in {Mark.SENSITIVE, Mark.HIDDEN}:
+            raise UsageError("cli.sensitive", key=pointer.split("/")[1] if pointer else "input")
 
 
 def read_object(source: str) -> JsonObject:
@@ -73,29 +104,20 @@ def strict_json(text: str | bytes) -> Json:
 
     :raises ValueError: it is no JSON
     """
+
+    def unique(pairs: list[tuple[str, Json]]) -> JsonObject:
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            raise ValueError("a key stands twice")  # noqa: TRY003 - becomes a reason
+        return found
+
+    def refuse(name: str) -> Json:
+        raise ValueError(f"{name} is no JSON")  # noqa: EM102, TRY003 - becomes a reason
+
     try:
-        return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_number)
+        return json.loads(text, object_pairs_hook=unique, parse_constant=refuse)
     except RecursionError:
         raise ValueError("it is nested too deep") from None  # noqa: TRY003 - becomes a reason
-
-
-def _read(word: str, schema: JsonObject, workspace: Path) -> tuple[str, Json, bool]:
-    """Give key, value and whether the value itself stood on the command line."""
-    key, equals, text = word.partition("=")
-    if not equals or key in {"", ":"}:
-        raise UsageError("cli.argument", word=word, why="it is not K=V, K:=JSON or K=@FILE")
-    if key.endswith(":"):
-        return key[:-1], _json(key[:-1], text), True
-    wanted = kinds(member(of_schema(schema), key)[0]) - {"null"} or {"string"}
-    is_file = text.startswith("@")
-    text = _file(key, text[1:], workspace) if is_file else text
-    if "string" in wanted:
-        return key, text, not is_file
-    value = _json(key, text)
-    if not kinds_of_value(value) & wanted:
-        expected = " or ".join(sorted(wanted))
-        raise UsageError("cli.argument_type", key=key, expected=expected)
-    return key, value, not is_file
 
 
 def _json(key: str, text: str) -> Json:
@@ -103,32 +125,3 @@ def _json(key: str, text: str) -> Json:
         return strict_json(text)
     except ValueError as error:
         raise UsageError("cli.argument", word=key, why=f"it is no JSON: {error}") from None
-
-
-def _unique(pairs: list[tuple[str, Json]]) -> JsonObject:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key stands twice")  # noqa: TRY003 - becomes a reason
-    return found
-
-
-def _no_number(name: str) -> Json:
-    raise ValueError(f"{name} is no JSON")  # noqa: EM102, TRY003 - becomes a reason
-
-
-def _file(key: str, name: str, workspace: Path) -> str:
-    path = (workspace / name).resolve()
-    if not path.is_relative_to(workspace.resolve()):
-        raise UsageError("cli.argument", word=key, why=f"{name} lies outside of the workspace")
-    try:
-        return path.read_bytes().decode()
-    except (OSError, UnicodeDecodeError) as error:
-        why = f"{name}: {getattr(error, 'strerror', None) or 'it is no text'}"
-        raise UsageError("cli.argument", word=key, why=why) from None
-
-
-def _refuse_secrets(shown: JsonObject, schema: JsonObject) -> None:
-    compiled = Schema.compile(schema, where="the input")
-    for pointer, mark in compiled.marks(shown):
-        if mark in _SECRET:
-            raise UsageError("cli.sensitive", key=pointer.split("/")[1] if pointer else "input")

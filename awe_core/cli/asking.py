@@ -24,18 +24,14 @@ class Terminal:
 
     stream: TextIO
 
-    def say(self, text: str, *, end: str = "\n") -> None:
-        """Show a line."""
-        self.stream.write(plain(text) + end)
-        self.stream.flush()
-
     def answer(self, question: str) -> str:
         """Ask; what was typed before the question counts for nothing, and EOF is no answer."""
         with contextlib.suppress(OSError, ImportError, ValueError):
             import termios  # noqa: PLC0415 - not on every platform
 
             termios.tcflush(self.stream.fileno(), termios.TCIFLUSH)
-        self.say(question, end=" ")
+        self.stream.write(f"{plain(question)} ")
+        self.stream.flush()
         return self.stream.readline().strip()
 
     def secret(self, question: str) -> str:
@@ -44,8 +40,7 @@ class Terminal:
 
     def confirms(self, lines: Iterable[str], digest: str, *, is_grave: bool) -> bool:
         """Show *lines* and ask for a yes; a grave one takes six characters of the digest."""
-        for line in lines:
-            self.say(line)
+        self.stream.writelines(f"{plain(line)}\n" for line in lines)
         if is_grave:
             typed = self.answer("to approve, type the first six characters of the digest:")
             return typed == digest.removeprefix("sha256:")[:6]
@@ -59,12 +54,10 @@ def terminal() -> Iterator[Terminal | None]:
         name = os.devnull if invocation().is_json else "/dev/tty"
         descriptor = os.open(name, os.O_RDWR | os.O_NOCTTY)
     except OSError:
-        descriptor = -1
-    if descriptor < 0 or not os.isatty(descriptor):
         yield None
         return
     with io.TextIOWrapper(io.FileIO(descriptor, "w+"), errors="backslashreplace") as stream:
-        yield Terminal(stream)
+        yield Terminal(stream) if stream.isatty() else None
 
 
 def confirm(

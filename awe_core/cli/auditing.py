@@ -15,13 +15,13 @@ from awe_core.audit.show import Filter, matching, row
 from awe_core.cli import render
 from awe_core.cli.opening import opener, settings
 from awe_core.cli.render import Answer, answer, details, error_lines, listing
-from awe_core.cli.shared import group, invocation
+from awe_core.cli.shared import group, invocation, options
 from awe_core.documents import duration_us
 from awe_core.errors import AuditError, UsageError
 from awe_core.journal import JournalReader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from awe_core.audit import Exported, Report
     from awe_core.journal import SealedRecord
@@ -36,21 +36,18 @@ def audit() -> None:
     """Read, prove and export the log."""
 
 
-def _filtered(command: Callable[..., Answer]) -> Callable[..., Answer]:
-    for option in (
-        _range,
-        click.option("--since", metavar="1h", help="Only records younger than that."),
-        click.option("--by", metavar="ACTOR", help="Only what this actor did, as in person:ana."),
-        click.option("--kind", "kinds", multiple=True, metavar="KIND", help="noun.verb or noun.*"),
-        click.option("--run", metavar="RUN", help="Only records of one run."),
-    ):
-        command = option(command)
-    return command
+_filters = options(
+    click.option("--run", metavar="RUN", help="Only records of one run."),
+    click.option("--kind", "kinds", multiple=True, metavar="KIND", help="noun.verb or noun.*"),
+    click.option("--by", metavar="ACTOR", help="Only what this actor did, as in person:ana."),
+    click.option("--since", metavar="1h", help="Only records younger than that."),
+    _range,
+)
 
 
 @audit.command()
 @click.argument("seq", type=int, required=False)
-@_filtered
+@_filters
 @click.option("--follow", is_flag=True, help="Wait for more.")
 def show(seq: int | None, follow: bool, **filters: Any) -> Answer:  # noqa: FBT001, ANN401 - click's
     """Show records, a line each; or record SEQ whole."""
@@ -65,7 +62,7 @@ def show(seq: int | None, follow: bool, **filters: Any) -> Answer:  # noqa: FBT0
 
 
 @audit.command()
-@_filtered
+@_filters
 @click.pass_context
 def tail(ctx: click.Context, /, **filters: Any) -> Any:  # noqa: ANN401 - click's
     """Show records as they come: show --follow."""
@@ -103,7 +100,16 @@ def verify(
 @click.option("--bundle", is_flag=True, help="One file TARGET.awelog instead of several.")
 def export_(target: Path, run: str | None, span: str | None, bundle: bool) -> Answer:  # noqa: FBT001 - click's
     """Write records as files TARGET.* that prove themselves to whoever pins the key."""
-    found = asyncio.run(_export(target, run, _span(span), bundle=bundle))
+    first, end = _span(span)
+
+    async def exported() -> Exported:
+        """On the loop that owns the journal, for the export is recorded."""
+        async with opener() as runtime:
+            named = None if run is None else runtime.attach(run).run_id
+            chosen = Selection(named, first, end)
+            return export(runtime.journal, target, selection=chosen, bundle=bundle)
+
+    found = asyncio.run(exported())
     more = () if found.is_recorded else ("not recorded in the log, which another process owns",)
     return details(found, *more)
 
@@ -123,15 +129,6 @@ def sinks() -> Answer:
         size, known = journal.head().size, sorted(journal.sinks().items())
     found = [{"sink": n, "state": s, "has": a, "of": size} for n, (a, _, s) in known]
     return listing(found, "sink state has of")
-
-
-async def _export(
-    target: Path, run: str | None, span: tuple[int, int | None], *, bundle: bool
-) -> Exported:
-    """Export on the loop that owns the journal, for the export is recorded."""
-    async with opener() as runtime:
-        named = None if run is None else runtime.attach(run).run_id
-        return export(runtime.journal, target, selection=Selection(named, *span), bundle=bundle)
 
 
 def _vkey(journal: JournalReader) -> str:

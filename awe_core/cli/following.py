@@ -13,25 +13,29 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from awe_core.cli import approving, render
+from awe_core.capability import Risk
+from awe_core.cli import render
 from awe_core.cli.asking import terminal
-from awe_core.cli.render import answer
+from awe_core.cli.render import answer, block, compact, moment
 from awe_core.cli.shared import invocation
 from awe_core.errors import RunError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from rich.console import RenderableType
     from rich.live import Live
 
     from awe_core.cli.render import Answer
+    from awe_core.events import ConfirmationRequest, Requirement
+    from awe_core.events.confirmation import Verdict
     from awe_core.runtime import RunHandle, RunResult, Runtime
     from awe_core.values import JsonObject
 
 #: By the table of exit codes: what a run's end means to a shell.
 EXIT_CODES = {"COMPLETED": 0, "ROLLED_BACK": 4, "FAILED": 5, "PAUSED": 6}
 _POLL_S = 0.05
+_UNTOLD = {"run.opened", "run.closed", "undo.started", "undo.discarded"}
 
 
 def steer(
@@ -71,7 +75,7 @@ def finish(
                 raise
         else:
             is_waiting = result.state == "PAUSED"
-            if not (is_waiting and approving.asked_at_the_console(runtime, result.waiting)):
+            if not (is_waiting and _asked_at_the_console(runtime, result.waiting)):
                 return outcome(result, wanted=wanted)
 
 
@@ -85,7 +89,7 @@ def outcome(result: RunResult, *, wanted: str = "COMPLETED") -> Answer:
     code = 0 if result.state == wanted else EXIT_CODES.get(result.state, 6)
     if code and not result.waiting:
         lines += [f"  next: awe runs show {result.run_id}"]
-    shown = render.block(result.output) if result.is_completed else ()
+    shown = block(result.output) if result.is_completed else ()
     return answer(result, *lines, *shown, exit_code=code)
 
 
@@ -94,16 +98,15 @@ def words(event: JsonObject) -> str | None:
     kind, step = event["kind"], event.get("step")
     noun, _, verb = kind.partition(".")
     is_told = event.get("req") if noun == "handshake" else noun in {"step", "undo", "run"}
-    if not is_told or kind in {"run.opened", "run.closed", "undo.started", "undo.discarded"}:
+    if not is_told or kind in _UNTOLD:
         return None
     happened = verb.replace("_", " ")
-    match kind:
-        case "handshake.requested":
-            happened = f"waits for a person: awe approve {event['req']}"
-        case "step.completed":
-            happened += f" in {event['dur_us'] / 1000:.1f} ms"
-        case _ if noun == "undo":
-            happened = f"undo {happened}: {event['effect']}"
+    if kind == "handshake.requested":
+        happened = f"waits for a person: awe approve {event['req']}"
+    elif kind == "step.completed":
+        happened += f" in {event['dur_us'] / 1000:.1f} ms"
+    elif noun == "undo":
+        happened = f"undo {happened}: {event['effect']}"
     attempt = f", attempt {event['attempt']}" if event.get("attempt", 1) > 1 else ""
     failure = f": {event['err']['code']}: {event['err']['msg']}" if "err" in event else ""
     return f"{step}  {happened}{attempt}{failure}" if step else happened
@@ -112,11 +115,10 @@ def words(event: JsonObject) -> str | None:
 def _steered(handle: RunHandle) -> bool:
     """Ask what Ctrl-C shall mean; False: leave the run."""
     with contextlib.suppress(KeyboardInterrupt), terminal() as tty:
-        said = (
-            "" if tty is None else tty.answer("leave the run, cancel it, or roll it back? [L/c/r]")
-        )
-        if said.lower() in {"c", "r"}:
-            handle.cancel(mode="keep" if said.lower() == "c" else "rollback")
+        question = "leave the run, cancel it, or roll it back? [L/c/r]"
+        said = tty.answer(question).lower() if tty else ""
+        if said in {"c", "r"}:
+            handle.cancel(mode="keep" if said == "c" else "rollback")
             return True
     render.note(f"run {handle.run_id} was left; next: awe runs watch {handle.run_id}", invocation())
     return False
@@ -144,10 +146,9 @@ class _Progress:
 
     def _take(self, event: JsonObject) -> None:
         text = words(event)
-        if text is None:
-            return
-        if not sys.stderr.isatty():
-            render.note(text, invocation())
+        if text is None or not sys.stderr.isatty():
+            if text is not None:
+                render.note(text, invocation())
             return
         step, _, state = text.partition("  ") if event.get("step") else ("run", "", text)
         is_over = not event["kind"].endswith((".started", ".requested", "_scheduled"))
@@ -171,3 +172,63 @@ def _live(drawn: Callable[[], RenderableType]) -> Live:
     colours = render.colours(invocation())
     console = Console(stderr=True, color_system=colours, highlight=False, markup=False)
     return Live(console=console, get_renderable=drawn, refresh_per_second=8)
+
+
+# ---- the questions a run waits for --------------------------------------------------------------
+def request_lines(asked: ConfirmationRequest) -> Iterator[str]:
+    """Show a request; what the agent says of it stands last and framed."""
+    diff = (asked.preview or {}).get("diff")
+    seen = "none was made" if asked.preview is None else compact(asked.preview)
+    behalf = f" on behalf of {asked.on_behalf_of}" if asked.on_behalf_of else ""
+    yield f"{asked.capability} in step {asked.step} of run {asked.run}, risk {asked.risk}"
+    for title, values in (
+        ("does", [f"{p['phrase']} ({p['count']}): {', '.join(p['first'])}" for p in asked.summary]),
+        ("undo", [" ".join(str(word) for word in asked.undo.values())]),
+        ("requester", [f"{asked.requester}{behalf}"]),
+        ("open until", [moment(asked.expires_us)]),
+        ("needs", [_needed(need) for need in asked.requirements]),
+        ("answered", [f"{vote.by}: {vote.verdict}" for vote in asked.votes]),
+        ("arguments", block(asked.arguments)),
+        ("effects", [compact(effect) for effect in asked.effects]),
+        ("preview", diff.split("\n") if isinstance(diff, str) else [seen]),
+        ("digest", [asked.digest]),
+        ("it says, and nobody has checked", [f"| {x}" for x in (asked.said or "").splitlines()]),
+    ):
+        yield from (f"  {'' if n else title:10}  {value}" for n, value in enumerate(values))
+
+
+def _needed(need: Requirement) -> str:
+    who = " or ".join(need.roles) or "anybody enrolled"
+    return f"{need.quorum} of {who}, assurance {need.min_assurance}"
+
+
+def is_grave(asked: ConfirmationRequest) -> bool:
+    """Whether a yes takes more than a y."""
+    return Risk(asked.risk) >= Risk.HIGH
+
+
+def _asked_at_the_console(runtime: Runtime, waiting: tuple[str, ...]) -> bool:
+    """Answer open requests of a foreground run, if the policy ``console`` is configured.
+
+    EOF and Ctrl-C deny.  Gives False when there is nothing to ask, or nobody.
+    """
+    is_configured = any(policy.policy == "console" for policy in runtime.config.confirm)
+    with terminal() as tty:
+        if tty is None or not is_configured:
+            return False
+        for asked in map(runtime.approval, waiting):
+            try:
+                yes = tty.confirms(request_lines(asked), asked.digest, is_grave=is_grave(asked))
+            except KeyboardInterrupt:
+                yes = False
+            answer_request(runtime, asked, "approve" if yes else "deny", "at the console")
+    return bool(waiting)
+
+
+def answer_request(
+    runtime: Runtime, asked: ConfirmationRequest, verdict: Verdict, reason: str | None
+) -> RunHandle:
+    """Answer exactly what was shown, as whoever sits here."""
+    handle: RunHandle = runtime.attach(asked.run)
+    handle.answer(verdict, asked.id, asked.digest, asked.version, reason)
+    return handle

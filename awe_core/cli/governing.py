@@ -30,7 +30,7 @@ from awe_core.cli.opening import (
     signer,
 )
 from awe_core.cli.render import Answer, block, details, listing
-from awe_core.cli.shared import command, group
+from awe_core.cli.shared import command, group, options
 from awe_core.documents import load_deployment, load_facade, load_proposal, read
 from awe_core.errors import AweError, PackError, UsageError
 from awe_core.packs import (
@@ -68,15 +68,16 @@ _reason = click.option("--reason", required=True, metavar="T", help="Signed, and
 @click.option("--person", "people", multiple=True, metavar="NAME", help="Make this person's key.")
 def init(prod: bool, name: str | None, people: tuple[str, ...]) -> Answer:  # noqa: FBT001 - click's
     """Found a deployment in this folder: awe.yaml, a home, a root of trust."""
-    file, config = Path("awe.yaml"), settings()
+    file, config, here = Path("awe.yaml"), settings(), Path.cwd()
     if file.exists():
         raise UsageError("cli.exists", file=file.absolute())
-    name = name or re.sub(r"[^a-z0-9-]+", "-", Path.cwd().name.lower()).strip("-") or "local"
-    store, pin = govern.StoreFolder(config.trust.store), ""
-    shown = {"name": name, "home": _relative(config.home), "store": _relative(store.folder)}
+    name = name or re.sub(r"[^a-z0-9-]+", "-", here.name.lower()).strip("-") or "local"
+    store, pin, who = govern.StoreFolder(config.trust.store), "", people or (actor().id,)
+    places = {"home": config.home, "store": store.folder}
+    near = {k: p.relative_to(here) if p.is_relative_to(here) else p for k, p in places.items()}
+    shown = {"name": name, **{key: str(path) for key, path in near.items()}}
     quoted = {key: json.dumps(value) for key, value in shown.items()}
     load_deployment(_DOCUMENT.format(**quoted, pin=""), file=str(file))  # before anything is made
-    who = people or (actor().id,)
     if prod:
         root = govern.unsigned_root(deployment=name, keys={}, now=now_s())
         store.add({"root/unsigned.json": canonical.document(root.to_json())})
@@ -90,10 +91,6 @@ def init(prod: bool, name: str | None, people: tuple[str, ...]) -> Answer:  # no
     trusts = "nothing yet: fill in and sign root/unsigned.json" if prod else "dev-local"
     more = "next: awe packs trust-local NAME    (an installed pack), then: awe status"
     return details({**shown, "trust": trusts, "people": [] if prod else who, "pin": pin}, more)
-
-
-def _relative(path: Path) -> str:
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 # ----------------------------------------------------------------------------- packs and facades
@@ -230,53 +227,53 @@ def _proposed(subjects: Any) -> Answer:  # noqa: ANN401 - a sequence of governan
 # --------------------------------------------------------------------------------------- verdicts
 _DIGEST = click.option("--digest", metavar="D", help="What you sign; needed without a terminal.")
 _ROLE = click.option("--role", required=True, metavar="R", help="Under which of your roles.")
+_NOW = click.option("--now", "at_once", is_flag=True, help="Supersede what it replaces at once.")
+_SUNSET = click.option(
+    "--sunset",
+    required=True,
+    type=click.DateTime(["%Y-%m-%d"]),
+    callback=lambda _ctx, _param, day: int(day.replace(tzinfo=UTC).timestamp()),
+    help="From this day on, in UTC, no run begins.",
+)
+_VERBS: dict[str, tuple[str, tuple[Callable[..., Any], ...]]] = {  # each takes what it signs
+    "approve": ("Approve a record under one role.", (_ROLE, _reason, _DIGEST)),
+    "reject": ("End a proposal.", (_ROLE, _reason)),
+    "withdraw": ("Take your own proposal back.", (_reason,)),
+    "suspend": ("Stop new calls at once.  Open runs can still be undone.", (_reason,)),
+    "revoke": ("Stop a record for ever, at once.", (_reason,)),
+    "resume": ("Lift what stopped a record; activate then releases it.", (_reason, _DIGEST)),
+    "activate": ("Release an approved record: sign the next manifest.", (_NOW, _DIGEST)),
+    "deprecate": ("Let a record take new runs until its sunset only.", (_SUNSET,)),
+}
 
 
-def _verb(name: str, says: str, *options: Callable[..., Any]) -> None:
+def _decider(verb: str, *, is_confirmed: bool) -> Callable[..., Answer]:
     """Make a verb that signs; it takes the options that the store's method of its name takes."""
 
     def decide(name_: str, **asked: Any) -> Answer:  # noqa: ANN401 - click's
         store, found = _find(name_)
         subject = found.subject
-        if _DIGEST in options:
+        if is_confirmed:
             changes = map(str, govern.differences(None, subject.record))
-            lines = [f"{name} {subject.title}", *changes, f"digest {subject.digest}"]
+            lines = [f"{verb} {subject.title}", *changes, f"digest {subject.digest}"]
             look = f"awe {'facades' if _is_facades() else 'packs'} show {subject.title}"
             confirm(lines, digest=subject.digest, given=asked.pop("digest"), look=look)
         key = signer()
         keys = {"signer": key} if "reason" in asked else {"signers": [key]}
-        done = getattr(store, name)(subject, **keys, now=now_s(), **asked)
+        done = getattr(store, verb)(subject, **keys, now=now_s(), **asked)
         return details(_said(done)) if "reason" in asked else _released(done)
 
-    function: Callable[..., Answer] = decide
-    for option in (*reversed(options), click.argument("name_", metavar="NAME")):
-        function = option(function)
-    _on_both(name, function, help=says)
+    return decide
 
 
-_verb("approve", "Approve a record under one role.", _ROLE, _reason, _DIGEST)
-_verb("reject", "End a proposal.", _ROLE, _reason)
-_verb("withdraw", "Take your own proposal back.", _reason)
-_verb("suspend", "Stop new calls at once.  Open runs can still be undone.", _reason)
-_verb("revoke", "Stop a record for ever, at once.", _reason)
-_verb("resume", "Lift what stopped a record; activate then releases it.", _reason, _DIGEST)
-_verb(
-    "activate",
-    "Release an approved record: sign the next manifest.",
-    click.option("--now", "at_once", is_flag=True, help="Supersede what it replaces at once."),
-    _DIGEST,
-)
-_verb(
-    "deprecate",
-    "Let a record take new runs until its sunset only.",
-    click.option(
-        "--sunset",
-        required=True,
-        type=click.DateTime(["%Y-%m-%d"]),
-        callback=lambda _ctx, _param, day: int(day.replace(tzinfo=UTC).timestamp()),
-        help="From this day on, in UTC, no run begins.",
-    ),
-)
+for _verb, (_says, _options) in _VERBS.items():
+    _on_both(
+        _verb,
+        options(click.argument("name_", metavar="NAME"), *_options)(
+            _decider(_verb, is_confirmed=_DIGEST in _options)
+        ),
+        help=_says,
+    )
 
 
 def _said(found: SubjectState) -> dict[str, Any]:

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from awe_core.config import Config
-    from awe_core.events.parts import ActorKind
     from awe_core.governance import Governance
     from awe_core.runtime.deployment import Deployment
     from awe_core.runtime.waiting import Opener
@@ -43,8 +42,8 @@ def actor() -> Actor:
     if asked is None or asked in {here.id, str(here)}:
         return here
     kind, _, name = asked.rpartition(":")
-    known: dict[str, ActorKind] = {"agent": "agent", "service": "service"}
-    return Actor(known.get(kind, "person"), name, str(here), via="cli", assurance="relayed")
+    as_said = kind if kind in {"agent", "service"} else "person"
+    return Actor(as_said, name, str(here), via="cli", assurance="relayed")  # type: ignore[arg-type]  # one of three
 
 
 def opener(*, observer: bool = False) -> Opener:

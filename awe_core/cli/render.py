@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from awe_core.cli.shared import Invocation
     from awe_core.errors import AweError
-    from awe_core.values import Json, JsonObject
+    from awe_core.values import Json
 
 _SHOWN_AS_CODE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _WIDEST = 71  #: characters of a cell but the last, where no terminal says how much there is
@@ -46,6 +46,7 @@ class Answer(NamedTuple):
     is_shown: bool = True  #: False: it was printed as it came
 
 
+# ---- answers ------------------------------------------------------------------------------------
 def answer(data: Json, *parts: str | Table, exit_code: int = 0) -> Answer:
     """Make an `Answer`."""
     return Answer(data, parts, exit_code)
@@ -54,7 +55,7 @@ def answer(data: Json, *parts: str | Table, exit_code: int = 0) -> Answer:
 def listing(items: Iterable[object], columns: str, *, exit_code: int = 0) -> Answer:
     """Answer with a table: *columns* of each item's JSON."""
     data = jsonable(list(items))
-    return Answer(data, tuple(_tabled(data, columns.split())) or ("none",), exit_code)
+    return Answer(data, (_tabled(data, columns.split()),) if data else ("none",), exit_code)
 
 
 def details(found: object, *more: str, exit_code: int = 0) -> Answer:
@@ -65,7 +66,7 @@ def details(found: object, *more: str, exit_code: int = 0) -> Answer:
     parts: list[str | Table] = [Table((), named)] if named else []
     for key, rows in data.items():
         if _is_rows(rows):
-            parts += [f"{key}:", *_tabled(rows, list(rows[0]))]
+            parts += [f"{key}:", _tabled(rows, list(rows[0]))]
     return Answer(data, (*parts, *more), exit_code)
 
 
@@ -80,6 +81,30 @@ def stream(
     return Answer(None, is_shown=False)
 
 
+def _tabled(rows: Any, columns: list[str]) -> Table:  # noqa: ANN401 - a list of JSON objects
+    cells = tuple(tuple(_cell(name, row.get(name)) for name in columns) for row in rows)
+    return Table(tuple(name.removesuffix("_us") for name in columns), cells)
+
+
+def _cell(name: str, value: Json) -> str:
+    match value:
+        case None:
+            return ""
+        case str():
+            return value
+        case int() if name.endswith("_us") and not isinstance(value, bool):
+            return moment(value)
+        case list() if all(isinstance(one, str) for one in value):
+            return ", ".join(value)
+        case _:
+            return compact(value)
+
+
+def _is_rows(value: Json) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(one, dict) for one in value)
+
+
+# ---- printing -----------------------------------------------------------------------------------
 def show(found: Answer, invocation: Invocation) -> int:
     """Print an answer and give its exit code."""
     if invocation.is_json and found.is_shown:
@@ -98,8 +123,7 @@ def show(found: Answer, invocation: Invocation) -> int:
 def fail(error: AweError, invocation: Invocation, *, before: str = "") -> int:
     """Print an error and give its exit code."""
     if invocation.is_json:
-        text = {"awe": "cli/v1", "ok": False, "error": error.as_json()}
-        click.echo(json.dumps(text, default=_encoded))
+        click.echo(_dumped({"awe": "cli/v1", "ok": False, "error": error.as_json()}))
         return error.exit_code
     if before:
         click.echo(before, err=True)
@@ -124,24 +148,6 @@ def error_lines(error: AweError) -> list[str]:
     return [f"error[{error.code}]: {plain(error.summary)}", *(f"  {plain(one)}" for one in after)]
 
 
-def plain(text: object) -> str:
-    """Give *text* as one line that does nothing to a terminal but stand there."""
-    return "".join(
-        f"<U+{ord(each):04X}>" if unicodedata.category(each) in _SHOWN_AS_CODE else each
-        for each in str(text)
-    )
-
-
-def document(data: Json, *, is_ok: bool) -> str:
-    """Write the one document that ``--json`` prints, in ASCII."""
-    return json.dumps({"awe": "cli/v1", "ok": is_ok, "data": data}, default=_encoded)
-
-
-def jsonable(value: object) -> Json:
-    """Give *value* as the JSON that programs get."""
-    return json.loads(json.dumps(value, default=_encoded))
-
-
 def table_lines(table: Table) -> Iterator[str]:
     """Write a table as aligned text; only the last column is never cut."""
     rows = [[plain(cell) for cell in row] for row in (table.columns, *table.rows) if row]
@@ -150,6 +156,21 @@ def table_lines(table: Table) -> Iterator[str]:
     for row, cells in zip(rows, cut, strict=True):
         padded = [cell.ljust(width) for cell, width in zip(cells, widths, strict=True)]
         yield "  ".join([*padded, row[-1]]).rstrip()
+
+
+def _draw(table: Table, invocation: Invocation) -> None:
+    from rich.console import Console  # noqa: PLC0415 - costs half as much again as all the rest
+    from rich.table import Table as Drawn  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    drawn = Drawn(box=None, show_header=bool(table.columns), pad_edge=False, padding=(0, 2, 0, 0))
+    for n, name in enumerate(table.columns or [""] * len(table.rows[0])):
+        least = 0 if n else max(len(plain(row[0])) for row in table.rows)  # ids are pasted
+        drawn.add_column(Text(name), no_wrap=bool(name), min_width=min(least, 40))
+    for row in table.rows:
+        drawn.add_row(*(Text(plain(cell)) for cell in row))
+    console = Console(color_system=colours(invocation), highlight=False, markup=False, emoji=False)
+    console.print(drawn)
 
 
 def is_coloured(is_terminal: bool, wanted: str) -> bool:  # noqa: FBT001 - what a stream says
@@ -166,58 +187,42 @@ def colours(invocation: Invocation) -> Literal["auto"] | None:
     return "auto" if is_coloured(is_terminal=True, wanted=invocation.color) else None
 
 
+# ---- values as text -----------------------------------------------------------------------------
+def plain(text: object) -> str:
+    """Give *text* as one line that does nothing to a terminal but stand there."""
+    return "".join(
+        f"<U+{ord(each):04X}>" if unicodedata.category(each) in _SHOWN_AS_CODE else each
+        for each in str(text)
+    )
+
+
 def moment(at_us: int) -> str:
     """Write a time of the journal in UTC, to the second."""
     return datetime.fromtimestamp(at_us / 1_000_000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
 
 
+def document(data: Json, *, is_ok: bool) -> str:
+    """Write the one document that ``--json`` prints, in ASCII."""
+    return _dumped({"awe": "cli/v1", "ok": is_ok, "data": data})
+
+
+def jsonable(value: object) -> Json:
+    """Give *value* as the JSON that programs get."""
+    return json.loads(_dumped(value))
+
+
 def compact(value: object) -> str:
     """Write a value as JSON in one line."""
-    return json.dumps(value, default=_encoded, ensure_ascii=False)
+    return _dumped(value, ensure_ascii=False)
 
 
 def block(value: object) -> tuple[str, ...]:
     """Write a value as indented JSON, a part a line."""
-    return tuple(json.dumps(value, default=_encoded, ensure_ascii=False, indent=2).split("\n"))
+    return tuple(_dumped(value, ensure_ascii=False, indent=2).split("\n"))
 
 
-def _tabled(rows: list[JsonObject], columns: list[str]) -> Iterator[Table]:
-    if rows:
-        cells = tuple(tuple(_cell(name, row.get(name)) for name in columns) for row in rows)
-        yield Table(tuple(name.removesuffix("_us") for name in columns), cells)
-
-
-def _cell(name: str, value: Json) -> str:
-    match value:
-        case None:
-            return ""
-        case str():
-            return value
-        case int() if name.endswith("_us") and not isinstance(value, bool):
-            return moment(value)
-        case list() if all(isinstance(one, str) for one in value):
-            return ", ".join(value)
-        case _:
-            return compact(value)
-
-
-def _is_rows(value: Json) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(one, dict) for one in value)
-
-
-def _draw(table: Table, invocation: Invocation) -> None:
-    from rich.console import Console  # noqa: PLC0415 - costs half as much again as all the rest
-    from rich.table import Table as Drawn  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
-
-    drawn = Drawn(box=None, show_header=bool(table.columns), pad_edge=False, padding=(0, 2, 0, 0))
-    for n, name in enumerate(table.columns or [""] * len(table.rows[0])):
-        least = 0 if n else max(len(plain(row[0])) for row in table.rows)  # ids are pasted
-        drawn.add_column(Text(name), no_wrap=bool(name), min_width=min(least, 40))
-    for row in table.rows:
-        drawn.add_row(*(Text(plain(cell)) for cell in row))
-    console = Console(color_system=colours(invocation), highlight=False, markup=False, emoji=False)
-    console.print(drawn)
+def _dumped(value: object, **how: Any) -> str:  # noqa: ANN401 - json's options
+    return json.dumps(value, default=_encoded, **how)
 
 
 def _encoded(value: Any) -> Json:  # noqa: ANN401 - json's hook for what it does not know

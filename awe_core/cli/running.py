@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from awe_core.cli.arguments import arguments
-from awe_core.cli.contents import named
 from awe_core.cli.following import finish
+from awe_core.cli.looking import named
 from awe_core.cli.opening import pass_runtime
 from awe_core.cli.render import Answer, answer
 from awe_core.cli.shared import command
@@ -44,6 +44,7 @@ def run(  # noqa: PLR0913, PLR0917 - click hands each option over
     """Run a workflow that is ACTIVE, a workflow FILE, or what a facade exposes."""
     if detach and runtime.role == "owner":
         raise EngineError("cli.detached")
+    patience = None if wait is None else duration_us(wait) / 1e6
     facade = workflow if workflow in runtime.deployment.gate.snapshot.facades else None
     schema = _schema(runtime, workflow, facade)
     inputs = arguments(words, source, schema=schema, workspace=runtime.config.workspace.root)
@@ -51,7 +52,7 @@ def run(  # noqa: PLR0913, PLR0917 - click hands each option over
     if detach:
         shown = f"run {handle.run_id} goes on; next: awe runs watch {handle.run_id}"
         return answer({"run": handle.run_id}, shown)
-    return finish(runtime, handle, timeout=None if wait is None else duration_us(wait) / 1e6)
+    return finish(runtime, handle, timeout=patience)
 
 
 @command()

@@ -61,15 +61,10 @@ class Command(click.Command):
         self.params.extend(SHARED)
 
 
-class Group(click.Group):
+class Group(Command, click.Group):
     """A group with the shared options; what stands in it has them too."""
 
     command_class = Command
-
-    def __init__(self, *args: Any, **settings: Any) -> None:  # noqa: ANN401 - click's settings
-        """Take click's arguments."""
-        super().__init__(*args, **settings)
-        self.params.extend(SHARED)
 
 
 def command() -> Callable[[Callable[..., Any]], Command]:
@@ -80,3 +75,14 @@ def command() -> Callable[[Callable[..., Any]], Command]:
 def group() -> Callable[[Callable[..., Any]], Group]:
     """Make a group; its docstring is its help."""
     return click.group(cls=Group)
+
+
+def options(*options: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Put options and arguments on a command, in this order."""
+
+    def add(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add

@@ -1,4 +1,4 @@
-"""``awe runs``: see runs and steer them."""
+"""``awe runs`` ``undo`` ``approvals`` ``approve`` ``deny``: see runs and steer them."""
 
 from __future__ import annotations
 
@@ -8,17 +8,22 @@ import click
 
 from awe_core.cli import render
 from awe_core.cli.arguments import read_object
-from awe_core.cli.following import steer, words
+from awe_core.cli.asking import confirm
+from awe_core.cli.following import answer_request, is_grave, request_lines, steer, words
 from awe_core.cli.opening import pass_runtime
 from awe_core.cli.render import Answer, answer, details, listing, moment
-from awe_core.cli.shared import group, invocation
+from awe_core.cli.shared import command, group, invocation, options
+from awe_core.events import codec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from awe_core.events import ConfirmationRequest
+    from awe_core.events.confirmation import Verdict
     from awe_core.journal import SealedRecord
     from awe_core.runtime import RunHandle, Runtime
 
+# ---- runs --------------------------------------------------------------------------------------
 _STATES = ("PENDING", "RUNNING", "PAUSED", "FAILED", "ROLLED_BACK", "COMPLETED")
 _run = click.argument("run", metavar="RUN")
 _reason = click.option("--reason", metavar="T", help="Kept in the audit trail.")
@@ -33,17 +38,17 @@ def runs() -> None:
 @click.option("--state", type=click.Choice(_STATES, case_sensitive=False), help="Only these.")
 @click.option("--limit", default=100, show_default=True, help="At most so many.")
 @pass_runtime(observer=True)
-def list_(runtime: Runtime, state: str | None, limit: int) -> Answer:
+def list_runs(runtime: Runtime, state: str | None, limit: int) -> Answer:
     """List runs, the newest first."""
     return listing(runtime.runs(state=state, limit=limit), "run_id workflow state actor opened_us")
 
 
-@runs.command()
+@runs.command("show")
 @_run
 @click.option("--residue", "only", flag_value="residue", help="Only what remains in the world.")
 @click.option("--doubt", "only", flag_value="doubt", help="Only steps with an unknown outcome.")
 @pass_runtime(observer=True)
-def show(runtime: Runtime, run: str, only: str | None) -> Answer:
+def show_run(runtime: Runtime, run: str, only: str | None) -> Answer:
     """Show RUN: steps, effects, what remains, what may be done now."""
     view = runtime.attach(run).status()
     match only:
@@ -77,7 +82,7 @@ def pause(runtime: Runtime, run: str, reason: str | None) -> Answer:
 
 
 def _verb(
-    name: str, says: str, *options: Callable[..., Any], wanted: str = "COMPLETED"
+    name: str, says: str, *taken: Callable[..., Any], wanted: str = "COMPLETED"
 ) -> click.Command:
     """Make a command that asks something of a run and follows what becomes of it.
 
@@ -90,9 +95,7 @@ def _verb(
 
         return steer(runtime, run, ask, wanted=wanted)
 
-    function = pass_runtime()(steered)
-    for option in (*reversed(options), _reason, _run):
-        function = option(function)
+    function = options(_run, _reason, *taken)(pass_runtime()(steered))
     made: click.Command = runs.command(name, help=says)(function)
     return made
 
@@ -136,3 +139,65 @@ _verb(
 def _line(record: SealedRecord) -> str | None:
     text = words(record.event)
     return None if text is None else f"{moment(record.ts)}  {text}"
+
+
+# ---- the handshake -----------------------------------------------------------------------------
+_id = click.argument("request", metavar="ID")
+
+
+@command()
+@_id
+@click.option("--digest", metavar="D", help="The call you say yes to; needed without a terminal.")
+@click.option("--reason", metavar="T", help="Kept in the audit trail.")
+@pass_runtime()
+def approve(runtime: Runtime, request: str, digest: str | None, reason: str | None) -> Answer:
+    """Say yes to the one exact call that request ID shows."""
+    asked = runtime.approval(request)
+    look = f"awe approvals show {asked.id}"
+    confirm(
+        request_lines(asked), digest=asked.digest, given=digest, look=look, is_grave=is_grave(asked)
+    )
+    return _decided(runtime, asked, "approve", reason)
+
+
+@command()
+@_id
+@click.option("--send-back", "verdict", flag_value="send_back", help="The agent may read why.")
+@click.option("--reason", required=True, metavar="T", help="Kept in the audit trail.")
+@pass_runtime()
+def deny(runtime: Runtime, request: str, verdict: Verdict | None, reason: str) -> Answer:
+    """Say no to the call that request ID shows."""
+    return _decided(runtime, runtime.approval(request), verdict or "deny", reason)
+
+
+@group()
+def approvals() -> None:
+    """See what waits for a person."""
+
+
+@approvals.command("list")
+@click.option("--mine", is_flag=True, help="Only what you can answer.")
+@pass_runtime(observer=True)
+def list_approvals(runtime: Runtime, mine: bool) -> Answer:  # noqa: FBT001 - click's
+    """List open requests, the oldest first."""
+    found = [codec.to_json(request) for request in runtime.approvals(mine=mine)]
+    return listing(found, "id capability risk requester run expires_us")
+
+
+@approvals.command("show")
+@_id
+@pass_runtime(observer=True)
+def show_approval(runtime: Runtime, request: str) -> Answer:
+    """Show request ID whole: effects, arguments, undo, digest, who may answer."""
+    found = runtime.approval(request)
+    return answer(codec.to_json(found), *request_lines(found))
+
+
+def _decided(
+    runtime: Runtime, asked: ConfirmationRequest, verdict: Verdict, reason: str | None
+) -> Answer:
+    """Record an answer; where no other process drives the run, stay until it has gone on."""
+    handle = answer_request(runtime, asked, verdict, reason)
+    state = (handle.wait() if runtime.role == "owner" else handle.result()).state
+    data = {"request": asked.id, "verdict": verdict, "run": asked.run, "state": state}
+    return answer(data, f"request {asked.id}: {verdict}; run {asked.run} {state}")
