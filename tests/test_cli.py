@@ -208,7 +208,7 @@ class Thing:
 def test_details_show_names_and_values_and_a_table_for_each_list(capsys):
     found = render.details(Thing("x\x00", 0, ({"a": 1}, {"a": 2})), "and that is all")
     render.show(found, Invocation())
-    expected = "name   x<U+0000>\nat_us  1970-01-01 00:00:00Z\nparts:\na\n1\n2\nand that is all\n"
+    expected = "name  x<U+0000>\nat    1970-01-01 00:00:00Z\nparts:\na\n1\n2\nand that is all\n"
     assert expected == capsys.readouterr().out
     assert {"name": "x\x00", "at_us": 0, "parts": [{"a": 1}, {"a": 2}]} == found.data
 

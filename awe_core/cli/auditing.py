@@ -15,8 +15,7 @@ from awe_core.audit.show import Filter, matching, row
 from awe_core.cli import render
 from awe_core.cli.opening import opener, settings
 from awe_core.cli.render import Answer, answer, details, error_lines, listing
-from awe_core.cli.shared import group, invocation, options
-from awe_core.documents import duration_us
+from awe_core.cli.shared import duration, group, invocation, options
 from awe_core.errors import AuditError, UsageError
 from awe_core.journal import JournalReader
 
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from awe_core.journal import SealedRecord
 
 _POLL_S = 0.2
+_MOST = 2**63 - 1  #: as far as SQLite counts
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _range = click.option("--range", "span", metavar="A..B", help="Only the numbers A to B - 1.")
 
@@ -40,13 +40,15 @@ _filters = options(
     click.option("--run", metavar="RUN", help="Only records of one run."),
     click.option("--kind", "kinds", multiple=True, metavar="KIND", help="noun.verb or noun.*"),
     click.option("--by", metavar="ACTOR", help="Only what this actor did, as in person:ana."),
-    click.option("--since", metavar="1h", help="Only records younger than that."),
+    click.option(
+        "--since", callback=duration, metavar="1h", help="Only records younger than that."
+    ),
     _range,
 )
 
 
 @audit.command()
-@click.argument("seq", type=int, required=False)
+@click.argument("seq", type=click.IntRange(0, _MOST), required=False)
 @_filters
 @click.option("--follow", is_flag=True, help="Wait for more.")
 def show(seq: int | None, follow: bool, **filters: Any) -> Answer:  # noqa: FBT001, ANN401 - click's
@@ -141,9 +143,9 @@ def _vkey(journal: JournalReader) -> str:
 
 
 def _filter(
-    *, run: str | None, kinds: tuple[str, ...], by: str | None, since: str | None, span: str | None
+    *, run: str | None, kinds: tuple[str, ...], by: str | None, since: int | None, span: str | None
 ) -> Filter:
-    since_us = None if since is None else time.time_ns() // 1000 - duration_us(since)
+    since_us = None if since is None else time.time_ns() // 1000 - since
     return Filter(run, frozenset(kinds), by, since_us, *_span(span))
 
 

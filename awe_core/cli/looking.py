@@ -37,10 +37,9 @@ def status(runtime: Runtime) -> Answer:
 
 @command()
 @click.argument("topics", nargs=-1, type=click.Choice(tuple(health.TOPICS)), metavar="[TOPIC...]")
-@pass_runtime()
-def doctor(runtime: Runtime, topics: tuple[str, ...]) -> Answer:
+def doctor(topics: tuple[str, ...]) -> Answer:
     """Check the machine and the home; name cause and next step of all that is not green."""
-    found = health.doctor(runtime, topics, now_s=now_s())
+    found = health.doctor(settings(), topics, now_s=now_s())
     is_red = any(check.level is health.Level.RED for check in found)
     return listing(found, "topic what level found next", exit_code=7 if is_red else 0)
 
@@ -165,7 +164,9 @@ def named(workflow: str, registry: CapabilityRegistry) -> WorkflowSpec:
     known = sorted(registry.workflows.items(), reverse=True)
     found = next((spec for key, spec in known if workflow in {key, spec.id}), None)
     if found is None:
-        raise AccessError("workflow.unknown", workflow=workflow)
+        is_path = workflow.endswith((".yaml", ".yml")) or "/" in workflow
+        details = [f"there is no such file in {Path.cwd()} either"] if is_path else []
+        raise AccessError("workflow.unknown", workflow=workflow, details=details)
     return found
 
 

@@ -7,6 +7,8 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from awe_core import signing
 from awe_core.cli.asking import terminal
 from awe_core.cli.shared import invocation
@@ -42,6 +44,9 @@ def actor() -> Actor:
     if asked is None or asked in {here.id, str(here)}:
         return here
     kind, _, name = asked.rpartition(":")
+    if not name:
+        needs = "it takes NAME, or KIND:NAME"
+        raise click.BadParameter(needs, param_hint="--as")
     as_said = kind if kind in {"agent", "service"} else "person"
     return Actor(as_said, name, str(here), via="cli", assurance="relayed")  # type: ignore[arg-type]  # one of three
 

@@ -62,7 +62,7 @@ def details(found: object, *more: str, exit_code: int = 0) -> Answer:
     """Answer with all there is of one thing: names and values, and a table for each list."""
     data = jsonable(found)
     flat = {k: v for k, v in data.items() if not _is_rows(v) and v not in (None, "", [], {})}
-    named = tuple((key, _cell(key, value)) for key, value in flat.items())
+    named = tuple((key.removesuffix("_us"), _cell(key, value)) for key, value in flat.items())
     parts: list[str | Table] = [Table((), named)] if named else []
     for key, rows in data.items():
         if _is_rows(rows):
@@ -94,8 +94,10 @@ def _cell(name: str, value: Json) -> str:
             return value
         case int() if name.endswith("_us") and not isinstance(value, bool):
             return moment(value)
-        case list() if all(isinstance(one, str) for one in value):
-            return ", ".join(value)
+        case list() if not any(isinstance(one, dict) for one in value):
+            return ", ".join(
+                " ".join(map(str, x)) if isinstance(x, list) else str(x) for x in value
+            )
         case _:
             return compact(value)
 

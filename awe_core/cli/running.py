@@ -11,8 +11,7 @@ from awe_core.cli.following import finish
 from awe_core.cli.looking import named
 from awe_core.cli.opening import pass_runtime
 from awe_core.cli.render import Answer, answer
-from awe_core.cli.shared import command
-from awe_core.documents import duration_us
+from awe_core.cli.shared import command, duration
 from awe_core.errors import EngineError
 
 if TYPE_CHECKING:
@@ -30,7 +29,9 @@ _key = click.option("--idempotency-key", "key", metavar="K", help="Twice with on
 @_source
 @_key
 @click.option("--detach", is_flag=True, help="Hand the run to the owner of the home and leave.")
-@click.option("--wait", metavar="30s", help="Wait so long at most; the run goes on.")
+@click.option(
+    "--wait", callback=duration, metavar="30s", help="Wait so long at most; the run goes on."
+)
 @pass_runtime()
 def run(  # noqa: PLR0913, PLR0917 - click hands each option over
     runtime: Runtime,
@@ -39,12 +40,11 @@ def run(  # noqa: PLR0913, PLR0917 - click hands each option over
     source: str | None,
     key: str | None,
     detach: bool,  # noqa: FBT001
-    wait: str | None,
+    wait: int | None,
 ) -> Answer:
     """Run a workflow that is ACTIVE, a workflow FILE, or what a facade exposes."""
     if detach and runtime.role == "owner":
         raise EngineError("cli.detached")
-    patience = None if wait is None else duration_us(wait) / 1e6
     facade = workflow if workflow in runtime.deployment.gate.snapshot.facades else None
     schema = _schema(runtime, workflow, facade)
     inputs = arguments(words, source, schema=schema, workspace=runtime.config.workspace.root)
@@ -52,7 +52,7 @@ def run(  # noqa: PLR0913, PLR0917 - click hands each option over
     if detach:
         shown = f"run {handle.run_id} goes on; next: awe runs watch {handle.run_id}"
         return answer({"run": handle.run_id}, shown)
-    return finish(runtime, handle, timeout=patience)
+    return finish(runtime, handle, timeout=None if wait is None else wait / 1e6)
 
 
 @command()

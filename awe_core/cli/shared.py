@@ -41,6 +41,16 @@ def _option(*names: str, **settings: Any) -> click.Option:  # noqa: ANN401 - cli
     return click.Option(names, expose_value=False, is_eager=True, callback=_keep, **settings)
 
 
+def duration(_ctx: click.Context, _param: click.Parameter, text: str | None) -> int | None:
+    """Read an option written like ``250ms`` or ``24h``: microseconds."""
+    from awe_core.documents import duration_us  # noqa: PLC0415 - `awe --help` has no use for it
+
+    try:
+        return None if text is None else duration_us(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
 _PATH = click.Path(path_type=Path)
 SHARED = (
     _option("--json", "is_json", is_flag=True, help="Print one JSON document and nothing else."),

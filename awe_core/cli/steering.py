@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 # ---- runs --------------------------------------------------------------------------------------
 _STATES = ("PENDING", "RUNNING", "PAUSED", "FAILED", "ROLLED_BACK", "COMPLETED")
+_MANY = click.IntRange(1, 1_000_000)
 _run = click.argument("run", metavar="RUN")
 _reason = click.option("--reason", metavar="T", help="Kept in the audit trail.")
 
@@ -36,7 +37,7 @@ def runs() -> None:
 
 @runs.command("list")
 @click.option("--state", type=click.Choice(_STATES, case_sensitive=False), help="Only these.")
-@click.option("--limit", default=100, show_default=True, help="At most so many.")
+@click.option("--limit", type=_MANY, default=100, show_default=True, help="At most so many.")
 @pass_runtime(observer=True)
 def list_runs(runtime: Runtime, state: str | None, limit: int) -> Answer:
     """List runs, the newest first."""

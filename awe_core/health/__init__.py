@@ -3,8 +3,7 @@
 Neither changes anything.  The same functions feed the terminal, ``--json`` and a readiness probe.
 """
 
-from awe_core.health.checks import Check, Level
-from awe_core.health.doctor import TOPICS, doctor
+from awe_core.health.doctor import TOPICS, Check, Level, doctor
 from awe_core.health.status import Status, status
 
 __all__ = ["TOPICS", "Check", "Level", "Status", "doctor", "status"]

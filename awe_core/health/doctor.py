@@ -1,4 +1,7 @@
-"""The doctor: tries what it claims, and names a cause and a next step for all that is not green."""
+"""The doctor: tries what it claims, and names a cause and a next step for all that is not green.
+
+It opens nothing for writing and needs no journal that can be read: both may be what is ill.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,15 @@ import shutil
 import sqlite3
 import stat
 import time
-from typing import TYPE_CHECKING
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+import attrs
 
 from awe_core.errors import AweError
-from awe_core.health.checks import Check, Level
+from awe_core.invoke import PROMISES
+from awe_core.journal import JournalReader
+from awe_core.runtime.deployment import load, read_mark
 from awe_core.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -18,7 +26,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from awe_core.config import Config
-    from awe_core.runtime import Runtime
+    from awe_core.runtime import Deployment
+    from awe_core.values import JsonObject
 
 _GIB = 1 << 30
 _SLOW_MS = 50.0
@@ -26,184 +35,228 @@ _COMMITS = 20
 _OLD_SQLITE, _OLDEST_SQLITE = (3, 45, 0), (3, 37, 0)
 #: Releases in which two writing connections could corrupt a WAL (sqlite.org, WAL-reset bug).
 _RESET_FIXED = ((3, 44, 6), (3, 50, 7), (3, 51, 3))
+_POLICIES = frozenset({"auto", "deny_all", "console", "allow_list"})
 
 
-def doctor(rt: Runtime, topics: Iterable[str] = (), *, now_s: int) -> tuple[Check, ...]:
+class Level(StrEnum):
+    """Green: as it should be.  Amber: it works, with a caveat.  Red: a promise does not hold."""
+
+    GREEN = "green"
+    AMBER = "amber"
+    RED = "red"
+
+
+@attrs.frozen
+class Check:
+    """One thing the doctor looked at."""
+
+    topic: str
+    what: str
+    level: Level
+    found: str
+    next: str = ""  #: the command or edit that mends it; empty when green
+
+    def as_json(self) -> JsonObject:
+        """Give the form that ``--json`` shows."""
+        return attrs.asdict(self) | {"next": self.next or None}
+
+
+@attrs.frozen
+class _Patient:
+    here: Deployment
+    journal: JournalReader | AweError  #: or why it cannot be read
+    now_s: int
+
+    @property
+    def config(self) -> Config:
+        return self.here.config
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        return [] if isinstance(self.journal, AweError) else self.journal.rows(sql)
+
+
+def doctor(config: Config, topics: Iterable[str] = (), *, now_s: int) -> tuple[Check, ...]:
     """Run the checks of *topics* (all of them if none is named).
 
     :raises KeyError: for a topic that is none of `TOPICS`
     """
-    chosen = list(topics) or list(TOPICS)
-    return tuple(check for topic in chosen for check in TOPICS[topic](rt, now_s))
-
-
-def _sqlite(rt: Runtime, now_s: int) -> Iterator[Check]:
-    del now_s
-    version = sqlite3.sqlite_version_info
-    level = Level.GREEN
-    if version < _OLDEST_SQLITE:
-        level = Level.RED
-    elif version < _OLD_SQLITE or not _has_reset_fix(version):
-        level = Level.AMBER
-    advice = "" if level is Level.GREEN else "use a Python whose sqlite3 is newer"
-    found = f"{sqlite3.sqlite_version}; one connection writes and checkpoints"
-    yield Check("sqlite", "SQLite library", level, found, advice)
-    yield _durability(rt.config)
-
-
-def _has_reset_fix(version: tuple[int, ...]) -> bool:
-    return any(version[:2] == fixed[:2] and version >= fixed for fixed in _RESET_FIXED) or (
-        version >= _RESET_FIXED[-1]
-    )
-
-
-def _durability(config: Config) -> Check:
-    """Time commits on the home's own disk, with the journal's own settings."""
-    probe = config.home / "doctor-probe.db"
+    journal: JournalReader | AweError
+    mark = None
     try:
-        times = _timed_commits(probe)
+        journal = JournalReader(config.home)
+        mark = read_mark(journal, config)
+    except AweError as error:
+        journal = error
+    patient = _Patient(load(config, now_s=now_s, mark=mark), journal, now_s)
+    try:
+        return tuple(
+            Check(topic, what, level, found, "" if level is Level.GREEN else advice)
+            for topic in topics or TOPICS
+            for what, level, found, advice in TOPICS[topic](patient)
+        )
+    finally:
+        if isinstance(journal, JournalReader):
+            journal.close()
+
+
+_Found = tuple[str, Level, str, str]  # what, level, found, advice for what is not green
+
+
+def _graded(*, red: bool = False, amber: bool = False) -> Level:
+    return Level.RED if red else Level.AMBER if amber else Level.GREEN
+
+
+def _sqlite(patient: _Patient) -> Iterator[_Found]:
+    version = sqlite3.sqlite_version_info
+    has_fix = version >= _RESET_FIXED[-1] or any(
+        version[:2] == fixed[:2] and version >= fixed for fixed in _RESET_FIXED
+    )
+    level = _graded(red=version < _OLDEST_SQLITE, amber=version < _OLD_SQLITE or not has_fix)
+    found = f"{sqlite3.sqlite_version}; one connection writes and checkpoints"
+    yield "SQLite library", level, found, "use a Python whose sqlite3 is newer"
+    home, what = patient.config.home, "durable commits"
+    try:
+        p95 = sorted(_timed_commits(home))[int(_COMMITS * 0.95)] * 1e3
     except (OSError, sqlite3.Error) as error:
-        what = f"{type(error).__name__}: {error}"
-        return Check("sqlite", "durable commits", Level.RED, what, f"make {config.home} writable")
+        yield what, Level.RED, f"{type(error).__name__}: {error}", f"make {home} writable"
+        return
+    found = f"{_COMMITS} commits, 95 % within {p95:.1f} ms; {patient.config.engine.durability}"
+    yield what, _graded(amber=p95 > _SLOW_MS), found, "put home: on a faster local disk"
+
+
+def _timed_commits(home: Path) -> Iterator[float]:
+    """Time commits on the home's own disk, with the journal's own settings."""
+    probe = home / "doctor-probe.db"
+    try:
+        connection = sqlite3.connect(probe, isolation_level=None)
+        try:
+            for word in ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL", "CREATE TABLE t(x)"):
+                connection.execute(word)
+            for number in range(_COMMITS):
+                started = time.perf_counter()
+                connection.execute("INSERT INTO t VALUES(?)", (number,))
+                yield time.perf_counter() - started
+        finally:
+            connection.close()
     finally:
         for suffix in ("", "-wal", "-shm"):
             probe.with_name(probe.name + suffix).unlink(missing_ok=True)
-    p95 = sorted(times)[int(len(times) * 0.95)] * 1e3
-    found = f"{_COMMITS} commits, 95 % within {p95:.1f} ms; {config.engine.durability}"
-    level = Level.AMBER if p95 > _SLOW_MS else Level.GREEN
-    return Check(
-        "sqlite",
-        "durable commits",
-        level,
-        found,
-        "put home: on a faster local disk" if level is Level.AMBER else "",
-    )
 
 
-def _timed_commits(probe: Path) -> list[float]:
-    connection = sqlite3.connect(probe, isolation_level=None)
-    try:
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
-        connection.execute("CREATE TABLE t(x)")
-        times = []
-        for number in range(_COMMITS):
-            started = time.perf_counter()
-            connection.execute("INSERT INTO t VALUES(?)", (number,))
-            times.append(time.perf_counter() - started)
-        return times
-    finally:
-        connection.close()
-
-
-def _disk(rt: Runtime, now_s: int) -> Iterator[Check]:
-    del now_s
-    for what, folder in (("home", rt.config.home), ("workspace", rt.config.workspace.root)):
+def _disk(patient: _Patient) -> Iterator[_Found]:
+    home = patient.config.home
+    for what, folder in (("home", home), ("workspace", patient.config.workspace.root)):
+        if not folder.is_dir():
+            yield what, Level.RED, f"{folder} does not exist", "awe init"
+            continue
         free = shutil.disk_usage(folder).free
-        level = Level.RED if free < _GIB // 10 else Level.AMBER if free < _GIB else Level.GREEN
-        advice = "" if level is Level.GREEN else f"free space on the disk of {folder}"
-        yield Check("disk", f"free space for the {what}", level, f"{free / _GIB:.1f} GiB", advice)
-    mode = stat.S_IMODE(rt.config.home.stat().st_mode)
-    is_ours = rt.config.home.stat().st_uid == os.geteuid()
-    fine = mode == stat.S_IRWXU and is_ours
-    advice = "" if fine else f"chmod 700 {rt.config.home}"
-    level = Level.GREEN if fine else Level.RED
-    yield Check("disk", "home is private", level, f"mode {mode:04o}", advice)
+        level = _graded(red=free < _GIB // 10, amber=free < _GIB)
+        advice = f"free space on the disk of {folder}"
+        yield f"free space for the {what}", level, f"{free / _GIB:.1f} GiB", advice
+    if home.is_dir():
+        mode, owner = stat.S_IMODE(home.stat().st_mode), home.stat().st_uid
+        level = _graded(red=mode != stat.S_IRWXU or owner != os.geteuid())
+        yield "home is private", level, f"mode {mode:04o}", f"chmod 700 {home}"
 
 
-def _undo(rt: Runtime, now_s: int) -> Iterator[Check]:
-    del now_s
-    config = rt.config
+def _undo(patient: _Patient) -> Iterator[_Found]:
+    config, what = patient.config, "pre-images are taken"
     try:
         with Workspace.open(config.workspace.root, store=config.home / "undo") as workspace:
-            capture, backend = workspace.capture, workspace.backend
+            found, is_best = f"by {workspace.capture}", workspace.capture == "swap"
+            found += f"; files by {workspace.backend}"
     except (AweError, OSError) as error:
-        yield Check("undo", "undo store", Level.RED, str(error), "awe doctor disk")
+        yield "undo store", Level.RED, str(error), "awe doctor disk"
         return
-    level = Level.GREEN if capture == "swap" else Level.AMBER
-    advice = (
-        "" if level is Level.GREEN else "put home: and workspace: on one file system that can swap"
-    )
-    yield Check("undo", "pre-images are taken", level, f"by {capture}; files by {backend}", advice)
+    advice = "put home: and workspace: on one file system that can swap"
+    yield what, _graded(amber=not is_best), found, advice
 
 
-def _keys(rt: Runtime, now_s: int) -> Iterator[Check]:
-    del now_s
-    folder = rt.config.home / "keys"
-    loose = [
-        path.name
-        for path in folder.rglob("*")
-        if path.is_file() and stat.S_IMODE(path.stat().st_mode) & 0o077
-    ]
-    level = Level.RED if loose else Level.GREEN
+def _isolation(patient: _Patient) -> Iterator[_Found]:
+    """Have every executor try what it promises."""
+    offered = patient.here.plugins.executors(patient.config.config).objects
+    found = {"inproc": PROMISES, **{one.name: one.probe() for one in offered}}
+    for name, promises in found.items():
+        by_kind: dict[str, list[str]] = {}
+        for right, promise in promises.items():
+            by_kind.setdefault(promise, []).append(right)
+        says = "; ".join(f"{kind}: {', '.join(rights)}" for kind, rights in by_kind.items())
+        advice = "run what you have not reviewed in an executor that enforces: a plugin"
+        yield f"executor {name}", _graded(amber="NONE" in by_kind), says, advice
+
+
+def _keys(patient: _Patient) -> Iterator[_Found]:
+    folder = patient.config.home / "keys"
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    loose = [path.name for path in files if stat.S_IMODE(path.stat().st_mode) & 0o077]
     found = ", ".join(loose) or "readable by their owner alone"
-    yield Check("keys", "key files", level, found, f"chmod 600 {folder}/*" if loose else "")
-    is_dev = rt.deployment.trust == "dev-local"
-    level = Level.AMBER if is_dev else Level.GREEN
-    advice = "awe init --prod    (before others rely on this deployment)" if is_dev else ""
-    yield Check("keys", "root of trust", level, rt.deployment.trust, advice)
+    yield "key files", _graded(red=bool(loose)), found, f"chmod 600 {folder}/*"
+    trust = patient.here.trust
+    advice = "awe init --prod    (before others rely on this deployment)"
+    yield "root of trust", _graded(amber=trust == "dev-local"), trust, advice
 
 
-def _packs(rt: Runtime, now_s: int) -> Iterator[Check]:
-    deployment = rt.deployment
-    if deployment.failure is not None:
-        failure = deployment.failure
-        yield Check("packs", "trust", Level.RED, failure.summary, failure.hint or "")
+def _packs(patient: _Patient) -> Iterator[_Found]:
+    here = patient.here
+    if here.failure is not None:
+        yield "trust", Level.RED, here.failure.summary, here.failure.hint or ""
         return
-    verdict = deployment.verdict
-    for warning in verdict.warnings if verdict else ():
-        yield Check("packs", "trust", Level.AMBER, warning.summary, warning.hint or "")
-    for name, error in deployment.refused:
-        yield Check("packs", name, Level.RED, error.summary, error.hint or "")
-    known = {pack.name for pack in verdict.packs} if verdict else set()
-    for found in deployment.found:
+    for warning in here.verdict.warnings if here.verdict else ():
+        yield "trust", Level.AMBER, warning.summary, warning.hint or ""
+    for name, error in here.refused:
+        yield name, Level.RED, error.summary, error.hint or ""
+    known = {pack.name for pack in here.verdict.packs} if here.verdict else set()
+    for found in here.found:
         if found.name not in known:
             advice = f"awe packs trust-local {found.name}    (or propose its wheel)"
-            yield Check("packs", found.name, Level.AMBER, "installed, not governed", advice)
-    names = ", ".join(pack.record.name for pack in deployment.packs) or "none"
-    yield Check("packs", "verified", Level.GREEN, names)
-    del now_s
+            yield found.name, Level.AMBER, "installed, not governed", advice
+    yield "verified", Level.GREEN, ", ".join(pack.record.name for pack in here.packs) or "none", ""
 
 
-def _policies(rt: Runtime, now_s: int) -> Iterator[Check]:
-    del now_s
-    names = [one.policy for one in rt.config.confirm]
-    known = {"auto", "deny_all", "console", "allow_list"}
-    missing = [name for name in names if name not in known]
-    level = Level.RED if missing else Level.GREEN
-    advice = "correct confirm: in awe.yaml; every call is denied until then" if missing else ""
-    yield Check("policies", "the handshake's chain", level, ", ".join(names), advice)
+def _policies(patient: _Patient) -> Iterator[_Found]:
+    offered = patient.here.plugins.confirmation_policies(patient.config.config).objects
+    names = [one.policy for one in patient.config.confirm]
+    missing = [name for name in names if name not in _POLICIES | {one.name for one in offered}]
+    advice = "correct confirm: in awe.yaml; every call is denied until then"
+    yield "the handshake's chain", _graded(red=bool(missing)), ", ".join(names), advice
 
 
-def _runs(rt: Runtime, now_s: int) -> Iterator[Check]:
-    del now_s
-    residue = rt.journal.rows("SELECT id FROM run WHERE residue > 0")
-    paused = rt.journal.rows("SELECT id FROM run WHERE state = 'PAUSED'")
-    for what, rows, advice in (
-        ("something remains after a rollback", residue, "awe runs show RUN --residue"),
-        ("waiting for somebody", paused, "awe approvals list"),
-    ):
-        level = Level.AMBER if rows else Level.GREEN
-        yield Check("runs", what, level, f"{len(rows)} runs", advice if rows else "")
+def _journal(patient: _Patient) -> Iterator[_Found]:
+    error, is_new = patient.journal, False
+    if isinstance(error, AweError):
+        is_new = error.code == "journal.missing"
+        advice = "awe init" if is_new else "keep the folder as evidence, then restore a copy"
+        yield "the log", _graded(red=not is_new, amber=is_new), error.summary, advice
+    else:
+        yield "the log", Level.GREEN, f"{error.head().size} records", ""
 
 
-def _clock(rt: Runtime, now_s: int) -> Iterator[Check]:
-    last = next(iter(rt.journal.rows("SELECT ts FROM log ORDER BY seq DESC LIMIT 1")), (0,))[0]
-    behind = last / 1e6 - now_s
-    level = Level.RED if behind > 1 else Level.GREEN
-    advice = "set the clock" if level is Level.RED else ""
+def _clock(patient: _Patient) -> Iterator[_Found]:
+    last = next(iter(patient.rows("SELECT ts FROM log ORDER BY seq DESC LIMIT 1")), (0,))[0]
+    behind = last / 1e6 - patient.now_s
     found = f"{behind:.0f} s behind the log" if behind > 1 else "not behind the log"
-    yield Check("clock", "wall clock", level, found, advice)
+    yield "wall clock", _graded(red=behind > 1), found, "set the clock"
+
+
+def _runs(patient: _Patient) -> Iterator[_Found]:
+    for what, where, advice in (
+        ("something remains after a rollback", "residue > 0", "awe runs show RUN --residue"),
+        ("waiting for somebody", "state = 'PAUSED'", "awe approvals list"),
+    ):
+        count = len(patient.rows(f"SELECT id FROM run WHERE {where}"))  # noqa: S608 - own text
+        yield what, _graded(amber=count > 0), f"{count} runs", advice
 
 
 #: Topic → its checks.
-TOPICS: Mapping[str, Callable[[Runtime, int], Iterator[Check]]] = {
+TOPICS: Mapping[str, Callable[[_Patient], Iterator[_Found]]] = {
     "sqlite": _sqlite,
     "disk": _disk,
     "undo": _undo,
+    "isolation": _isolation,
     "keys": _keys,
-    "clock": _clock,
     "packs": _packs,
     "policies": _policies,
+    "journal": _journal,
+    "clock": _clock,
     "runs": _runs,
 }

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING
 
 import attrs
 
 if TYPE_CHECKING:
-    from awe_core.runtime import Runtime
+    from collections.abc import Iterator
+
+    from awe_core.runtime import Deployment, Runtime
     from awe_core.values import JsonObject
 
 _DAY_S = 86_400
@@ -55,21 +56,20 @@ class Status:
 
 def status(rt: Runtime, *, now_s: int) -> Status:
     """Look at everything once."""
-    deployment = rt.deployment
-    verdict = deployment.verdict
+    here, head = rt.deployment, rt.journal.head()
+    verdict = here.verdict
     expires = verdict.manifest.expires if verdict and verdict.manifest else None
-    counts = Counter(row[0] for row in rt.journal.rows("SELECT state FROM run"))
-    head = rt.journal.head()
+    runs = rt.journal.rows("SELECT state, count(*) FROM run GROUP BY state ORDER BY state")
     return Status(
         deployment=rt.config.name,
         role=rt.role,
-        trust=deployment.trust,
+        trust=here.trust,
         phase="none" if verdict is None else verdict.phase,
         expires_in_days=None if expires is None else (expires - now_s) // _DAY_S,
-        failure=None if deployment.failure is None else deployment.failure.summary,
-        packs=_packs(rt),
+        failure=None if here.failure is None else here.failure.summary,
+        packs=tuple(_packs(here)),
         facades=tuple((f.name, f.status.value) for f in verdict.facades) if verdict else (),
-        runs=tuple(sorted(counts.items())),
+        runs=tuple(runs),
         waiting=tuple(request.id for request in rt.approvals()),
         policies=tuple(one.policy for one in rt.config.confirm),
         records=head.size,
@@ -78,19 +78,14 @@ def status(rt: Runtime, *, now_s: int) -> Status:
     )
 
 
-def _packs(rt: Runtime) -> tuple[PackLine, ...]:
-    deployment = rt.deployment
-    refused = dict(deployment.refused)
-    known = {p.name: p for p in deployment.verdict.packs} if deployment.verdict else {}
-    lines = []
-    for found in deployment.found:
+def _packs(here: Deployment) -> Iterator[PackLine]:
+    refused = dict(here.refused)
+    known = {p.name: p for p in here.verdict.packs} if here.verdict else {}
+    for found in here.found:
         pack = known.pop(found.name, None)
-        if pack is None:
-            lines.append(PackLine(found.name, found.version, "NOT GOVERNED"))
-        elif found.name in refused:
-            lines.append(PackLine(found.name, found.version, "OFF", refused[found.name].summary))
-        else:
-            lines.append(PackLine(found.name, found.version, pack.status.value))
+        state, why = "NOT GOVERNED" if pack is None else pack.status.value, ""
+        if pack is not None and found.name in refused:
+            state, why = "OFF", refused[found.name].summary
+        yield PackLine(found.name, found.version, state, why)
     for name, pack in sorted(known.items()):
-        lines.append(PackLine(name, pack.record.version, "NOT INSTALLED"))
-    return tuple(lines)
+        yield PackLine(name, pack.record.version, "NOT INSTALLED")

@@ -15,7 +15,7 @@ from awe_core import __version__, canonical
 from awe_core.effects import GrantPlan
 from awe_core.errors import AweError, PackError, TrustError
 from awe_core.gate import Gate, GateSnapshot
-from awe_core.governance import Governance, StoreFolder
+from awe_core.governance import Governance, StoreFolder, mark_from_json
 from awe_core.handshake import People
 from awe_core.lifecycle import State
 from awe_core.packs import (
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from awe_core.config import Config
+    from awe_core.journal import Reading
     from awe_core.packs import Found, VerifiedPack
     from awe_core.trust import Mark, PackVerdict, Verdict
 
@@ -91,6 +92,12 @@ def governance_of(config: Config) -> Governance:
     if config.trust.root_sha256 is None:
         raise _unpinned(config)
     return Governance(StoreFolder(config.trust.store), config.trust.root_sha256, config.name)
+
+
+def read_mark(journal: Reading, config: Config) -> Mark | None:
+    """How far this home has come; None: it has seen nothing yet."""
+    body = journal.mark(config.name)
+    return None if body is None else mark_from_json(canonical.parse_document(body))
 
 
 def load(

@@ -21,10 +21,10 @@ from awe_core.errors import (
 )
 from awe_core.events import Actor, Decision, codec
 from awe_core.gate import GateSnapshot
-from awe_core.governance import events_of, fold, mark_from_json, mark_to_json
+from awe_core.governance import events_of, fold, mark_to_json
 from awe_core.journal import Journal, JournalReader, Upsert, draft_of
 from awe_core.runtime import control, requests
-from awe_core.runtime.deployment import load
+from awe_core.runtime.deployment import load, read_mark
 from awe_core.runtime.wiring import adopt, engine_of, logger_of, now_us
 from awe_core.trust import at_time
 from awe_core.undo import UndoManager
@@ -73,7 +73,7 @@ class Guest:
         """Read the journal of the home beside its owner; without *client* nothing else."""
         self.role = "observer" if client is None else "guest"
         self.journal = JournalReader(config.home)
-        mark = _mark(self.journal, config)
+        mark = read_mark(self.journal, config)
         self.deployment = load(config, now_s=int(time.time()), mark=mark)
         self._client = client
 
@@ -134,7 +134,7 @@ class Owner:
         deployment = load(config, now_s=int(time.time()), mark=mark)
         journal = _open_journal(config, deployment)
         try:
-            if (latest := _mark(journal, config)) != mark:  # another owner was quicker
+            if (latest := read_mark(journal, config)) != mark:  # another owner was quicker
                 mark = latest
                 deployment = load(config, now_s=int(time.time()), mark=mark)
             owner = cls(config, journal, deployment, mark)
@@ -205,7 +205,7 @@ class Owner:
     # ---- trust ---------------------------------------------------------------------------------
     def _look(self) -> None:
         """Judge the store again and swap the gate if something changed."""
-        config, mark = self.deployment.config, _mark(self.journal, self.deployment.config)
+        config, mark = self.deployment.config, read_mark(self.journal, self.deployment.config)
         fresh = load(config, now_s=int(time.time()), mark=mark, before=self.deployment)
         if fresh.verdict is None and self.deployment.verdict is not None:
             # The running verdict stays in force until its own expiry ends it.
@@ -314,12 +314,6 @@ def _known_mark(config: Config) -> Mark | None:
     """How far this home has come, read before the journal is opened for writing."""
     try:
         with JournalReader(config.home) as reader:
-            return _mark(reader, config)
+            return read_mark(reader, config)
     except JournalError:  # none yet, or founded halfway: opening it for writing decides
         return None
-
-
-def _mark(journal: Journal | JournalReader, config: Config) -> Mark | None:
-    """How far this home has come; None: it has seen nothing yet."""
-    body = journal.mark(config.name)
-    return None if body is None else mark_from_json(canonical.parse_document(body))

@@ -46,7 +46,7 @@ def look_everywhere(site, pack, refused) -> list[str]:
         rt.runs()
         rt.approvals()
         status(rt, now_s=now)
-        doctor(rt, now_s=now)
+        doctor(rt.config, now_s=now)
         rt.deployment.gate.facades()
         assert rt.runs() == []
     return codes
@@ -93,7 +93,7 @@ def test_an_active_pack_is_imported_at_its_first_call_and_not_before(site, activ
     pack = active(SIMPLE, go=PLAIN)
     with site.open() as rt:
         status(rt, now_s=int(time.time()))
-        doctor(rt, now_s=int(time.time()))
+        doctor(rt.config, now_s=int(time.time()))
         assert not pack.ran
 
         assert {"x": 3} == rt.call(f"{pack.name}.go", x=3)
@@ -247,7 +247,9 @@ def test_a_pack_that_is_not_what_people_approved_is_off_and_the_others_run(
         assert code == refused(rt.call, f"{pack.name}.go").code
         lines = {one.distribution: one for one in status(rt, now_s=int(time.time())).packs}
         assert "OFF" == lines[pack.distribution].state
-        assert "red" in {c.level.value for c in doctor(rt, ["packs"], now_s=int(time.time()))}
+        assert "red" in {
+            c.level.value for c in doctor(rt.config, ["packs"], now_s=int(time.time()))
+        }
         assert rt.call("text.split", text="a b")
     assert not pack.ran
 
@@ -314,7 +316,9 @@ def test_a_store_that_does_not_hold_as_a_whole_runs_nothing(stdlib, spoil, codes
         found = status(rt, now_s=int(time.time()))
         assert found.failure
         assert not found.is_ready
-        assert "red" in {c.level.value for c in doctor(rt, ["packs"], now_s=int(time.time()))}
+        assert "red" in {
+            c.level.value for c in doctor(rt.config, ["packs"], now_s=int(time.time()))
+        }
 
 
 def test_an_edited_approval_stops_its_pack(stdlib, refused):
