@@ -452,6 +452,40 @@ def test_a_fault_of_ours_is_1_one_line_and_a_report_file_in_the_home(place, caps
     assert "Traceback" in spoken(capsys, *fault, "--debug")[2]
 
 
+def test_what_the_machine_does_not_give_is_9_and_no_fault_of_ours(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = spoken(capsys, "init", "--home", "/proc/nowhere")
+    assert 9 == code
+    assert "error[cli.file]: /proc/nowhere cannot be used" in err
+    code, _, err = spoken(capsys, "call", "time.now", "--home", "/proc/nowhere")
+    assert 9 == code
+    assert "error[journal.unwritable]" in err
+
+
+def test_a_doctor_can_look_at_a_log_that_nobody_can_read(place, awe, capsys):
+    awe("call", "time.now")
+    (place.home / "journal.db").write_bytes(b"garbage")
+    assert "journal.unreadable" == awe("status", expect=9)["code"]
+    code, out, _ = spoken(capsys, "doctor", "journal", "clock")
+    assert 7 == code
+    assert "cannot be read" in out
+    assert "not known" in out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(["run", "notes.yaml", "--wait", text] for text in ("soon", "-5s", "")),
+        ["audit", "show", "--since", "yesterday"],
+        ["audit", "show", "9" * 30],
+        ["runs", "list", "--limit", "0"],
+        ["status", "--as", "agent:"],
+    ],
+)
+def test_numbers_durations_and_names_that_are_none_are_bad_usage(awe, words):
+    assert "cli.usage" == awe(*words, expect=2)["code"]
+
+
 def test_the_demo_tells_its_story(capsys):
     assert 0 == run(["demo", "--json"])
     assert 7 < len(json.loads(capsys.readouterr().out)["data"]["claims"])

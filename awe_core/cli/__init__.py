@@ -7,12 +7,13 @@ own module is imported when the command is called.  A command gives an `Answer` 
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 from click.exceptions import NoArgsIsHelpError
@@ -80,7 +81,8 @@ def run(arguments: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 141
     except Exception as fault:  # noqa: BLE001 - the last resort: one line and a report file
-        error = _fault(fault, invocation)
+        is_place = isinstance(fault, OSError) and (fault.filename or fault.errno == errno.ENOSPC)
+        error = _unusable(fault) if is_place else _fault(fault, invocation)
     return code if error is None else render.fail(error, invocation, before=before)
 
 
@@ -117,6 +119,11 @@ def _usage(error: click.ClickException) -> UsageError:
     return UsageError(
         "cli.usage", what=what.rstrip("."), command=ctx.command_path if ctx else "awe"
     )
+
+
+def _unusable(error: Any) -> AweError:  # noqa: ANN401 - an OSError of a file that is not ours to mend
+    why = error.strerror or type(error).__name__
+    return AweError("cli.file", file=error.filename or "the disk", why=why)
 
 
 def _fault(error: Exception, invocation: Invocation) -> AweError:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from awe_core.values import Json
 
 _SHOWN_AS_CODE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-_WIDEST = 71  #: characters of a cell but the last, where no terminal says how much there is
+_WIDEST = 160  #: characters of a cell but the last, where no terminal says how much there is
 
 
 class Table(NamedTuple):  # attrs would cost `awe --help` 2 ms a class

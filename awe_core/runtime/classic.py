@@ -88,8 +88,7 @@ class RuntimeEngine:
 
     def close(self) -> None:
         """Stop; the journal stays open, whoever opened it closes it."""
-        self.loop.wait(self.inner.close())
-        self.loop.close()
+        self.loop.close(self.inner.close())
 
 
 class WorkflowEngine:

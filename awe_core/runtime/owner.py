@@ -15,6 +15,7 @@ from awe_core.errors import (
     AweError,
     EngineError,
     JournalError,
+    JournalUnwritableError,
     PackError,
     TrustError,
     UsageError,
@@ -153,11 +154,13 @@ class Owner:
             self._news.cancel()
         if self._server is not None:
             await self._server.close()
-        await self.engine.close()
-        self.journal.close()
-        self._sinks.close(self.deployment.config.engine.shutdown_us / 1e6)
-        self.workspace.close()
-        self.deployment.finder.uninstall()
+        try:
+            await self.engine.close()
+        finally:  # also when somebody would not wait for it: nothing is recorded after that
+            self.journal.close()
+            self._sinks.close(self.deployment.config.engine.shutdown_us / 1e6)
+            self.workspace.close()
+            self.deployment.finder.uninstall()
 
     # ---- what callers ask ----------------------------------------------------------------------
     async def answer(self, method: str, params: JsonObject) -> Json:
@@ -284,12 +287,17 @@ def _unreadable(error: OSError) -> AweError:
 
 
 def _open_journal(config: Config, deployment: Deployment) -> Journal:
-    config.home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if config.home.stat().st_uid == os.geteuid():
-        config.home.chmod(0o700)
+    try:
+        config.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if config.home.stat().st_uid == os.geteuid():
+            config.home.chmod(0o700)
+        signer = signing.log_key(config.home, may_create=True)
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+        raise JournalUnwritableError("journal.unwritable", path=config.home, reason=why) from None
     return Journal.open(
         config.home,
-        signer=signing.log_key(config.home, may_create=True),
+        signer=signer,
         origin=config.audit.origin,
         opened={"awe": __version__, "trust": deployment.trust},
         durability=config.engine.durability,

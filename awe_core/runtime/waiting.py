@@ -22,6 +22,7 @@ from awe_core.runtime.runtime import AsyncRuntime
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Mapping
+    from concurrent.futures import Future
 
     from awe_core.config import Config
     from awe_core.events import Actor
@@ -46,19 +47,29 @@ class Loop:
 
         :raises UsageError: ``sdk.sync_in_loop`` ``sdk.forked``
         """
-        is_forked = os.getpid() != self._pid
-        if is_forked or asyncio._get_running_loop() is not None:  # noqa: SLF001 - public, and asks without raising
-            work.close()
-            raise UsageError("sdk.forked" if is_forked else "sdk.sync_in_loop")
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        future = self._begun(work)
         try:
             return future.result()
         except KeyboardInterrupt:
             future.cancel()
             raise
 
-    def close(self) -> None:
-        """End the thread."""
+    def _begun(self, work: Coroutine[Any, Any, _T]) -> Future[_T]:
+        is_forked = os.getpid() != self._pid
+        if is_forked or asyncio._get_running_loop() is not None:  # noqa: SLF001 - public, and asks without raising
+            work.close()
+            raise UsageError("sdk.forked" if is_forked else "sdk.sync_in_loop")
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def close(self, last: Coroutine[Any, Any, None] | None = None) -> None:
+        """Wait for *last* and end the thread; an interrupt leaves both to themselves."""
+        if last is not None:
+            future = self._begun(last)
+            try:
+                future.result()
+            except Exception:
+                self.close()
+                raise
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout=5)
         self._loop.close()
@@ -171,14 +182,11 @@ class Opener:
         self._loop = Loop()
         try:
             return Runtime(self._loop.wait(self.__aenter__()), self._loop)
-        except BaseException:
+        except Exception:
             self._loop.close()
             raise
 
     def __exit__(self, *_: object) -> None:
         """Close, and end the loop."""
         if self._loop is not None:
-            try:
-                self._loop.wait(self.__aexit__())
-            finally:
-                self._loop.close()
+            self._loop.close(self.__aexit__())

@@ -29,6 +29,12 @@ CHANNELS: Mapping[str, Code] = {
         next="give the arguments on stdin: --input -",
         state="Nothing was submitted.",
     ),
+    "cli.file": Code(
+        9,
+        "{file} cannot be used: {why}",
+        next="awe doctor disk",
+        state="What was done before that is on the record.",
+    ),
     "cli.input": Code(
         2,
         "the input {file} cannot be taken: {why}",
