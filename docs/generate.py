@@ -119,7 +119,7 @@ def _causes(code: str) -> Iterator[str]:
 @functools.cache
 def _tellers() -> frozenset[tuple[str, str]]:
     """Pair each code with the chapters that name it and the classes it is raised in."""
-    root = Path(errors.__file__).parent.parent
+    root = Path(errors.__file__).parent
     found: set[tuple[str, str]] = set()
     for path in root.rglob("*.py"):
         chapter = path.relative_to(root).parts[0].removesuffix(".py")
@@ -133,7 +133,7 @@ def _tellers() -> frozenset[tuple[str, str]]:
 def _raises(tree: ast.AST) -> Iterator[tuple[str, str]]:
     for node in ast.walk(tree):
         match node:
-            case ast.Call(func=ast.Name(id=kind), args=[first, *_]) if kind in errors.__all__:
+            case ast.Call(func=ast.Name(id=kind), args=[first, *_]) if kind in vars(errors):
                 yield from ((kind, code) for code in _constants(first))
             case _:
                 continue

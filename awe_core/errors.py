@@ -1,15 +1,82 @@
-"""The classes of `awe_core.errors`; the drawing of the tree is in the package's docstring."""
+"""Every way AWE says no: one tree, one catalogue of codes.
+
+::
+
+    AweError
+    ├── UsageError              the caller's words are off (arguments, ids, settings)
+    ├── DocumentError           a file people wrote        (+ file, line, column)
+    ├── CanonicalError          bytes or values outside the domain that is hashed
+    ├── ExpressionError         a ``${…}`` that does not compile or cannot be evaluated
+    ├── ContractError           input or output against its schema (+ side, pointer)
+    ├── WorkflowError           a workflow that cannot be compiled
+    ├── AccessError             asked for what this caller may not have
+    ├── TrustError              root, manifest, statements, store, signers
+    ├── PackError               a distribution that is not what people approved
+    ├── HandshakeError          the handshake cannot take this answer
+    │   ├── HandshakeRefusedError   a policy or a person said no
+    │   └── HandshakePendingError   nobody has answered yet (+ request)
+    ├── EffectError             an effect that failed
+    │   └── EffectRefusedError      … or was not even tried (also a PermissionError)
+    ├── UndoError               something could not be taken back
+    │   └── UndoConflictError       … because somebody else changed it since
+    ├── CapabilityError         raised by a handler, with a code of its contract
+    ├── RunError                a run cannot do what was asked of it
+    │   └── RunNotCompletedError    it ended, but not COMPLETED (+ result)
+    ├── EngineError             the engine itself: locked, busy, decider
+    ├── JournalError            the log cannot be read or written
+    │   └── JournalUnwritableError  … so nothing acts
+    ├── AuditError              a log that does not verify
+    └── WiringError             parts that do not belong together
+
+Rules: a subclass takes attributes, never sentences; the sentence of a code stands once, in
+``schemas/errors.json``; what is raised is rendered in one place per medium and nowhere else.
+"""
 
 from __future__ import annotations
 
+import json
+import pkgutil
+from functools import cache, partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from awe_core.errors.codes import CATALOGUE
+import attrs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from awe_core.values import JsonObject
+
+    CATALOGUE: Mapping[str, Code]  #: every code AWE can raise, stable for ever
+
+
+@attrs.frozen
+class Code:
+    """What one error code means to the person who meets it.
+
+    The sentences are format strings over the attributes of the error that carries the code.
+    """
+
+    exit_code: int  #: 1 to 9, by the CLI's table
+    says: str  #: what was refused or failed, on which object; no full stop
+    next: str = ""  #: the next command or edit, imperative; empty only where there is none
+    state: str = ""  #: what is the case now: "nothing was imported"
+
+
+#: Read at once, parsed at the first error: when that comes, there may be no file left to open.
+_TEXT = pkgutil.get_data("awe_core", "schemas/errors.json") or b""
+
+
+@cache
+def _catalogue() -> Mapping[str, Code]:
+    return MappingProxyType({code: Code(**entry) for code, entry in json.loads(_TEXT).items()})
+
+
+def __getattr__(name: str) -> Mapping[str, Code]:
+    """Give `CATALOGUE`."""
+    if name != "CATALOGUE":
+        raise AttributeError(name)
+    return _catalogue()
 
 
 class AweError(Exception):
@@ -23,7 +90,7 @@ class AweError(Exception):
 
     def __init__(self, code: str, /, *, details: Iterable[str] = (), **attributes: object) -> None:
         """Build the sentences from the catalogue's entry for *code*."""
-        entry = CATALOGUE[code]
+        entry = _catalogue()[code]
         self.code = code  #: ``area.reason``
         self.exit_code = entry.exit_code  #: of the CLI, by the table of its documentation
         self.attributes = attributes
@@ -50,13 +117,7 @@ class AweError(Exception):
 
     def __reduce__(self) -> tuple[Callable[..., AweError], tuple[object, ...]]:
         """Pickle by code and attributes; a sentence is never carried, it is built again."""
-        return _rebuild, (type(self), self.code, self.details, self.attributes)
-
-
-def _rebuild(
-    kind: type[AweError], code: str, details: tuple[str, ...], attributes: dict[str, object]
-) -> AweError:
-    return kind(code, details=details, **attributes)
+        return partial(type(self), self.code, details=self.details, **self.attributes), ()
 
 
 class UsageError(AweError):
@@ -162,12 +223,9 @@ class CapabilityError(AweError):
 
     def __reduce__(self) -> tuple[Callable[..., AweError], tuple[object, ...]]:
         """Pickle by the handler's own words."""
-        words = (self.code, self.attributes["message"], self.class_, self.retry_after_us)
-        return _own_words, words
-
-
-def _own_words(code: str, message: str, class_: str, retry_after_us: int | None) -> AweError:
-    return CapabilityError(code, message, class_=class_, retry_after_us=retry_after_us)
+        message = str(self.attributes["message"])
+        again = partial(CapabilityError, self.code, message, class_=self.class_)
+        return partial(again, retry_after_us=self.retry_after_us), ()
 
 
 class RunError(AweError):
