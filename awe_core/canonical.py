@@ -1,7 +1,8 @@
 """The one way a JSON value becomes bytes, and the digests of those bytes.
 
-Three domains, one writer.  In the first two the bytes equal RFC 8785 and
-``json.dumps(x, sort_keys=True, separators=(",", ":"), ensure_ascii=False)``.
+Three domains.  In the first two the bytes equal RFC 8785 and
+``json.dumps(x, sort_keys=True, separators=(",", ":"), ensure_ascii=False)``, so one walk checks
+and the C encoder writes.
 
 ============  ===========================================  =====================================
 domain        for                                          rules beside RFC 8785
@@ -28,7 +29,7 @@ import json
 import math
 import re
 from itertools import accumulate
-from json.encoder import encode_basestring
+from json.encoder import c_make_encoder, encode_basestring  # type: ignore[attr-defined]
 from typing import TYPE_CHECKING, NoReturn
 
 import attrs
@@ -36,7 +37,7 @@ import attrs
 from awe_core.errors import CanonicalError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator
 
     from awe_core.values import Json, JsonObject
 
@@ -53,7 +54,26 @@ def line(x: JsonObject) -> bytes:
 
     :raises CanonicalError: ``canonical.domain`` (where, why) or ``canonical.too_large``
     """
-    return _sized(_LINE.encode(x), LINE_BYTES)
+    return sized(_LINE.encode(x), LINE_BYTES)
+
+
+def fragment(x: Json, depth: int) -> str:
+    """Write a part of a record that stands on level *depth* of its line.
+
+    Whoever joins parts sorts the keys and encodes with `sized`: a lone surrogate is found then.
+
+    :raises CanonicalError: ``canonical.domain``, with the place inside *x*
+    """
+    kind = type(x)
+    if kind is str:
+        return encode_basestring(x)
+    if kind is int and -MAX_INTEGER <= x <= MAX_INTEGER:
+        return str(x)
+    try:
+        _LINE.check(x, depth)
+    except _OutsideError as outside:
+        raise _refusal(outside.why, outside.path) from None
+    return _plain(x)
 
 
 def parse_line(data: bytes) -> JsonObject:
@@ -69,7 +89,7 @@ def document(x: JsonObject) -> bytes:
 
     :raises CanonicalError: ``canonical.domain`` (where, why) or ``canonical.too_large``
     """
-    return _sized(_DOCUMENT.encode(x), DOCUMENT_BYTES)
+    return sized(_DOCUMENT.encode(x), DOCUMENT_BYTES)
 
 
 def parse_document(
@@ -79,8 +99,8 @@ def parse_document(
 
     :raises CanonicalError: also ``canonical.parse`` and ``canonical.not_canonical``
     """
-    writer = _DOCUMENT if max_depth == DOCUMENT_DEPTH else attrs.evolve(_DOCUMENT, depth=max_depth)
-    return _parse(data, writer, max_bytes=max_bytes)
+    domain = _DOCUMENT if max_depth == DOCUMENT_DEPTH else attrs.evolve(_DOCUMENT, depth=max_depth)
+    return _parse(data, domain, max_bytes=max_bytes)
 
 
 def value(x: Json) -> bytes:
@@ -117,53 +137,126 @@ _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
 _NOT_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
 
 
-_NO_INTEGER = "an integer outside ±(2^53-1)"
-_NO_FRACTION = "a float"
-_TOO_LONG = "an integer of more digits than Python writes"
-_NOT_FINITE = "NaN or an infinity"
-_SURROGATE = "a lone surrogate"
-_NO_STRING = "a key that is not a string"
-_FOREIGN = "not JSON but a Python "
-_TOO_DEEP = "nesting beyond "
-_BAD_KEY = "a key that is not "
-
-
 class _OutsideError(Exception):
-    """Carries the place outwards while the writer unwinds."""
+    """Carries the place outwards while the walk unwinds."""
 
-    def __init__(self, why: str) -> None:
+    def __init__(self, why: str, *path: str | int) -> None:
         super().__init__(why)
         self.why = why
-        self.path: list[object] = []  #: keys and indices, the innermost first
-
-    @property
-    def pointer(self) -> str:
-        steps = (str(step).replace("~", "~0").replace("/", "~1") for step in reversed(self.path))
-        return "".join(f"/{step}" for step in steps)
+        self.path = list(path)  #: keys and indices, the innermost first
 
 
-def _no_integer(_: int) -> NoReturn:
-    raise _OutsideError(_NO_INTEGER)
+@attrs.frozen
+class _Domain:
+    """What may be written, and where in it something may not."""
+
+    depth: int
+    key: re.Pattern[str] | None = None  #: what a key must match whole; None: anything
+    key_rule: str = ""
+    known: set[str] = attrs.field(factory=set, init=False, repr=False, eq=False)  #: good keys
+
+    def encode(self, x: Json) -> bytes:
+        try:
+            is_odd = self.check(x, 1)
+            return (_ecmascript(x) if is_odd else _plain(x)).encode()
+        except _OutsideError as outside:
+            raise _refusal(outside.why, outside.path) from None
+        except UnicodeEncodeError:
+            raise _refusal(_SURROGATE, next(_surrogates(x))) from None
+
+    def check(self, x: Json, depth: int) -> bool:
+        """Tell whether the C encoder would write *x* otherwise than RFC 8785 does.
+
+        Strings are looked into when they are encoded.
+        """
+        kind = type(x)
+        if kind is str or kind is bool or x is None:
+            return False
+        if kind is int or kind is float:
+            return self.number(x)
+        if kind is not dict and kind is not list and kind is not tuple:
+            _refuse(f"not JSON but a Python {kind.__name__}")
+        if depth > self.depth:
+            _refuse(f"nesting beyond {self.depth}")
+        is_odd = self.keys(x) if kind is dict else False
+        for step, item in x.items() if kind is dict else enumerate(x):
+            if type(item) is not str:  # most are
+                try:
+                    is_odd = self.check(item, depth + 1) or is_odd
+                except _OutsideError as outside:
+                    outside.path.append(step)
+                    raise
+        return is_odd
+
+    def keys(self, x: JsonObject) -> bool:
+        is_odd = False
+        for key in x:
+            if type(key) is not str:
+                _refuse("a key that is not a string")
+            if self.key is None:
+                is_odd = is_odd or not key.isascii()
+            elif key not in self.known:
+                if not self.key.fullmatch(key):
+                    _refuse(f"a key that is not {self.key_rule}", key)
+                if len(self.known) < _REMEMBERED and len(key) <= _SHORT:
+                    self.known.add(key)
+        return is_odd
+
+    def number(self, x: float) -> bool:
+        kind = type(x)
+        if kind is int and -MAX_INTEGER <= x <= MAX_INTEGER:
+            return False
+        if self.key is not None:
+            _refuse("an integer outside ±(2^53-1)" if kind is int else "a float")
+        if kind is float:
+            return math.isfinite(x) or _refuse("NaN or an infinity")
+        try:
+            str(x)
+        except ValueError:  # CPython's own limit, 4,300 digits
+            _refuse("an integer of more digits than Python writes")
+        return False
 
 
-def _no_fraction(_: float) -> NoReturn:
-    raise _OutsideError(_NO_FRACTION)
+def _refuse(why: str, *path: str | int) -> NoReturn:
+    raise _OutsideError(why, *path)
 
 
-def _any_integer(number: int) -> str:
-    try:
-        return str(number)
-    except ValueError:  # CPython's own limit, 4,300 digits
-        raise _OutsideError(_TOO_LONG) from None
+#: Records use the same few hundred keys again and again.
+_REMEMBERED = 4096
+_SHORT = 64
+
+_LINE = _Domain(LINE_DEPTH, re.compile(r"[A-Za-z0-9_.-]{1,64}"), "1 to 64 of [A-Za-z0-9_.-]")
+_DOCUMENT = _Domain(
+    DOCUMENT_DEPTH, re.compile(r"[ -~]{1,4096}"), "1 to 4096 printable ASCII characters"
+)
+_VALUE = _Domain(VALUE_DEPTH)
+
+#: What `json.dumps` makes anew at each call, with a domain that was checked before.
+_encoder = c_make_encoder(None, None, encode_basestring, None, ":", ",", True, False, False)  # noqa: FBT003
+
+
+def _plain(x: Json) -> str:
+    return "".join(_encoder(x, 0))
+
+
+def _ecmascript(x: Json) -> str:
+    """Write what `_plain` would not: fractions, and keys in the order of UTF-16 code units."""
+    kind = type(x)
+    if kind is float:
+        return _fraction(x)
+    if kind is dict:
+        keys = sorted(x, key=lambda key: key.encode("utf-16-be", "surrogatepass"))
+        return f"{{{','.join(f'{encode_basestring(k)}:{_ecmascript(x[k])}' for k in keys)}}}"
+    if kind is list or kind is tuple:
+        return f"[{','.join(map(_ecmascript, x))}]"
+    return _plain(x)
 
 
 _WHOLE_DIGITS, _LEADING_ZEROS = 21, 6  # where ECMAScript changes to an exponent
 
 
 def _fraction(number: float) -> str:
-    """Write *number* as ECMAScript does (RFC 8785 section 3.2.2.3)."""
-    if not math.isfinite(number):
-        raise _OutsideError(_NOT_FINITE)
+    """Write a finite *number* as ECMAScript does (RFC 8785 section 3.2.2.3)."""
     if number == 0:
         return "0"
     sign = "-" if number < 0 else ""
@@ -183,158 +276,44 @@ def _fraction(number: float) -> str:
     return f"{sign}{digits[0]}{tail}e{point - 1:+d}"
 
 
-def _scalar(text: str) -> str:
-    """Quote like `encode_basestring`, but stop at a lone surrogate; run only to name its place."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise _OutsideError(_SURROGATE) from None
-    return encode_basestring(text)
+def _surrogates(x: Json) -> Iterator[list[str | int]]:
+    """Places of lone surrogates, the innermost step first."""
+    if type(x) is str:
+        if _SURROGATES.search(x):
+            yield []
+        return
+    if type(x) is dict:
+        yield from ([key] for key in sorted(x) if _SURROGATES.search(key))
+    steps = x.items() if type(x) is dict else enumerate(x) if type(x) in {list, tuple} else ()
+    for step, item in steps:
+        yield from ([*path, step] for path in _surrogates(item))
 
 
-def _utf16(key: str) -> bytes:
-    return key.encode("utf-16-be", "surrogatepass")
-
-
-_WORDS = {None: "null", True: "true", False: "false"}
-
-#: Names that were found good, already quoted.  Records use the same few hundred again and again.
-_REMEMBERED = 4096
-_SHORT = 64
-
-
-@attrs.frozen
-class _Writer:
-    """Checks and writes in one walk: cheaper than a walk before the C encoder."""
-
-    depth: int
-    key: re.Pattern[str] | None  #: what a key must match whole; None: anything
-    key_rule: str
-    integer: Callable[[int], str]  #: for those outside ±(2^53-1)
-    fraction: Callable[[float], str]
-    quote: Callable[[str], str] = encode_basestring
-    known: dict[str, str] = attrs.field(factory=dict, init=False, repr=False, eq=False)
-
-    def encode(self, x: Json) -> bytes:
-        try:
-            return self.write(x, 1).encode()
-        except _OutsideError as outside:
-            raise _domain(outside) from None
-        except UnicodeEncodeError:  # a second walk, only to name the place
-            return attrs.evolve(self, quote=_scalar).encode(x)
-
-    def write(self, x: Json, depth: int) -> str:
-        """Write one value; objects and strings, the common ones, first."""
-        kind = type(x)
-        if kind is dict:
-            return self.object(x, depth)
-        if kind is str:
-            return self.quote(x)
-        if kind is int:
-            return str(x) if -MAX_INTEGER <= x <= MAX_INTEGER else self.integer(x)
-        if x is None or kind is bool:
-            return _WORDS[x]
-        if kind is list or kind is tuple:
-            return self.array(x, depth)
-        if kind is float:
-            return self.fraction(x)
-        raise _OutsideError(_FOREIGN + kind.__name__)
-
-    def object(self, x: JsonObject, depth: int) -> str:
-        """Write an object.  Strings and objects are written in place: this is the hot loop."""
-        if depth > self.depth:
-            raise _OutsideError(_TOO_DEEP + str(self.depth))
-        known, quote = self.known, self.quote
-        parts = []
-        keys = self.order(x)
-        key = ""
-        try:
-            for key in keys:
-                name = (known.get(key) if type(key) is str else None) or self.name(key)
-                item = x[key]
-                kind = type(item)
-                if kind is str:
-                    parts.append(name + quote(item))
-                elif kind is dict:
-                    parts.append(name + self.object(item, depth + 1))
-                else:
-                    parts.append(name + self.write(item, depth + 1))
-        except _OutsideError as outside:
-            outside.path.append(key)
-            raise
-        return "{" + ",".join(parts) + "}"
-
-    def array(self, x: list[Json] | tuple[Json, ...], depth: int) -> str:
-        if depth > self.depth:
-            raise _OutsideError(_TOO_DEEP + str(self.depth))
-        parts: list[str] = []
-        try:
-            for item in x:
-                parts.append(self.write(item, depth + 1))  # noqa: PERF401 - its length is the place
-        except _OutsideError as outside:
-            outside.path.append(len(parts))
-            raise
-        return "[" + ",".join(parts) + "]"
-
-    def order(self, x: JsonObject) -> list[str]:
-        """Sort by code points, or by UTF-16 code units where that can differ."""
-        try:
-            keys = sorted(x)
-            if self.key is None and not "".join(keys).isascii():
-                keys.sort(key=_utf16)
-        except (TypeError, AttributeError):
-            raise _OutsideError(_NO_STRING) from None
-        return keys
-
-    def name(self, key: str) -> str:
-        if type(key) is not str:
-            raise _OutsideError(_NO_STRING)
-        if self.key is not None and not self.key.fullmatch(key):
-            raise _OutsideError(_BAD_KEY + self.key_rule)
-        name = self.quote(key) + ":"
-        if len(self.known) < _REMEMBERED and len(key) <= _SHORT:
-            self.known[key] = name
-        return name
-
-
-_LINE = _Writer(
-    depth=LINE_DEPTH,
-    key=re.compile(r"[A-Za-z0-9_.-]{1,64}"),
-    key_rule="1 to 64 of [A-Za-z0-9_.-]",
-    integer=_no_integer,
-    fraction=_no_fraction,
-)
-_DOCUMENT = _Writer(
-    depth=DOCUMENT_DEPTH,
-    key=re.compile(r"[ -~]{1,4096}"),
-    key_rule="1 to 4096 printable ASCII characters",
-    integer=_no_integer,
-    fraction=_no_fraction,
-)
-_VALUE = _Writer(depth=VALUE_DEPTH, key=None, key_rule="", integer=_any_integer, fraction=_fraction)
-
-
+_SURROGATE = "a lone surrogate"
+_SURROGATES = re.compile("[\ud800-\udfff]")
 _SHOWN = 256  #: of a pointer; keys can be as long as their author likes
 
 
-def _domain(outside: _OutsideError) -> CanonicalError:
-    pointer = outside.pointer
+def _refusal(why: str, path: list[str | int]) -> CanonicalError:
+    steps = (str(step).replace("~", "~0").replace("/", "~1") for step in reversed(path))
+    pointer = "".join(f"/{step}" for step in steps)
     shown = pointer[:_SHOWN].encode("ascii", "backslashreplace").decode() or "the top"
-    return CanonicalError("canonical.domain", pointer=shown, why=outside.why)
+    return CanonicalError("canonical.domain", pointer=shown, why=why)
 
 
-def _sized(data: bytes, limit: int) -> bytes:
+def sized(data: bytes, limit: int = LINE_BYTES) -> bytes:
+    """Give *data* back; refuse what is longer than *limit*, ``canonical.too_large``."""
     if len(data) > limit:
         raise CanonicalError("canonical.too_large", size_bytes=len(data), limit_bytes=limit)
     return data
 
 
-def _parse(data: bytes, writer: _Writer, *, max_bytes: int) -> JsonObject:
-    _sized(data, max_bytes)
-    found = _strict(data, writer.depth)
+def _parse(data: bytes, domain: _Domain, *, max_bytes: int) -> JsonObject:
+    sized(data, max_bytes)
+    found = _strict(data, domain.depth)
     if type(found) is not dict:
         raise CanonicalError("canonical.parse", why="it is not an object at the top")
-    if writer.encode(found) != data:
+    if domain.encode(found) != data:
         raise CanonicalError("canonical.not_canonical", size_bytes=len(data))
     return found
 

@@ -9,7 +9,6 @@ affair alone.
 from awe_core.engine.engine import RuntimeEngine, Submission
 from awe_core.engine.parts import Parts, Settings
 from awe_core.engine.plans import Plans
-from awe_core.engine.recording import restore
 from awe_core.engine.recovery import Reader, View, open_questions
 
 __all__ = [
@@ -21,5 +20,4 @@ __all__ = [
     "Submission",
     "View",
     "open_questions",
-    "restore",
 ]

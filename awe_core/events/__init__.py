@@ -6,8 +6,10 @@ the only way between the two.  Nothing here knows how a fact comes to be or what
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, get_args
 
+from awe_core import canonical
 from awe_core.errors import JournalError
 from awe_core.events import codec
 from awe_core.events.confirmation import (
@@ -67,6 +69,8 @@ from awe_core.events.parts import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from awe_core.values import JsonObject
 
 __all__ = [
@@ -124,17 +128,24 @@ __all__ = [
     "encode",
 ]
 
+_NONE: Mapping[str, str] = MappingProxyType({})
+_LEVEL = 2  #: of an event in its line
+
 #: Record kind → fact class.
 FACTS: dict[str, type[Fact]] = {kind.kind: kind for kind in get_args(Fact)}
 
 
-def encode(fact: Fact, *, run: str, rseq: int) -> JsonObject:
-    """Write *fact* as the event of record number *rseq* of *run*."""
-    event = codec.to_json(fact)
-    event["kind"] = fact.kind
-    event["run"] = run
-    event["rseq"] = rseq
-    return event
+def encode(fact: Fact, *, run: str, rseq: int, values: Mapping[str, str] = _NONE) -> bytes:
+    """Write *fact* as the event of record number *rseq* of *run*.
+
+    A text from outside that the log cannot hold is replaced, never a reason to stop.
+
+    :param values: further members, as canonical text: what `redaction` says of the fact's values
+    :raises CanonicalError: ``canonical.too_large``; ``canonical.domain`` for keys no line can hold
+    """
+    common = {"kind": f'"{fact.kind}"', "rseq": str(rseq), "run": f'"{run}"'}
+    text = codec.to_text(fact, _LEVEL, {**common, **values})
+    return canonical.sized(text.encode("utf-8", "replace"))
 
 
 def decode(event: JsonObject) -> Fact:

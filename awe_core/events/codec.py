@@ -7,19 +7,25 @@ an older or newer log are ignored on reading; the line that holds them stays as 
 
 from __future__ import annotations
 
+import json
 import operator
 from functools import cache, partial
+from json.encoder import encode_basestring
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
+from awe_core.canonical import fragment
+from awe_core.errors import CanonicalError
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from awe_core.values import Json, JsonObject
 
 _T = TypeVar("_T")
-_Encoder = tuple[tuple[str, "Callable[[Any], Any]", "Callable[[Any], Any] | None"], ...]
+_NONE: Mapping[str, Any] = MappingProxyType({})
 
 
 def of(kind: type[Any], *, many: bool = False, default: Any = attrs.NOTHING) -> Any:  # noqa: ANN401 - attrs.field is typed Any
@@ -41,15 +47,74 @@ def unrecorded(default: Any = None) -> Any:  # noqa: ANN401 - attrs.field is typ
     return attrs.field(default=default, metadata={"unrecorded": True}, eq=False, repr=False)
 
 
+_PLAIN_KINDS = {str, int, bool, dict, list}  #: `attrs.has` is dear
+
+
 def to_json(value: object) -> JsonObject:
     """Write an attrs *value* as a JSON object."""
-    written: JsonObject = {}
     kind: type[Any] = type(value)
-    for key, get, encode in _encoder(kind):  # type: ignore[arg-type]  # a class is hashable
-        found = get(value)
-        if found is not None:
-            written[key] = found if encode is None else encode(found)
-    return written
+    keys, get = _members(kind)  # type: ignore[arg-type]  # a class is hashable
+    pairs = zip(keys, get(value), strict=False)
+    return {key: _json(found) for key, found in pairs if found is not None}
+
+
+def _json(found: Any) -> Json:  # noqa: ANN401 - whatever a field holds
+    kind = type(found)
+    if kind is tuple:
+        return [_json(one) for one in found]
+    return found if kind in _PLAIN_KINDS or not attrs.has(kind) else to_json(found)
+
+
+def to_text(value: object, depth: int, members: Mapping[str, str] = _NONE) -> str:
+    """Write an attrs *value* as `canonical` does, on level *depth* of a record's line.
+
+    :param members: canonical text of members that stand beside its own, or in their place
+    :raises CanonicalError: ``canonical.domain`` for keys or numbers that no line can hold
+    """
+    kind: type[Any] = type(value)
+    try:
+        return _writer(kind, depth, tuple(members))(value, members)  # type: ignore[arg-type]  # a class is hashable
+    except (CanonicalError, TypeError):  # what a handler said is replaced, never a reason to stop
+        found = {**to_json(value), **{key: json.loads(text) for key, text in members.items()}}
+        return fragment(_replaced(found), depth)
+
+
+@cache
+def _writer(kind: type[Any], depth: int, more: tuple[str, ...]) -> Callable[[Any, Any], str]:
+    """Compile what writes a *kind* whose members *more* are given."""
+    fields = {a.name.rstrip("_"): a for a in _recorded(kind) if a.name.rstrip("_") not in more}
+    names: dict[str, Any] = {"quote": encode_basestring, "fragment": fragment}
+    lines = ["def write(value, members):", "    written = []", "    add = written.append"]
+    for key in sorted([*fields, *more]):
+        if key in more:
+            lines.append(f"    add('\"{key}\":' + members[{key!r}])")
+            continue
+        a = fields[key]
+        part, text = a.metadata.get("of"), f"fragment(x, {depth + 1})"
+        if part is not None:
+            names[a.name] = partial(to_text, depth=depth + 1 + bool(a.metadata["many"]))
+            text = f"{a.name}(x)"
+            if a.metadata["many"]:
+                text = f"'[' + ','.join([{a.name}(x) for x in x]) + ']'"
+        elif str(a.type).removesuffix(" | None") == "str":
+            text = "quote(x)"
+        lines += (f"    x = value.{a.name}", f"    if x is not None: add('\"{key}\":' + {text})")
+    lines.append("    return '{' + ','.join(written) + '}'")
+    exec("\n".join(lines), names)  # noqa: S102 - made of the names of our own fields
+    write: Callable[[Any, Any], str] = names["write"]
+    return write
+
+
+def _replaced(value: Json) -> Json:
+    match value:
+        case list() | tuple():
+            return [_replaced(one) for one in value]
+        case dict():
+            return {str(key): _replaced(one) for key, one in value.items()}
+        case float():
+            return repr(value)
+        case _:
+            return value
 
 
 def from_json(kind: type[_T], found: JsonObject) -> _T:
@@ -76,17 +141,11 @@ def _recorded(kind: type[Any]) -> tuple[attrs.Attribute[Any], ...]:
 
 
 @cache
-def _encoder(kind: type[Any]) -> _Encoder:
-    return tuple(
-        (a.name.rstrip("_"), operator.attrgetter(a.name), _field_encoder(a))
-        for a in _recorded(kind)
-    )
-
-
-def _field_encoder(a: attrs.Attribute[Any]) -> Callable[[Any], Any] | None:
-    if a.metadata.get("of"):
-        return (lambda v: [to_json(x) for x in v]) if a.metadata["many"] else to_json
-    return list if a.metadata.get("many") else None
+def _members(kind: type[Any]) -> tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]]]:
+    """Give the keys of a *kind*, and what gets their values (and one more: never a bare one)."""
+    names = [a.name for a in _recorded(kind)]
+    keys = tuple(name.rstrip("_") for name in names)
+    return keys, operator.attrgetter(*names, "__class__")
 
 
 @cache
