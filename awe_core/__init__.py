@@ -10,84 +10,52 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from awe_core.audit import AuditLogger
-    from awe_core.binding import bind
-    from awe_core.capability import CapabilitySpec
-    from awe_core.context import AsyncExecutionContext, ExecutionContext, FileEntry, FileResult
-    from awe_core.contract import Schema
-    from awe_core.errors import AweError, CapabilityError
-    from awe_core.events import Actor, UndoRecord
-    from awe_core.hookspecs import hookimpl, hookspec
-    from awe_core.runtime import AsyncRuntime, RunHandle, RunResult, Runtime
-    from awe_core.runtime.classic import (
-        CapabilityRegistry,
-        Journal,
-        RuntimeEngine,
-        WorkflowEngine,
-        WorkflowSpec,
-    )
-    from awe_core.undo import UndoManager
+    from awe_core.audit import AuditLogger as AuditLogger
+    from awe_core.binding import bind as bind
+    from awe_core.capability import CapabilitySpec as CapabilitySpec
+    from awe_core.context import AsyncExecutionContext as AsyncExecutionContext
+    from awe_core.context import ExecutionContext as ExecutionContext
+    from awe_core.context import FileEntry as FileEntry
+    from awe_core.context import FileResult as FileResult
+    from awe_core.contract import Schema as Schema
+    from awe_core.errors import AweError as AweError
+    from awe_core.errors import CapabilityError as CapabilityError
+    from awe_core.events import Actor as Actor
+    from awe_core.events import UndoRecord as UndoRecord
+    from awe_core.hookspecs import hookimpl as hookimpl
+    from awe_core.hookspecs import hookspec as hookspec
+    from awe_core.runtime import AsyncRuntime as AsyncRuntime
+    from awe_core.runtime import RunHandle as RunHandle
+    from awe_core.runtime import RunResult as RunResult
+    from awe_core.runtime import Runtime as Runtime
+    from awe_core.runtime.classic import CapabilityRegistry as CapabilityRegistry
+    from awe_core.runtime.classic import Journal as Journal
+    from awe_core.runtime.classic import RuntimeEngine as RuntimeEngine
+    from awe_core.runtime.classic import WorkflowEngine as WorkflowEngine
+    from awe_core.runtime.classic import WorkflowSpec as WorkflowSpec
+    from awe_core.undo import UndoManager as UndoManager
 
 __version__ = "0.1.0"
 
-_HOMES = {
-    "Actor": "events",
-    "AsyncExecutionContext": "context",
-    "AsyncRuntime": "runtime",
-    "AuditLogger": "audit",
-    "AweError": "errors",
-    "CapabilityError": "errors",
-    "CapabilityRegistry": "runtime.classic",
-    "CapabilitySpec": "capability",
-    "ExecutionContext": "context",
-    "FileEntry": "context",
-    "FileResult": "context",
-    "Journal": "runtime.classic",
-    "RunHandle": "runtime",
-    "RunResult": "runtime",
-    "Runtime": "runtime",
-    "RuntimeEngine": "runtime.classic",
-    "Schema": "contract",
-    "UndoManager": "undo",
-    "UndoRecord": "events",
-    "WorkflowEngine": "runtime.classic",
-    "WorkflowSpec": "runtime.classic",
-    "bind": "binding",
-    "hookimpl": "hookspecs",
-    "hookspec": "hookspecs",
+_PUBLIC = {
+    "audit": "AuditLogger",
+    "binding": "bind",
+    "capability": "CapabilitySpec",
+    "context": "AsyncExecutionContext ExecutionContext FileEntry FileResult",
+    "contract": "Schema",
+    "errors": "AweError CapabilityError",
+    "events": "Actor UndoRecord",
+    "hookspecs": "hookimpl hookspec",
+    "runtime": "AsyncRuntime RunHandle RunResult Runtime",
+    "runtime.classic": "CapabilityRegistry Journal RuntimeEngine WorkflowEngine WorkflowSpec",
+    "undo": "UndoManager",
 }
-
-__all__ = [
-    "Actor",
-    "AsyncExecutionContext",
-    "AsyncRuntime",
-    "AuditLogger",
-    "AweError",
-    "CapabilityError",
-    "CapabilityRegistry",
-    "CapabilitySpec",
-    "ExecutionContext",
-    "FileEntry",
-    "FileResult",
-    "Journal",
-    "RunHandle",
-    "RunResult",
-    "Runtime",
-    "RuntimeEngine",
-    "Schema",
-    "UndoManager",
-    "UndoRecord",
-    "WorkflowEngine",
-    "WorkflowSpec",
-    "bind",
-    "hookimpl",
-    "hookspec",
-]
+_HOMES = {name: home for home, names in _PUBLIC.items() for name in names.split()}
+__all__ = [*_HOMES]  # noqa: PLE0604 - names of the table above
 
 
 def __getattr__(name: str) -> object:
     """Import a public name from its home when it is first used."""
-    home = _HOMES.get(name)
-    if home is None:
+    if name not in _HOMES:
         raise AttributeError(name)
-    return getattr(importlib.import_module(f"awe_core.{home}"), name)
+    return getattr(importlib.import_module(f"awe_core.{_HOMES[name]}"), name)

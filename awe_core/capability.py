@@ -12,33 +12,13 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
 
-from awe_core.compensation import CapabilityCall, UndoCompensate
+from awe_core.compensation import CapabilityCall as CapabilityCall  # noqa: PLC0414 - of a contract, too
+from awe_core.compensation import UndoCompensate as UndoCompensate  # noqa: PLC0414
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from awe_core.values import Json, JsonObject
-
-__all__ = [
-    "CapabilityCall",
-    "CapabilitySpec",
-    "Confirm",
-    "EffectDeclaration",
-    "Example",
-    "ExampleError",
-    "ExampleMatch",
-    "ExampleOutcome",
-    "ExampleOutput",
-    "FileContent",
-    "Risk",
-    "ServiceStates",
-    "Undo",
-    "UndoCaptured",
-    "UndoCompensate",
-    "UndoNone",
-    "UndoNotNeeded",
-    "UndoStrategyNamed",
-]
 
 
 class _Ordered(StrEnum):

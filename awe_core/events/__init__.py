@@ -12,121 +12,60 @@ from typing import TYPE_CHECKING, get_args
 from awe_core import canonical
 from awe_core.errors import JournalError
 from awe_core.events import codec
-from awe_core.events.confirmation import (
-    ASSURANCES,
-    Answer,
-    Approve,
-    Ask,
-    ConfirmationRequest,
-    Decision,
-    Deny,
-    Facts,
-    PolicyAnswer,
-    Requirement,
-    Verdict,
-    Vote,
-)
-from awe_core.events.facts import (
-    ClosedState,
-    EffectApplied,
-    EffectFailed,
-    EffectIntended,
-    EffectRefused,
-    Fact,
-    HandshakeExpired,
-    HandshakeGranted,
-    HandshakeRefused,
-    HandshakeRequested,
-    HandshakeVoted,
-    RunCancelRequested,
-    RunClosed,
-    RunOpened,
-    RunPaused,
-    RunResumed,
-    StepCompleted,
-    StepFailed,
-    StepInDoubt,
-    StepRetryScheduled,
-    StepSkipped,
-    StepStarted,
-    UndoApplied,
-    UndoConflict,
-    UndoDiscarded,
-    UndoFailed,
-    UndoStarted,
-)
-from awe_core.events.parts import (
-    Actor,
-    Assurance,
-    Failure,
-    Irreversible,
-    ManifestRef,
-    PackRef,
-    Residue,
-    UndoRecord,
-    Value,
-    WorkflowRef,
-)
+from awe_core.events.confirmation import ASSURANCES as ASSURANCES
+from awe_core.events.confirmation import Answer as Answer
+from awe_core.events.confirmation import Approve as Approve
+from awe_core.events.confirmation import Ask as Ask
+from awe_core.events.confirmation import ConfirmationRequest as ConfirmationRequest
+from awe_core.events.confirmation import Decision as Decision
+from awe_core.events.confirmation import Deny as Deny
+from awe_core.events.confirmation import Facts as Facts
+from awe_core.events.confirmation import PolicyAnswer as PolicyAnswer
+from awe_core.events.confirmation import Requirement as Requirement
+from awe_core.events.confirmation import Verdict as Verdict
+from awe_core.events.confirmation import Vote as Vote
+from awe_core.events.facts import ClosedState as ClosedState
+from awe_core.events.facts import EffectApplied as EffectApplied
+from awe_core.events.facts import EffectFailed as EffectFailed
+from awe_core.events.facts import EffectIntended as EffectIntended
+from awe_core.events.facts import EffectRefused as EffectRefused
+from awe_core.events.facts import Fact as Fact
+from awe_core.events.facts import HandshakeExpired as HandshakeExpired
+from awe_core.events.facts import HandshakeGranted as HandshakeGranted
+from awe_core.events.facts import HandshakeRefused as HandshakeRefused
+from awe_core.events.facts import HandshakeRequested as HandshakeRequested
+from awe_core.events.facts import HandshakeVoted as HandshakeVoted
+from awe_core.events.facts import RunCancelRequested as RunCancelRequested
+from awe_core.events.facts import RunClosed as RunClosed
+from awe_core.events.facts import RunOpened as RunOpened
+from awe_core.events.facts import RunPaused as RunPaused
+from awe_core.events.facts import RunResumed as RunResumed
+from awe_core.events.facts import StepCompleted as StepCompleted
+from awe_core.events.facts import StepFailed as StepFailed
+from awe_core.events.facts import StepInDoubt as StepInDoubt
+from awe_core.events.facts import StepRetryScheduled as StepRetryScheduled
+from awe_core.events.facts import StepSkipped as StepSkipped
+from awe_core.events.facts import StepStarted as StepStarted
+from awe_core.events.facts import UndoApplied as UndoApplied
+from awe_core.events.facts import UndoConflict as UndoConflict
+from awe_core.events.facts import UndoDiscarded as UndoDiscarded
+from awe_core.events.facts import UndoFailed as UndoFailed
+from awe_core.events.facts import UndoStarted as UndoStarted
+from awe_core.events.parts import Actor as Actor
+from awe_core.events.parts import Assurance as Assurance
+from awe_core.events.parts import Failure as Failure
+from awe_core.events.parts import Irreversible as Irreversible
+from awe_core.events.parts import ManifestRef as ManifestRef
+from awe_core.events.parts import PackRef as PackRef
+from awe_core.events.parts import Residue as Residue
+from awe_core.events.parts import UndoRecord as UndoRecord
+from awe_core.events.parts import Value as Value
+from awe_core.events.parts import WorkflowRef as WorkflowRef
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from awe_core.values import JsonObject
-
-__all__ = [
-    "ASSURANCES",
-    "FACTS",
-    "Actor",
-    "Answer",
-    "Approve",
-    "Ask",
-    "Assurance",
-    "ClosedState",
-    "ConfirmationRequest",
-    "Decision",
-    "Deny",
-    "EffectApplied",
-    "EffectFailed",
-    "EffectIntended",
-    "EffectRefused",
-    "Fact",
-    "Facts",
-    "Failure",
-    "HandshakeExpired",
-    "HandshakeGranted",
-    "HandshakeRefused",
-    "HandshakeRequested",
-    "HandshakeVoted",
-    "Irreversible",
-    "ManifestRef",
-    "PackRef",
-    "PolicyAnswer",
-    "Requirement",
-    "Residue",
-    "RunCancelRequested",
-    "RunClosed",
-    "RunOpened",
-    "RunPaused",
-    "RunResumed",
-    "StepCompleted",
-    "StepFailed",
-    "StepInDoubt",
-    "StepRetryScheduled",
-    "StepSkipped",
-    "StepStarted",
-    "UndoApplied",
-    "UndoConflict",
-    "UndoDiscarded",
-    "UndoFailed",
-    "UndoRecord",
-    "UndoStarted",
-    "Value",
-    "Verdict",
-    "Vote",
-    "WorkflowRef",
-    "decode",
-    "encode",
-]
 
 _NONE: Mapping[str, str] = MappingProxyType({})
 _LEVEL = 2  #: of an event in its line
