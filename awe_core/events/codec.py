@@ -92,10 +92,10 @@ def _writer(kind: type[Any], depth: int, more: tuple[str, ...]) -> Callable[[Any
         a = fields[key]
         part, text = a.metadata.get("of"), f"fragment(x, {depth + 1})"
         if part is not None:
-            names[a.name] = partial(to_text, depth=depth + 1 + bool(a.metadata["many"]))
-            text = f"{a.name}(x)"
+            names[f"write_{key}"] = _writer(part, depth + 1 + bool(a.metadata["many"]), ())
+            text = f"write_{key}(x, members)"
             if a.metadata["many"]:
-                text = f"'[' + ','.join([{a.name}(x) for x in x]) + ']'"
+                text = f"'[' + ','.join([write_{key}(x, members) for x in x]) + ']'"
         elif str(a.type).removesuffix(" | None") == "str":
             text = "quote(x)"
         lines += (f"    x = value.{a.name}", f"    if x is not None: add('\"{key}\":' + {text})")

@@ -1,14 +1,16 @@
 """What happened to a run, a step, an effect or its undo, in the past tense.
 
-Each class is one record kind of the log; its fields are that kind's fields.  Fields declared with
-`codec.unrecorded` carry a value that the log holds as a payload; the `Value` that commits to it
-is made when the fact is recorded, so a fact that was not read from the log has None there.
+Each class is one record kind of the log, its fields are that kind's fields: `RunCancelRequested` is
+``run.cancel_requested``.  Fields declared with `codec.unrecorded` carry a value that the log holds
+as a payload; the `Value` that commits to it is made when the fact is recorded, so a fact that was
+not read from the log has None there.
 ``step`` is the step's path as the engine names it (``nested.read``, ``each[3]``); ``effect`` is
 ``run/step/attempt/n``.
 """
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
 import attrs
@@ -32,12 +34,27 @@ ClosedState = Literal["COMPLETED", "FAILED", "ROLLED_BACK"]
 ResumeMode = Literal["forward", "rollback", "retry"]
 
 
+class _Recorded:
+    __slots__ = ()
+    kind: ClassVar[str]  #: ``noun.verb``
+
+    def __init_subclass__(cls) -> None:
+        noun, *verb = re.findall("[A-Z][a-z]+", cls.__name__)
+        cls.kind = f"{noun}.{'_'.join(verb)}".lower()
+
+
+@attrs.frozen(kw_only=True)
+class _Attempt(_Recorded):
+    step: str
+    attempt: int
+    epoch: int | None = None  #: absent = 0
+
+
 # ---- run ----------------------------------------------------------------------------------------
 @attrs.frozen(kw_only=True)
-class RunOpened:
+class RunOpened(_Recorded):
     """A run exists from here on; nothing of it was done before this was durable."""
 
-    kind: ClassVar[str] = "run.opened"
     workflow: WorkflowRef = codec.of(WorkflowRef)
     via: str
     by: str
@@ -63,10 +80,9 @@ class RunOpened:
 
 
 @attrs.frozen(kw_only=True)
-class RunPaused:
+class RunPaused(_Recorded):
     """Nothing goes on until somebody acts (``run.paused``)."""
 
-    kind: ClassVar[str] = "run.paused"
     cause: str  #: handshake, in_doubt, audit, stop, operator, pack, trust, crash_loop
     steps: tuple[str, ...] | None = codec.many(None)
     reason: str | None = None
@@ -74,10 +90,9 @@ class RunPaused:
 
 
 @attrs.frozen(kw_only=True)
-class RunResumed:
+class RunResumed(_Recorded):
     """A run goes on; the only thing that reopens a closed one."""
 
-    kind: ClassVar[str] = "run.resumed"
     mode: ResumeMode
     to: str | None = None  #: rollback: down to this step
     from_: str | None = None  #: retry: from this step
@@ -87,10 +102,9 @@ class RunResumed:
 
 
 @attrs.frozen(kw_only=True)
-class RunCancelRequested:
+class RunCancelRequested(_Recorded):
     """Somebody, or the run's own expiry, asked for its end."""
 
-    kind: ClassVar[str] = "run.cancel_requested"
     via: str
     mode: Literal["rollback", "keep"]
     cause: Literal["asked", "expiry"] = "asked"
@@ -99,10 +113,9 @@ class RunCancelRequested:
 
 
 @attrs.frozen(kw_only=True)
-class RunClosed:
+class RunClosed(_Recorded):
     """The run ended; the last of these counts."""
 
-    kind: ClassVar[str] = "run.closed"
     state: ClosedState
     count: int  #: this record's rseq + 1
     dur_us: int
@@ -116,13 +129,9 @@ class RunClosed:
 
 # ---- step ---------------------------------------------------------------------------------------
 @attrs.frozen(kw_only=True)
-class StepStarted:
+class StepStarted(_Attempt):
     """A handler is about to run, or a fan-out or scope was opened."""
 
-    kind: ClassVar[str] = "step.started"
-    step: str
-    attempt: int
-    epoch: int | None = None  #: absent = 0
     cap: str | None = None  #: ``id@version``
     pack: PackRef | None = codec.of(PackRef, default=None)
     risk: str | None = None
@@ -141,14 +150,10 @@ class StepStarted:
 
 
 @attrs.frozen(kw_only=True)
-class StepCompleted:
+class StepCompleted(_Attempt):
     """The handler returned, and its output keeps its contract."""
 
-    kind: ClassVar[str] = "step.completed"
-    step: str
-    attempt: int
     dur_us: int
-    epoch: int | None = None
     out: Value | None = codec.of(Value, default=None)
     diag: Value | None = codec.of(Value, default=None)
     resolved_by: str | None = None
@@ -157,18 +162,13 @@ class StepCompleted:
 
 
 @attrs.frozen(kw_only=True)
-class StepFailed:
+class StepFailed(_Attempt):
     """The step failed; ``class_`` decides whether a retry may follow."""
 
-    kind: ClassVar[str] = "step.failed"
-    step: str
-    attempt: int
     err: Failure = codec.of(Failure)
-    class_: (
-        str  #: timeout, unavailable, rate_limited, refused, contract, conflict, expression, error
-    )
+    #: timeout, unavailable, rate_limited, refused, contract, conflict, expression, error
+    class_: str
     dur_us: int = 0
-    epoch: int | None = None
     retry_after_us: int | None = None
     diag: Value | None = codec.of(Value, default=None)
     resolved_by: str | None = None
@@ -176,45 +176,35 @@ class StepFailed:
 
 
 @attrs.frozen(kw_only=True)
-class StepRetryScheduled:
-    """The next attempt has its time."""
+class StepRetryScheduled(_Attempt):
+    """The next attempt, which it names, has its time."""
 
-    kind: ClassVar[str] = "step.retry_scheduled"
-    step: str
-    attempt: int  #: the next one
     due_us: int
-    epoch: int | None = None
     resolved_by: str | None = None
 
 
 @attrs.frozen(kw_only=True)
-class StepSkipped:
+class StepSkipped(_Recorded):
     """The step will not run in this epoch."""
 
-    kind: ClassVar[str] = "step.skipped"
     step: str
     cause: Literal["when", "need"]
     epoch: int | None = None
 
 
 @attrs.frozen(kw_only=True)
-class StepInDoubt:
+class StepInDoubt(_Attempt):
     """The outcome is unknown after a crash; a person resolves it."""
 
-    kind: ClassVar[str] = "step.in_doubt"
-    step: str
-    attempt: int
     effects: tuple[str, ...] = codec.many(())
     inspect: dict[str, str] = attrs.field(factory=dict)  #: effect id → what its strategy saw
-    epoch: int | None = None
 
 
 # ---- handshake ----------------------------------------------------------------------------------
 @attrs.frozen(kw_only=True)
-class HandshakeRequested:
+class HandshakeRequested(_Recorded):
     """A person is asked; durable before anybody sees it."""
 
-    kind: ClassVar[str] = "handshake.requested"
     step: str
     req: str
     version: int
@@ -229,10 +219,9 @@ class HandshakeRequested:
 
 
 @attrs.frozen(kw_only=True)
-class HandshakeVoted:
+class HandshakeVoted(_Recorded):
     """One vote short of the quorum."""
 
-    kind: ClassVar[str] = "handshake.voted"
     step: str
     req: str
     version: int
@@ -242,10 +231,9 @@ class HandshakeVoted:
 
 
 @attrs.frozen(kw_only=True)
-class HandshakeGranted:
+class HandshakeGranted(_Recorded):
     """The quorum is met; the tickets may be used once each."""
 
-    kind: ClassVar[str] = "handshake.granted"
     step: str
     version: int
     digest: str
@@ -261,10 +249,9 @@ class HandshakeGranted:
 
 
 @attrs.frozen(kw_only=True)
-class HandshakeRefused:
+class HandshakeRefused(_Recorded):
     """A policy or a person said no."""
 
-    kind: ClassVar[str] = "handshake.refused"
     step: str
     digest: str
     req: str | None = None
@@ -276,10 +263,9 @@ class HandshakeRefused:
 
 
 @attrs.frozen(kw_only=True)
-class HandshakeExpired:
+class HandshakeExpired(_Recorded):
     """A request ended without an answer."""
 
-    kind: ClassVar[str] = "handshake.expired"
     step: str
     req: str
     version: int
@@ -289,12 +275,9 @@ class HandshakeExpired:
 
 # ---- effect -------------------------------------------------------------------------------------
 @attrs.frozen(kw_only=True)
-class EffectIntended:
+class EffectIntended(_Attempt):
     """Durable before the act: what will be done and how it is taken back."""
 
-    kind: ClassVar[str] = "effect.intended"
-    step: str
-    attempt: int
     effect: str
     type: str  #: fs.write, net.http …
     target: str
@@ -303,17 +286,13 @@ class EffectIntended:
     key: str | None = None  #: idempotency key of the effect
     claims: tuple[str, ...] = codec.many(())  #: resources it changes
     pre: str | None = None
-    epoch: int | None = None
     record: UndoRecord | Irreversible | None = codec.unrecorded()  #: what `undo` commits to
 
 
 @attrs.frozen(kw_only=True)
-class EffectApplied:
+class EffectApplied(_Attempt):
     """The effect is in the world (or, for a read, was performed)."""
 
-    kind: ClassVar[str] = "effect.applied"
-    step: str
-    attempt: int
     effect: str
     dur_us: int = 0
     type: str | None = None  #: where nothing was intended before
@@ -322,17 +301,13 @@ class EffectApplied:
     rec: Value | None = codec.of(Value, default=None)  #: the undo record, completed
     repeated: bool | None = None
     found_by: str | None = None
-    epoch: int | None = None
     record: UndoRecord | None = codec.unrecorded()
 
 
 @attrs.frozen(kw_only=True)
-class EffectFailed:
+class EffectFailed(_Attempt):
     """The effect is not in the world, or nobody knows (``applied``)."""
 
-    kind: ClassVar[str] = "effect.failed"
-    step: str
-    attempt: int
     effect: str
     err: Failure = codec.of(Failure)
     applied: Literal["no", "partial", "unknown"] = "no"
@@ -340,31 +315,25 @@ class EffectFailed:
     type: str | None = None
     target: str | None = None
     found_by: str | None = None
-    epoch: int | None = None
 
 
 @attrs.frozen(kw_only=True)
-class EffectRefused:
+class EffectRefused(_Attempt):
     """Nothing was tried: undeclared, over a limit, too late, stopped."""
 
-    kind: ClassVar[str] = "effect.refused"
-    step: str
-    attempt: int
     type: str
     target: str  #: as asked, scrubbed, at most 512 bytes
     code: str
     rule: str | None = None
     limit: str | None = None
     n: int | None = None
-    epoch: int | None = None
 
 
 # ---- undo ---------------------------------------------------------------------------------------
 @attrs.frozen(kw_only=True)
-class UndoStarted:
+class UndoStarted(_Recorded):
     """An effect is about to be taken back; durable before it is."""
 
-    kind: ClassVar[str] = "undo.started"
     step: str
     effect: str
     strategy: str
@@ -373,20 +342,18 @@ class UndoStarted:
 
 
 @attrs.frozen(kw_only=True)
-class UndoApplied:
+class UndoApplied(_Recorded):
     """The world is again as it was before the effect."""
 
-    kind: ClassVar[str] = "undo.applied"
     step: str
     effect: str
     noop: bool | None = None  #: it was already so
 
 
 @attrs.frozen(kw_only=True)
-class UndoConflict:
+class UndoConflict(_Recorded):
     """Somebody else changed it since; theirs was kept."""
 
-    kind: ClassVar[str] = "undo.conflict"
     step: str
     effect: str
     found: str  #: digest of what is there now
@@ -395,10 +362,9 @@ class UndoConflict:
 
 
 @attrs.frozen(kw_only=True)
-class UndoFailed:
+class UndoFailed(_Recorded):
     """It could not be taken back; final unless ``due_us`` says when it is tried again."""
 
-    kind: ClassVar[str] = "undo.failed"
     step: str
     effect: str
     err: Failure = codec.of(Failure)
@@ -407,39 +373,21 @@ class UndoFailed:
 
 
 @attrs.frozen(kw_only=True)
-class UndoDiscarded:
+class UndoDiscarded(_Recorded):
     """Pre-images of a closed run were dropped: it can no longer be taken back."""
 
-    kind: ClassVar[str] = "undo.discarded"
     cause: Literal["success", "quota", "retention", "shredded"]
     effects: tuple[str, ...] = codec.many(())
     bytes: int = 0
 
 
-Fact: TypeAlias = (
-    RunOpened
-    | RunPaused
-    | RunResumed
-    | RunCancelRequested
-    | RunClosed
-    | StepStarted
-    | StepCompleted
-    | StepFailed
-    | StepRetryScheduled
-    | StepSkipped
-    | StepInDoubt
-    | HandshakeRequested
-    | HandshakeVoted
-    | HandshakeGranted
-    | HandshakeRefused
-    | HandshakeExpired
-    | EffectIntended
-    | EffectApplied
-    | EffectFailed
-    | EffectRefused
-    | UndoStarted
-    | UndoApplied
-    | UndoConflict
-    | UndoFailed
-    | UndoDiscarded
+_Run: TypeAlias = RunOpened | RunPaused | RunResumed | RunCancelRequested | RunClosed
+_Step: TypeAlias = (
+    StepStarted | StepCompleted | StepFailed | StepRetryScheduled | StepSkipped | StepInDoubt
 )
+_Handshake: TypeAlias = (
+    HandshakeRequested | HandshakeVoted | HandshakeGranted | HandshakeRefused | HandshakeExpired
+)
+_Effect: TypeAlias = EffectIntended | EffectApplied | EffectFailed | EffectRefused
+_Undo: TypeAlias = UndoStarted | UndoApplied | UndoConflict | UndoFailed | UndoDiscarded
+Fact: TypeAlias = _Run | _Step | _Handshake | _Effect | _Undo
