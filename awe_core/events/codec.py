@@ -127,12 +127,17 @@ def from_json(kind: type[_T], found: JsonObject) -> _T:
     if not isinstance(found, dict):
         raise TypeError(kind.__name__)
     arguments: dict[str, Json] = {}
-    for name, key, decode, is_required in _decoder(kind):  # type: ignore[arg-type]  # a class is hashable
+    for name, key, plain, decode, is_required in _decoder(kind):  # type: ignore[arg-type]  # a class is hashable
         value = found.get(key)  # null is as good as absent
-        if value is not None:
+        if value is None:
+            if is_required:
+                raise KeyError(key)
+        elif plain is None:
             arguments[name] = value if decode is None else decode(value)
-        elif is_required:
-            raise KeyError(key)
+        elif type(value) is plain:  # to JSON, true is no 1
+            arguments[name] = value
+        else:
+            raise TypeError(name)
     return kind(**arguments)
 
 
@@ -149,31 +154,33 @@ def _members(kind: type[Any]) -> tuple[tuple[str, ...], Callable[[Any], tuple[An
 
 
 @cache
-def _decoder(kind: type[Any]) -> tuple[tuple[str, str, Callable[[Any], Any] | None, bool], ...]:
+def _decoder(
+    kind: type[Any],
+) -> tuple[tuple[str, str, type[Any] | None, Callable[[Any], Any] | None, bool], ...]:
     return tuple(
-        (a.name, a.name.rstrip("_"), _field_decoder(a), a.default is attrs.NOTHING)
+        (a.name, a.name.rstrip("_"), *_field_decoder(a), a.default is attrs.NOTHING)
         for a in _recorded(kind)
     )
-
-
-def _field_decoder(a: attrs.Attribute[Any]) -> Callable[[Any], Any] | None:
-    kind = a.metadata.get("of")
-    text = str(a.type).removesuffix(" | None")
-    if a.metadata.get("many"):
-        item = _PLAIN.get(text.removeprefix("tuple[").removesuffix(", ...]"))
-        one = partial(from_json, kind) if kind is not None else partial(_plain, item, a.name)
-        return lambda found: tuple(one(x) for x in _plain(list, a.name, found))
-    if kind is not None:
-        return partial(from_json, kind)
-    return partial(_plain, _PLAIN[text], a.name) if text in _PLAIN else None
 
 
 #: Types by the text of an annotation; others are checked by whoever looks inside.
 _PLAIN = {"str": str, "int": int, "bool": bool, "JsonObject": dict}
 
 
-def _plain(kind: type[Any] | None, name: str, found: Any) -> Any:  # noqa: ANN401 - any JSON
-    """Give *found* if it is exactly a *kind*: to JSON, true is no 1."""
-    if kind is not None and type(found) is not kind:
-        raise TypeError(name)
-    return found
+def _field_decoder(
+    a: attrs.Attribute[Any],
+) -> tuple[type[Any] | None, Callable[[Any], Any] | None]:
+    """Give the exact type that a field's JSON has, or what reads it."""
+    text = str(a.type).removesuffix(" | None")
+    kind = a.metadata.get("of")
+    one = None if kind is None else partial(from_json, kind)
+    if not a.metadata.get("many"):
+        return _PLAIN.get(text), one
+    wanted = _PLAIN.get(text.removeprefix("tuple[").removesuffix(", ...]"))
+
+    def items(found: Any) -> tuple[Any, ...]:  # noqa: ANN401 - any JSON
+        if type(found) is not list or (wanted and any(type(x) is not wanted for x in found)):
+            raise TypeError(a.name)
+        return tuple(found if one is None else map(one, found))
+
+    return None, items
