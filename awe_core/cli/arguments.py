@@ -6,7 +6,6 @@ do not belong on a command line, for every process can see it.
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ from awe_core.analysis.types import kinds, kinds_of_value, member, of_schema
 from awe_core.contract import Mark, Schema
 from awe_core.documents import parse
 from awe_core.errors import UsageError
+from awe_core.runtime.control import strict_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -97,27 +97,6 @@ def read_object(source: str) -> JsonObject:
     if not isinstance(found, dict):
         raise UsageError("cli.input", file=source, why="it holds no object")
     return found
-
-
-def strict_json(text: str | bytes) -> Json:
-    """Read JSON; no key stands twice, and NaN is none.
-
-    :raises ValueError: it is no JSON
-    """
-
-    def unique(pairs: list[tuple[str, Json]]) -> JsonObject:
-        found = dict(pairs)
-        if len(found) != len(pairs):
-            raise ValueError("a key stands twice")  # noqa: TRY003 - becomes a reason
-        return found
-
-    def refuse(name: str) -> Json:
-        raise ValueError(f"{name} is no JSON")  # noqa: EM102, TRY003 - becomes a reason
-
-    try:
-        return json.loads(text, object_pairs_hook=unique, parse_constant=refuse)
-    except RecursionError:
-        raise ValueError("it is nested too deep") from None  # noqa: TRY003 - becomes a reason
 
 
 def _json(key: str, text: str) -> Json:

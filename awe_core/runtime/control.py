@@ -170,7 +170,7 @@ async def _read(reader: asyncio.StreamReader) -> tuple[int, JsonObject] | None:
     if canonical.nesting(body) > _DEEPEST:
         raise _bad(why=f"deeper than {_DEEPEST} levels")
     try:
-        found = json.loads(body, object_pairs_hook=_unique, parse_constant=_no_constant)
+        found = strict_json(body)
     except ValueError as error:
         raise _bad(why=str(error)) from None
     if not isinstance(found, dict):
@@ -178,15 +178,26 @@ async def _read(reader: asyncio.StreamReader) -> tuple[int, JsonObject] | None:
     return stream, found
 
 
+def strict_json(text: str | bytes) -> Json:
+    """Read JSON; no key stands twice, and NaN is none.
+
+    :raises ValueError: it is no JSON
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_number)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None  # noqa: TRY003 - becomes a reason
+
+
 def _unique(pairs: list[tuple[str, Json]]) -> JsonObject:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise _bad(why="a key stands twice")
+        raise ValueError("a key stands twice")  # noqa: TRY003 - becomes a reason
     return found
 
 
-def _no_constant(name: str) -> Json:
-    raise _bad(why=f"{name} is no JSON")
+def _no_number(name: str) -> Json:
+    raise ValueError(f"{name} is no JSON")  # noqa: EM102, TRY003 - becomes a reason
 
 
 def _bad(*, why: str) -> EngineError:
