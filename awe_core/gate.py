@@ -25,9 +25,7 @@ if TYPE_CHECKING:
 #: What the caller is about to do; the last two take effects back, by a strategy of the core or by
 #: the pack's own code.
 Purpose: TypeAlias = Literal["new", "resume", "undo", "undo_own"]
-_Key: TypeAlias = tuple[
-    str, str, str | None
-]  # capability, contract, and the record if one is asked
+_Key: TypeAlias = tuple[str, str]  # capability and contract
 
 _DOING: Mapping[Purpose, tuple[str, str]] = {  # purpose → field of `Permits`, words for people
     "new": ("new", "begin new runs"),
@@ -39,24 +37,12 @@ _STRENGTH = ("ACTIVE", "DEPRECATED", "SUPERSEDED", "SUSPENDED", "REVOKED")
 
 
 @attrs.frozen
-class GateEntry:
-    """The record under which a capability may run."""
-
-    distribution: str
-    version: str
-    record: str  #: digest of the pack record, bare hex
-    status: str  #: of the record
-
-
-@attrs.frozen
 class FacadeEntry:
     """A facade that may be called."""
 
     id: str
     record: str  #: digest of the facade record, bare hex
     document: JsonObject  #: the facade as it was approved
-    distribution: str  #: of the pack that brought it; empty: the deployment's own
-    reaches: tuple[tuple[str, str], ...]  #: capability ids and contract digests
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -73,7 +59,8 @@ class FacadeEntry:
 class GateSnapshot:
     """Everything the gate knows, at one moment.  Made by `of` or `closed`."""
 
-    allowed: Mapping[Purpose, Mapping[_Key, GateEntry]] = attrs.field(repr=False)  #: by purpose
+    #: By purpose: capability and contract → digest of the pack record that has them.
+    allowed: Mapping[Purpose, Mapping[_Key, str]] = attrs.field(repr=False)
     facades: Mapping[str, FacadeEntry] = attrs.field(factory=dict, repr=False)
     packs: tuple[PackVerdict, ...] = attrs.field(default=(), repr=False)  #: the strongest first
     verdict: Verdict | None = attrs.field(default=None, repr=False)
@@ -99,16 +86,12 @@ class GateSnapshot:
         :param local: (capability, contract) registered by the program itself; a dev root only
         """
         aside, packs = dict(set_aside or {}), tuple(sorted(verdict.packs, key=_weakness))
-        own: dict[_Key, GateEntry] = {
-            (name, contract, None): GateEntry("local", "", contract, "ACTIVE")
-            for name, contract in (local if verdict.is_dev else ())
-        }
+        own = dict.fromkeys(local if verdict.is_dev else (), "local")
         allowed = {purpose: own | _allowed(packs, purpose, aside) for purpose in _DOING}
-        entries = [_facade_entry(one) for one in verdict.facades if one.permits.new]
         facades = {
-            one.id: one
-            for one in sorted(entries, key=lambda one: one.id)
-            if all((*reach, None) in allowed["new"] for reach in one.reaches)
+            one.name: FacadeEntry(one.name, one.digest, one.record.facade)
+            for one in sorted(verdict.facades, key=lambda one: one.name)
+            if one.permits.new and _reaches(one) <= allowed["new"].keys()
         }
         return cls(allowed=allowed, facades=facades, packs=packs, verdict=verdict, set_aside=aside)
 
@@ -121,14 +104,11 @@ class GateSnapshot:
             if entry.id == capability
         ]
 
-    def refusal(
-        self, capability: str, contract: str | None, purpose: Purpose, *, record: str | None = None
-    ) -> AweError:
+    def refusal(self, capability: str, contract: str | None, purpose: Purpose) -> AweError:
         """Tell why *capability* may not run; None as *contract*: under any."""
         if self.failure is not None:
             return copy.copy(self.failure)
         offering = self.offering(capability)
-        offering = [one for one in offering if record in {None, one[0].digest}]
         if not offering:
             near = _near(capability, {key[0] for key in self.allowed["new"]})
             return AccessError("capability.unknown", capability=capability, details=near)
@@ -163,7 +143,7 @@ class GateSnapshot:
         why = [
             f"{reach.id}: {self.refusal(reach.id, reach.contract, 'new').summary}"
             for reach in known.record.reaches
-            if (reach.id, reach.contract, None) not in self.allowed["new"]
+            if (reach.id, reach.contract) not in self.allowed["new"]
         ]
         status = f"it is {known.status.value}"
         return AccessError("facade.not_active", facade=name, why=status, details=why)
@@ -179,20 +159,17 @@ class Gate:
         """Put *snapshot* in force, for every question from now on."""
         self.snapshot = snapshot
 
-    def check(
-        self, capability: str, contract: str, purpose: Purpose, *, record: str | None = None
-    ) -> GateEntry:
-        """Tell under which record *capability* may run.
+    def check(self, capability: str, contract: str, purpose: Purpose) -> str:
+        """Give the digest of the strongest pack record under which *capability* may run.
 
-        :param record: the pack record a run has pinned; None: the strongest that has the contract
         :raises AweError: ``pack.not_active``, ``pack.contract_changed``, ``capability.unknown``, or
             why the pack is off, or why nothing is trusted here
         """
         now = self.snapshot
-        entry = now.allowed[purpose].get((capability, contract, record))
-        if entry is None:
-            raise now.refusal(capability, contract, purpose, record=record)
-        return entry
+        record = now.allowed[purpose].get((capability, contract))
+        if record is None:
+            raise now.refusal(capability, contract, purpose)
+        return record
 
     def reason(self, capability: str) -> AweError | None:
         """Tell why *capability*, which a listed pack offers, cannot run; None: none offers it."""
@@ -227,16 +204,13 @@ class Gate:
 
 def _allowed(
     packs: Iterable[PackVerdict], purpose: Purpose, aside: Collection[str]
-) -> dict[_Key, GateEntry]:
-    found: dict[_Key, GateEntry] = {}
+) -> dict[_Key, str]:
+    found: dict[_Key, str] = {}
     for pack in packs:
         is_off = pack.digest in aside and purpose != "undo"
-        if is_off or not getattr(pack.permits, _DOING[purpose][0]):
-            continue
-        entry = GateEntry(pack.name, pack.record.version, pack.digest, pack.status.value)
-        for one in pack.record.capabilities:
-            found.setdefault((one.id, one.contract, None), entry)
-            found[(one.id, one.contract, pack.digest)] = entry
+        if not is_off and getattr(pack.permits, _DOING[purpose][0]):
+            for one in pack.record.capabilities:
+                found.setdefault((one.id, one.contract), pack.digest)
     return found
 
 
@@ -244,10 +218,8 @@ def _weakness(pack: PackVerdict) -> int:
     return _STRENGTH.index(pack.status) if pack.status in _STRENGTH else len(_STRENGTH)
 
 
-def _facade_entry(facade: FacadeVerdict) -> FacadeEntry:
-    record = facade.record
-    reaches = tuple((reach.id, reach.contract) for reach in record.reaches)
-    return FacadeEntry(record.name, facade.digest, record.facade, record.pack or "", reaches)
+def _reaches(facade: FacadeVerdict) -> set[_Key]:
+    return {(reach.id, reach.contract) for reach in facade.record.reaches}
 
 
 def _near(name: str, known: Iterable[str]) -> list[str]:

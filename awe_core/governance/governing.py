@@ -100,11 +100,10 @@ class Governance:
 
     def next_revision(self, name: str, version: str) -> int:
         """Tell the revision that the same version gets when it is proposed anew."""
-        known = [
-            each.subject.record for each in self._look(0).states if each.subject.record.name == name
-        ]
-        same = [r.revision for r in known if r.kind == "facade" or r.version == version]
-        return max(same, default=0) + 1
+        records = (each.subject.record for each in self._look(0).states)
+        named = (each for each in records if each.name == name)
+        same = (each for each in named if each.kind == "facade" or each.version == version)
+        return max((each.revision for each in same), default=0) + 1
 
     def write_views(self) -> None:
         """Write the YAML that people read in pull requests anew."""

@@ -50,8 +50,14 @@ class Bench:
                 found.setdefault(entry.record, []).append((digest, entry))
         return found
 
-    def judge(self, entry: Entry, record: decisions.Record) -> Standing:
-        """Hold what *entry* claims of *record* against what people signed."""
+    def judge(
+        self, entry: Entry, record: decisions.Record
+    ) -> tuple[State, list[AweError], list[AweError]]:
+        """Hold what *entry* claims of *record* against what people signed.
+
+        :returns: its state, narrowed by denials and standing stops; why the entry is not taken; the
+            stop that stands against what the manifest shows running
+        """
         root, manifest = self.chain.current, self.issued.manifest
         signed, unread = decisions.find(self.store, entry.statements, self.chain)
         stops, lifted = self._stops(entry, signed), self._lifted(entry, signed)
@@ -68,7 +74,7 @@ class Bench:
             lacking = decisions.missing(record, digest, signed, root=root, at=at)
             refusals += (*unread, *lacking) if lacking else ()
             refusals += self._untravelled(entry, record, lifted)
-        return Standing(State.REVOKED if is_revoked else status, tuple(refusals), tuple(warnings))
+        return State.REVOKED if is_revoked else status, refusals, warnings
 
     def _lifted(self, entry: Entry, signed: list[Signed]) -> set[Digest | None]:
         """What the resumes of this entry lift; whoever released the manifest lifts nothing."""
@@ -118,15 +124,6 @@ class Bench:
             if is_back and lifted.isdisjoint(named):
                 return [_resume_missing(record, min(named))]
         return []
-
-
-@attrs.frozen
-class Standing:
-    """Where a record stands by itself."""
-
-    status: State  #: effective: the manifest's, narrowed by denials and standing stops
-    refusals: tuple[AweError, ...]  #: why the entry is not taken
-    warnings: tuple[AweError, ...]  #: the stop that stands against what the manifest shows running
 
 
 def _unjustified(

@@ -162,20 +162,20 @@ def _judged(
     except TrustError as error:
         status = State(entry.status)
         return Absent(name=entry.name, digest=entry.record, status=status, why=error)
-    standing = bench.judge(entry, record)
-    warnings += standing.warnings
+    state, refusals, standing = bench.judge(entry, record)
+    warnings += standing
     common: dict[str, Any] = {"digest": entry.record, "sunset": entry.sunset}
     common |= {"permits": NOTHING, "statements": entry.statements}  # `settle` permits more
     if isinstance(record, PackRecord):
-        refusals = (*standing.refusals, *entries.ungrantable(record, bench.chain.current))
-        return PackVerdict(record=record, status=standing.status, refusals=refusals, **common)
+        refusals += entries.ungrantable(record, bench.chain.current)
+        return PackVerdict(record=record, status=state, refusals=tuple(refusals), **common)
     behind, problems = entries.reached(record, packs, bench.chain.current)
     return FacadeVerdict(
         record=record,
-        own_status=standing.status,
-        status=weakest([standing.status, *(pack.status for pack in behind)]),
+        own_status=state,
+        status=weakest([state, *(pack.status for pack in behind)]),
         packs=tuple(pack.digest for pack in behind),
-        refusals=(*standing.refusals, *problems),
+        refusals=(*refusals, *problems),
         **common,
     )
 
