@@ -429,24 +429,6 @@ def test_a_hand_over_without_its_record_is_none(tmp_path):
     assert [f.code for f in verify_file(path, pins=pin()).findings] == ["audit.untrusted_key"]
 
 
-def test_exports_of_a_rotated_log_verify_with_the_old_pin(tmp_path):
-    journal = Journal.open(tmp_path / "h", signer=OLD, origin="acme/dev", opened={})
-    journal.append(run_records("r1", 4))
-    journal.rotate_key(NEW)
-    journal.append(run_records("r2", 4))
-    for name, selection in {
-        "p": Selection(),
-        "before": Selection(start=1, stop=4),
-        "after": Selection(start=7, stop=9),
-        "run": Selection(run="r2"),
-    }.items():
-        for is_bundle in (False, True):
-            exported = export(journal, tmp_path / name, selection=selection, bundle=is_bundle)
-            report = verify_file(exported.files[0], pins=pin())
-            assert (report.verdict, report.findings) == ("verified", ())
-    journal.close()
-
-
 def test_a_retired_key_signs_nothing_any_more(tmp_path):
     path = synthetic(
         EVENTS, tmp_path, lambda at: [notes.sign(at(3), OLD, NEW), notes.sign(at(5), OLD)]

@@ -33,7 +33,7 @@ from awe_core.journal import (
     owner_of,
 )
 from awe_core.journal.chain import leaf
-from awe_core.journal.database import _set
+from awe_core.journal.database import set_pragmas
 from awe_core.journal.lock import network_kind
 from awe_core.journal.tree import Frontier
 
@@ -77,6 +77,12 @@ def draft(rseq: int, run: str = "r1", **fields: object) -> Draft:
 def payload(value: object, part: str = "in") -> PayloadDraft:
     salt, body = os.urandom(32), canonical.value(value)
     return PayloadDraft(part, sha256(salt + body).hexdigest(), salt, body)
+
+
+def used_by(journal: Journal, nonce: bytes) -> int | None:
+    """Give the seq of the record that used a ticket up."""
+    rows = journal.rows("SELECT consumed_by_seq FROM handshake_ticket WHERE nonce=?", (nonce,))
+    return rows[0][0] if rows else None
 
 
 def alter(home: Path, *statements: str) -> None:
@@ -195,11 +201,6 @@ def test_reading_can_be_narrowed(journal):
     assert [r.seq for r in journal.read(kinds=["pack.proposed", "log.opened"])] == [0, 4]
     assert [r.seq for r in journal.read(limit=2)] == [0, 1]
     assert list(journal.read(limit=0)) == []
-    assert [(line[0], line[1]) for line in journal.lines("r1")] == [
-        (0, "step.completed"),
-        (1, "step.completed"),
-    ]
-    assert next(journal.lines("r1"))[3] == b'{"kind":"step.completed","rseq":0,"run":"r1"}'
     assert journal.record(4).kind == "pack.proposed"
     assert journal.record(5) is None
 
@@ -232,8 +233,8 @@ def test_projections_are_written_with_their_records(journal):
     assert journal.submission("key") == (b"d", "r1")
     assert journal.mark("dev") == b"{}"
     assert journal.mark("prod") is None
-    assert journal.ticket(b"n")["consumed_by_seq"] == 2
-    assert journal.ticket(b"m") is None
+    assert used_by(journal, b"n") == 2
+    assert used_by(journal, b"m") is None
     assert journal.rows("SELECT count(*) FROM submission") == [(1,)]
 
 
@@ -259,7 +260,7 @@ def test_a_ticket_that_was_used_is_never_used_again(journal, row):
     journal.append([draft(1)], [Upsert("handshake_ticket", row)])
     with pytest.raises(JournalUnwritableError):
         journal.commit()
-    assert journal.ticket(b"n")["consumed_by_seq"] == 1
+    assert used_by(journal, b"n") == 1
     assert journal.head().size == 2
 
 
@@ -338,11 +339,10 @@ def test_another_writer_beside_us_cannot_fork_the_log(journal, home):
 
 def test_a_commit_whose_end_was_not_seen_is_taken_over(journal):
     """As after an interrupt between COMMIT and the line behind it."""
-    sealer = journal._sealer  # noqa: SLF001 - the state that was not moved
-    head, frontier = sealer.head, sealer.frontier.copy()
+    end = journal._end  # noqa: SLF001 - the state that was not moved
     journal.append([draft(0)])
     journal.commit()
-    sealer.head, sealer.frontier = head, frontier
+    journal._end = end  # noqa: SLF001
     journal.append([draft(1)])
     with pytest.raises(JournalUnwritableError):
         journal.commit()
@@ -351,7 +351,7 @@ def test_a_commit_whose_end_was_not_seen_is_taken_over(journal):
     assert [r.rseq for r in journal.read(run="r1")] == [0, 1]
     expected = Frontier()
     expected.extend(journal.hashes())
-    assert sealer.frontier == expected
+    assert journal._end.frontier == expected  # noqa: SLF001
 
 
 @pytest.mark.parametrize(
@@ -656,42 +656,6 @@ def test_a_signer_that_stays_silent_for_a_minute_is_recorded_once_and_so_is_its_
     assert kinds == ["sink.degraded", "sink.recovered"]
 
 
-def test_a_key_is_handed_over_by_a_note_that_both_have_signed(home):
-    old, new = Signer(), Signer(b"n" * 32)
-    journal = open_journal(home, signer=old)
-    note = notes.parse_note(journal.rotate_key(new).encode())
-    event = journal.record(1).event
-    assert (event["kind"], event["reason"]) == ("log.key_rotated", "planned")
-    for key in (event["vkey"], event["prev_vkey"]):
-        assert note.is_signed_by(notes.parse_vkey(key))
-    assert note.checkpoint.size == 2
-    journal.append([draft(0)])
-    journal.close()
-    open_journal(home, signer=new).close()
-    with pytest.raises(AuditError) as retired:
-        open_journal(home, signer=old)
-    assert retired.value.code == "audit.untrusted_key"
-
-
-def test_a_lost_key_signs_no_hand_over(home):
-    journal = open_journal(home)
-    note = notes.parse_note(journal.rotate_key(Signer(b"n" * 32), reason="lost").encode())
-    assert len(note.signatures) == 1
-    journal.close()
-
-
-def test_a_hand_over_that_cannot_be_signed_changes_nothing(home):
-    journal = open_journal(home)
-    new = Signer(b"n" * 32)
-    new.is_silent = True
-    with pytest.raises(JournalUnwritableError):
-        journal.rotate_key(new)
-    assert journal.public == Signer().public
-    assert journal.head().size == 1
-    journal.checkpoint_now()
-    journal.close()
-
-
 def test_a_clock_that_goes_back_is_recorded_before_the_record_it_would_date(home):
     clock = Clock()
     journal = open_journal(home, clock_us=clock)
@@ -703,7 +667,7 @@ def test_a_clock_that_goes_back_is_recorded_before_the_record_it_would_date(home
         "log.clock_regressed",
         "step.completed",
     ]
-    assert journal.ticket(b"n")["consumed_by_seq"] == 2
+    assert used_by(journal, b"n") == 2
     journal.append([draft(1)])
     journal.commit()
     assert journal.head().size == 4
@@ -828,7 +792,7 @@ def test_a_journal_of_a_later_version_is_left_alone(home):
 
 def test_a_pragma_that_the_build_ignores_is_refused():
     with closing(sqlite3.connect(":memory:")) as db, pytest.raises(JournalError) as refused:
-        _set(db, {"journal_mode": "wal"})  # which a database in memory cannot have
+        set_pragmas(db, {"journal_mode": "wal"})  # which a database in memory cannot have
     assert refused.value.code == "journal.pragma"
 
 
@@ -1003,7 +967,7 @@ def test_what_was_acknowledged_before_a_kill_is_there_and_the_chain_is_whole(hom
             assert line["prev"] == prev.hex()
             prev = leaf(record.line)
             frontier.append(prev)
-        assert frontier.root() == journal._sealer.frontier.root()  # noqa: SLF001 - what goes on
+        assert frontier.root() == journal._end.frontier.root()  # noqa: SLF001 - what goes on
         for name, last in acknowledged.items():
             found = sum(1 for r in journal.read() if r.run == name) - base[name]
             assert found >= last + 1

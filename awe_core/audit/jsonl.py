@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 
 from awe_core.canonical import LINE_BYTES
 from awe_core.errors import AuditError
-from awe_core.journal.chain import leaf
-from awe_core.journal.examining import examine
+from awe_core.journal.chain import examine, leaf
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -19,7 +19,7 @@ from awe_core.errors import AuditError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from awe_core.journal import Reading
+    from awe_core.journal import Reading, SealedRecord
     from awe_core.values import Json
 
 _MAX_NOTES_BYTES = 1024 * 1024
@@ -27,15 +27,13 @@ _RECORD = b'{"event":'
 _SEQ = re.compile(rb'"seq":(\d{1,16}),"ts":-?\d{1,16},"v":1\}\Z')
 _SEPARATOR = b"\n--\n"
 
-Columns = tuple[int, str, "int | None", str, int, bytes]
-
 
 @attrs.frozen
 class Line:
     """The bytes of what should be a record."""
 
     data: bytes = attrs.field(repr=False)
-    columns: Columns | None = None  #: the index beside it, where there is one
+    row: SealedRecord | None = None  #: the index beside it, where there is one
 
 
 @attrs.frozen
@@ -96,7 +94,7 @@ def split_notes(data: bytes) -> tuple[bytes, ...]:
 
 def _rows(journal: Reading) -> Iterator[Item]:
     for row in journal.read():
-        yield Line(row.line, (row.seq, row.run, row.rseq, row.kind, row.ts, row.hash))
+        yield Line(row.line, row)
 
 
 def _files(path: Path) -> Source:

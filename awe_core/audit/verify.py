@@ -24,8 +24,7 @@ from awe_core.audit.runs import Runs
 from awe_core.audit.sources import Line, Proof, Torn, home_source, open_source
 from awe_core.audit.trusting import Trust, fingerprint_of, read_notes, shown
 from awe_core.errors import AuditError
-from awe_core.journal.chain import ZERO_HASH
-from awe_core.journal.examining import Examined, compare_columns, examine, follow
+from awe_core.journal.chain import ZERO_HASH, Examined, compare_columns, examine, follow
 from awe_core.journal.tree import HASH_BYTES, MAX_PATH, Frontier, verify_inclusion
 
 if TYPE_CHECKING:
@@ -34,8 +33,8 @@ if TYPE_CHECKING:
 
     from awe_core.audit.pins import Pins
     from awe_core.audit.report import Form
-    from awe_core.audit.sources import Columns, Source
-    from awe_core.journal import Reading
+    from awe_core.audit.sources import Source
+    from awe_core.journal import Reading, SealedRecord
     from awe_core.journal.notes import Note
     from awe_core.values import JsonObject
 
@@ -164,7 +163,7 @@ class _Verification:
         if self.records == 1:
             self.begin(record)
         if self.belongs(record):
-            self.compare(record, item.columns)
+            self.compare(record, item.row)
             self.accept(record)
 
     def begin(self, record: Examined) -> None:
@@ -205,11 +204,11 @@ class _Verification:
         self.frontier = self.last = self.older = None
         self.is_linked = self.is_doubtful = False
 
-    def compare(self, record: Examined, columns: Columns | None) -> None:
+    def compare(self, record: Examined, row: SealedRecord | None) -> None:
         """Compare a home's index with the line."""
-        if columns is not None:
+        if row is not None:
             try:
-                compare_columns(record, columns, where=self.where)
+                compare_columns(record, row, where=self.where)
             except AuditError as error:
                 self.report_error(error, record.seq)
 

@@ -6,8 +6,8 @@ were lies in encrypted payloads beside them.
 
 =============  ==========================================================================
 `records`      what goes in and what comes out
-`chain`        the bytes of a line; `tree`: the Merkle tree over them; `notes`: checkpoints
-`examining`    is this line a record, and does it belong here
+`chain`        the bytes of a line, and the rules it must keep; `tree`: the Merkle tree over
+               them; `notes`: checkpoints
 `writer`       `Journal`: append, barrier, commit; `reading`: `JournalReader`
 `lock`         who owns the home
 =============  ==========================================================================
@@ -29,8 +29,8 @@ from awe_core.journal.records import (
     SealedRecord,
     SeqOf,
     Upsert,
+    draft_of,
 )
-from awe_core.journal.sealing import draft_of
 from awe_core.journal.writer import Counters, Journal
 
 __all__ = [

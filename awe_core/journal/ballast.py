@@ -11,12 +11,10 @@ import os
 import shutil
 from typing import TYPE_CHECKING
 
-import attrs
-
 if TYPE_CHECKING:
     from pathlib import Path
 
-SIZE_BYTES = 4 * 1024 * 1024
+_SIZE_BYTES = 4 * 1024 * 1024
 
 #: What may still be recorded without room: what the world already shows.
 EVIDENCE = frozenset(
@@ -25,42 +23,25 @@ EVIDENCE = frozenset(
 )
 
 
-@attrs.frozen
-class Ballast:
-    """The reserve of one home."""
-
-    file: Path
-
-    def take(self) -> bool:
-        """Occupy the reserve; False when there is no room for it."""
-        if self.file.exists():
-            return True
-        part = self.file.with_suffix(".part")
-        try:
-            descriptor = os.open(part, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
-            try:
-                _fill(descriptor)
-            finally:
-                os.close(descriptor)
-            part.replace(self.file)
-        except OSError:
-            with contextlib.suppress(OSError):
-                part.unlink()
-            return False
+def take(file: Path) -> bool:
+    """Occupy the reserve; False when there is no room for it."""
+    if file.exists():
         return True
+    part = file.with_suffix(".part")
+    try:
+        with os.fdopen(os.open(part, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "wb") as out:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(out.fileno(), 0, _SIZE_BYTES)
+            else:
+                out.write(bytes(_SIZE_BYTES))
+        part.replace(file)
+    except OSError:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        return False
+    return True
 
-    def give_up(self) -> None:
-        """Free the reserve."""
-        self.file.unlink(missing_ok=True)
 
-    @property
-    def missing_bytes(self) -> int:
-        """How much must be freed before the log goes on; 0 when there is room."""
-        return max(0, 2 * SIZE_BYTES - shutil.disk_usage(self.file.parent).free)
-
-
-def _fill(descriptor: int) -> None:
-    if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(descriptor, 0, SIZE_BYTES)
-    else:
-        os.write(descriptor, bytes(SIZE_BYTES))
+def missing_bytes(file: Path) -> int:
+    """How much must be freed before the log goes on; 0 when there is room."""
+    return max(0, 2 * _SIZE_BYTES - shutil.disk_usage(file.parent).free)

@@ -8,7 +8,7 @@ nothing: records go on, checkpoints wait, and after 60 s the log says so.
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import attrs
@@ -16,7 +16,7 @@ import attrs
 from awe_core.journal import notes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
     from pathlib import Path
 
     from awe_core.journal.records import LogSigner
@@ -42,7 +42,6 @@ class Checkpointer:
     _tried_at: float = 0.0
     _is_reported: bool = False
     _error: str = ""
-    _handing_over: tuple[LogSigner, ...] = ()
 
     def note_for(self, frontier: Frontier, *, is_forced: bool = False) -> str | None:
         """Give the note over *frontier* if one is due; None if not, or if the signer failed."""
@@ -57,27 +56,15 @@ class Checkpointer:
         self._tried_at = now
         checkpoint = notes.Checkpoint(self.origin, frontier.size, frontier.root())
         try:
-            return notes.sign(checkpoint, *(self._handing_over or (self.signer,)))
-        except Exception as error:  # foreign code: a device or a service
+            return notes.sign(checkpoint, self.signer)
+        except Exception as error:  # noqa: BLE001 - foreign code: a device or a service
             self._failing_since = self._failing_since or now
             self._error = f"{type(error).__name__}: {error}"[:2000]
-            if self._handing_over:
-                raise
             return None
 
-    @contextmanager
-    def handing_over(self, signers: tuple[LogSigner, ...]) -> Iterator[None]:
-        """Let *signers* sign the next note together; one that fails stops the transaction."""
-        self._handing_over = signers
-        try:
-            yield
-        finally:
-            self._handing_over = ()
-
-    def committed(self, size: int, *, has_note: bool) -> None:
-        """Hear that the log is durable up to *size*, with or without a note over all of it."""
-        if has_note:
-            self.signed, self._uncovered_since, self._failing_since = size, None, None
+    def committed(self, size: int) -> None:
+        """Hear that a note over the log up to *size* is durable."""
+        self.signed, self._uncovered_since, self._failing_since = size, None, None
 
     def report(self) -> JsonObject | None:
         """Give the event that tells of a silent signer, or of its return; each once an outage."""

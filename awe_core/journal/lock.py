@@ -7,7 +7,6 @@ given up by closing the descriptor and never by unlocking it, because a forked c
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import socket
@@ -64,14 +63,21 @@ class OwnerLock:
             raise EngineError("engine.network_fs", home=str(home), kind=kind)
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
         descriptor = os.open(home / _FILE, flags, 0o600)
-        last = _read(descriptor)
+        last = _parse(os.read(descriptor, 4096))
         try:
             _lock(descriptor)
         except OSError as error:
             os.close(descriptor)
-            raise _locked(home, last) from error
-        owner = _succeed(last)
-        _write(descriptor, owner)
+            shown = {"pid": "unknown", "host": "unknown", "since": "an unknown time"}
+            shown |= {name: getattr(last, name) for name in shown if last is not None}
+            raise EngineError("engine.locked", home=str(home), **shown) from error
+        since = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        generation = last.generation + 1 if last else 1
+        owner = Owner(os.getpid(), socket.gethostname(), since, generation)
+        text = json.dumps(attrs.asdict(owner)).encode() + b"\n"
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        os.write(descriptor, text)
+        os.ftruncate(descriptor, len(text))
         return cls(home, owner, descriptor)
 
     @property
@@ -118,38 +124,11 @@ def _lock(descriptor: int) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def _read(descriptor: int) -> Owner | None:
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    return _parse(os.read(descriptor, 4096))
-
-
 def _parse(text: bytes) -> Owner | None:
     """Read the file's text; another owner may be writing it just now."""
-    with contextlib.suppress(ValueError, TypeError, KeyError):
+    try:
         found = json.loads(text)
-        return Owner(
-            int(found["pid"]), str(found["host"]), str(found["since"]), int(found["generation"])
-        )
-    return None
-
-
-def _write(descriptor: int, owner: Owner) -> None:
-    text = json.dumps(attrs.asdict(owner)).encode() + b"\n"
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    os.write(descriptor, text)
-    os.ftruncate(descriptor, len(text))
-
-
-def _succeed(last: Owner | None) -> Owner:
-    since = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return Owner(os.getpid(), socket.gethostname(), since, last.generation + 1 if last else 1)
-
-
-def _locked(home: Path, last: Owner | None) -> EngineError:
-    return EngineError(
-        "engine.locked",
-        home=str(home),
-        pid=last.pid if last else "unknown",
-        host=last.host if last else "unknown",
-        since=last.since if last else "an unknown time",
-    )
+        number, generation = int(found["pid"]), int(found["generation"])
+        return Owner(number, str(found["host"]), str(found["since"]), generation)
+    except (ValueError, TypeError, KeyError):
+        return None

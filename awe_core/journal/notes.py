@@ -36,10 +36,7 @@ _ED25519 = b"\x01"
 _KEY_BYTES = 32
 _KEYID_BYTES = 4
 _DASH = "\u2014 "
-
 _KEY_FORM = "NAME+HASH+KEY of an Ed25519 key"
-_ROOT_FORM = "a root of 32 bytes in base64"
-_SIGNATURE_FORM = "a key id and a signature in base64"
 
 
 @attrs.frozen
@@ -112,17 +109,17 @@ class Note:
 
 def sign(checkpoint: Checkpoint, *signers: LogSigner) -> str:
     """Give the note of *checkpoint* with a signature line a signer."""
-    lines = []
+    lines = [checkpoint.text.decode(), "\n"]
     for signer in signers:
-        key = VerifierKey(checkpoint.origin, signer.public)
-        signature = signer.sign(checkpoint.text)
-        lines.append(f"{_DASH}{checkpoint.origin} {b64encode(key.keyid + signature).decode()}\n")
-    return checkpoint.text.decode() + "\n" + "".join(lines)
+        keyid = VerifierKey(checkpoint.origin, signer.public).keyid
+        signature = b64encode(keyid + signer.sign(checkpoint.text)).decode()
+        lines.append(f"{_DASH}{checkpoint.origin} {signature}\n")
+    return "".join(lines)
 
 
-def is_origin(name: str) -> bool:
+def is_origin(name: object) -> bool:
     """Tell whether *name* may name a log."""
-    return _ORIGIN.fullmatch(name) is not None
+    return isinstance(name, str) and _ORIGIN.fullmatch(name) is not None
 
 
 def parse_vkey(text: str) -> VerifierKey:
@@ -155,11 +152,10 @@ def parse_note(data: bytes) -> Note:
     """
     _require(len(data) <= MAX_NOTE_BYTES, f"at most {MAX_NOTE_BYTES} bytes", f"{len(data)}")
     try:
-        text = data.decode()
+        body, _, tail = data.decode().partition("\n\n")
     except UnicodeDecodeError as error:
         found = f"byte {error.start} is not"
         raise _malformed("UTF-8", found) from None
-    body, _, tail = text.partition("\n\n")
     _require(tail.endswith("\n"), "text, an empty line, signature lines", "something else")
     lines = tail[:-1].split("\n")
     _require(len(lines) <= MAX_SIGNATURES, f"at most {MAX_SIGNATURES} signatures", f"{len(lines)}")
@@ -173,19 +169,16 @@ def _parse_checkpoint(body: str) -> Checkpoint:
     _require(is_origin(origin), "an origin of [a-z0-9._/-]", origin)
     is_size = _NUMBER.fullmatch(size) is not None and int(size) <= MAX_INTEGER
     _require(is_size, "a size in decimal", size)
-    root = _base64(encoded)
-    if root is None or len(root) != HASH_BYTES:
-        raise _malformed(_ROOT_FORM, encoded)
+    root = _base64(encoded) or b""
+    _require(len(root) == HASH_BYTES, "a root of 32 bytes in base64", encoded)
     return Checkpoint(origin, int(size), root)
 
 
 def _parse_signature(line: str) -> NoteSignature:
     name, _, encoded = line.removeprefix(_DASH).partition(" ")
-    is_named = line.startswith(_DASH) and bool(name) and "+" not in name
-    _require(is_named, "a signature line", line)
-    signature = _base64(encoded)
-    if signature is None or len(signature) <= _KEYID_BYTES:
-        raise _malformed(_SIGNATURE_FORM, encoded)
+    _require(line.startswith(_DASH) and bool(name) and "+" not in name, "a signature line", line)
+    signature = _base64(encoded) or b""
+    _require(len(signature) > _KEYID_BYTES, "a key id and a signature in base64", encoded)
     return NoteSignature(name, signature[:_KEYID_BYTES], signature[_KEYID_BYTES:])
 
 

@@ -1,182 +1,186 @@
-"""Is this journal still the one that was closed?  The checks before anything is written.
+"""Is this journal still the one that was closed?  What happens before `Journal` writes anything.
 
 In order, refusing at the first failure: newest checkpoint (own signature, root of its frontier) →
 from there to the head, and at least the last 1,000 records (bytes, links, index columns) → head
-against every sink's size and every anchor.  There is no full scan: opening costs the same at 10^3
-and at 10^7 records; ``awe audit verify`` looks at everything.
+against every sink's size and every anchor → payload keys.  There is no full scan: opening costs the
+same at 10^3 and at 10^7 records; ``awe audit verify`` looks at everything.
 """
 
 from __future__ import annotations
 
+import os
+import sqlite3
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
 
-from awe_core.errors import AuditError
-from awe_core.journal import notes
-from awe_core.journal.chain import ZERO_HASH
-from awe_core.journal.examining import compare_columns, examine, follow
+from awe_core.journal import notes, payloads
+from awe_core.journal.chain import ZERO_HASH, compare_columns, examine, finding, follow
+from awe_core.journal.payloads import Payloads
 from awe_core.journal.records import Head
-from awe_core.journal.tree import EMPTY_ROOT, Frontier
+from awe_core.journal.sealing import End
+from awe_core.journal.tree import Frontier
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from awe_core.journal.reading import Reading
+    from awe_core.values import JsonObject
 
 #: Records below the head that are looked at even when a checkpoint covers them.
 TAIL = 1_000
 
 _WHERE = "the journal"
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
 @attrs.frozen
-class Checked:
-    """What the checks found: where to go on."""
+class Start:
+    """Where the writer begins."""
 
+    log: str
     origin: str
-    head: Head
-    frontier: Frontier
+    payloads: Payloads
+    end: End
     signed: int  #: size of the newest checkpoint, 0 without one
-    last_ts_us: int
-    is_clean: bool  #: the last owner closed the log
+    fields: JsonObject  #: of ``log.opened``
 
 
-def check(journal: Reading, *, public: bytes, anchors: Sequence[Path]) -> Checked:
-    """Run all checks over a journal that holds records.
+def start(journal: Reading, *, public: bytes, origin: str, anchors: Sequence[Path]) -> Start:
+    """Check the log that is there, or begin one where there is none.
 
-    :raises AuditError: the first finding
+    :raises AuditError: the first finding; ``audit.truncated`` where a log was begun and is gone
     """
-    opened = examine(_line(journal, 0), where=_WHERE, at=0).event
-    key = _own_key(opened, public)
+    process = {"boot": _boot(), "pid": os.getpid(), "sqlite": sqlite3.sqlite_version}
+    if not journal.log:
+        return _begin(journal.home, process, public=public, origin=origin, anchors=anchors)
+    first = next(journal.read(limit=1))
+    named = examine(first.line, where=_WHERE, at=0).event.get("origin")
+    if not notes.is_origin(named):
+        raise finding("audit.not_canonical", _WHERE, 0, "an origin in record 0", "none")
+    key = notes.VerifierKey(str(named), public)
     head = journal.head()
-    frontier, signed = _newest_checkpoint(journal, key, head)
-    record = _walk(journal, frontier, max(0, min(signed, head.size - TAIL)), head)
+    frontier = _newest_checkpoint(journal, key, head)
+    signed = frontier.size
+    ts, kind = _walk(journal, frontier, max(0, min(signed, head.size - TAIL)), head)
     _check_sinks(journal, head)
     for anchor in anchors:
         if anchor.exists():
-            check_anchor(journal, anchor.read_bytes(), key=key)
-    ts, kind = record
-    return Checked(key.origin, head, frontier, signed, ts, kind == "log.closed")
+            _check_anchor(journal, anchor.read_bytes(), key=key)
+    keys = Payloads.load(journal.home, log=journal.log)
+    fields: JsonObject = {**process, "clean": kind == "log.closed"}
+    return Start(journal.log, key.origin, keys, End(head, frontier, ts), signed, fields)
 
 
-def catch_up(journal: Reading, frontier: Frontier, head: Head) -> tuple[Head, int] | None:
-    """Take in what became durable beyond *head* unseen; None when the log does not extend it."""
-    now = journal.head()
-    if now.size < head.size or (head.size and _hash_at(journal, head.size) != head.hash):
+def catch_up(journal: Reading, end: End) -> End | None:
+    """Take in what became durable beyond *end* unseen; None when the log does not extend it."""
+    now, (size, prev), ts = journal.head(), attrs.astuple(end.head), end.ts_us
+    if now.size < size or (size and _hash_at(journal, size) != prev):
         return None
-    ts = 0
-    prev, seq = head.hash, head.size
-    for row in journal.read(after=head.size - 1):
-        record = examine(row.line, where=_WHERE, at=seq)
-        follow(record, where=_WHERE, log=journal.log, seq=seq, prev=prev)
+    frontier = end.frontier.copy()
+    for row in journal.read(after=size - 1):
+        record = examine(row.line, where=_WHERE, at=size)
+        follow(record, where=_WHERE, log=journal.log, seq=size, prev=prev)
         frontier.append(record.hash)
-        prev, seq, ts = record.hash, seq + 1, record.ts
-    return Head(seq, prev), ts
+        prev, size, ts = record.hash, size + 1, max(ts, record.ts)
+    return End(Head(size, prev), frontier, ts)
 
 
-def check_anchor(journal: Reading, note: bytes, *, key: notes.VerifierKey) -> int:
-    """Compare the journal with a note that was kept elsewhere; give the note's size.
-
-    :raises AuditError: ``audit.truncated``, ``audit.forked``, ``audit.signature``, ``audit.log_id``
-    """
-    parsed = notes.parse_note(note)
-    found = parsed.checkpoint
-    if found.origin != key.origin:
-        raise _finding("audit.log_id", found.size, f"log {key.origin}", f"log {found.origin}")
-    if not parsed.is_signed_by(key):
-        raise _finding("audit.signature", found.size, "this log's signature", "another")
-    size = journal.head().size
-    if size < found.size:
-        raise _finding("audit.truncated", size, f"{found.size} records", f"{size}")
-    root = root_at(journal, found.size)
-    if root != found.root:
-        raise _finding("audit.forked", found.size, f"root {found.root.hex()}", root.hex())
-    return found.size
-
-
-def root_at(journal: Reading, size: int) -> bytes:
-    """Compute the root of the first *size* records out of their hashes."""
-    if size == 0:
-        return EMPTY_ROOT
-    frontier = Frontier()
-    frontier.extend(journal.hashes(0, size))
-    return frontier.root()
+def _begin(
+    home: Path, process: JsonObject, *, public: bytes, origin: str, anchors: Sequence[Path]
+) -> Start:
+    lost = [f"log {log}" for log in payloads.begun_logs(home)]
+    lost += [f"anchor {anchor}" for anchor in anchors if anchor.exists()]
+    if lost:
+        raise finding("audit.truncated", _WHERE, 0, lost[-1], "no record")
+    log = os.urandom(16).hex()
+    keys = Payloads.create(home, log=log)
+    name = f"{origin}/{log}"
+    fields: JsonObject = {
+        **process,
+        "clean": True,
+        "hash": "sha256",
+        "mac_kid": keys.kid,
+        "origin": name,
+        "prev_log": None,
+        "scope": {"id": log, "type": "workspace"},
+        "vkey": str(notes.VerifierKey(name, public)),
+    }
+    return Start(log, name, keys, End(Head(), Frontier(), 0), 0, fields)
 
 
-def _own_key(opened: dict[str, object], public: bytes) -> notes.VerifierKey:
-    origin = opened.get("origin")
-    if not isinstance(origin, str) or not notes.is_origin(origin):
-        raise _finding("audit.not_canonical", 0, "an origin in record 0", "none")
-    return notes.VerifierKey(origin, public)
-
-
-def _newest_checkpoint(
-    journal: Reading, key: notes.VerifierKey, head: Head
-) -> tuple[Frontier, int]:
+def _newest_checkpoint(journal: Reading, key: notes.VerifierKey, head: Head) -> Frontier:
     rows = journal.rows("SELECT size, note, frontier FROM checkpoint ORDER BY size DESC LIMIT 1")
     if not rows:
-        return Frontier(), 0
+        return Frontier()
     size, text, encoded = rows[0]
     note = notes.parse_note(text.encode())
+    found, is_signed = note.checkpoint, note.is_signed_by(key)
     if size > head.size:
-        raise _finding("audit.truncated", head.size, f"{size} records", f"{head.size}")
-    if note.checkpoint.origin != key.origin or note.checkpoint.size != size:
-        raise _finding("audit.log_id", size, f"{key.origin} at {size}", note.checkpoint.origin)
-    if note.is_signed_by(key) is None:
-        raise _finding("audit.untrusted_key", size, f"a signature by {key}", "other keys")
-    if not note.is_signed_by(key):
-        raise _finding("audit.signature", size, f"a signature by {key}", "a wrong one")
+        raise finding("audit.truncated", _WHERE, head.size, f"{size} records", f"{head.size}")
+    if found.origin != key.origin or found.size != size:
+        raise finding("audit.log_id", _WHERE, size, f"{key.origin} at {size}", found.origin)
+    if is_signed is None:
+        raise finding("audit.untrusted_key", _WHERE, size, f"a signature by {key}", "other keys")
+    if not is_signed:
+        raise finding("audit.signature", _WHERE, size, f"a signature by {key}", "a wrong one")
     frontier = Frontier.decode(size, encoded)
-    if frontier is None or frontier.root() != note.checkpoint.root:
+    if frontier is None or frontier.root() != found.root:
         root = frontier.root().hex() if frontier else "no tree"
-        raise _finding("audit.root", size, note.checkpoint.root.hex(), root)
-    return frontier, size
+        raise finding("audit.root", _WHERE, size, found.root.hex(), root)
+    return frontier
 
 
 def _walk(journal: Reading, frontier: Frontier, start: int, head: Head) -> tuple[int, str]:
     """Check records from *start* to the head; add those beyond the frontier to it."""
-    prev = _hash_at(journal, start)
-    covered, seq, last = frontier.size, start, (0, "")
+    prev, seq, last = _hash_at(journal, start), start, (0, "")
     for row in journal.read(after=start - 1):
         record = examine(row.line, where=_WHERE, at=seq)
         follow(record, where=_WHERE, log=journal.log, seq=seq, prev=prev)
-        columns = (row.seq, row.run, row.rseq, row.kind, row.ts, row.hash)
-        compare_columns(record, columns, where=_WHERE)
-        if seq >= covered:
+        compare_columns(record, row, where=_WHERE)
+        if seq >= frontier.size:
             frontier.append(record.hash)
-        prev, seq, last = record.hash, seq + 1, (record.ts, record.event["kind"])
+        prev, seq, last = record.hash, seq + 1, (record.ts, row.kind)
     if seq != head.size:
-        raise _finding("audit.gap", seq, f"record {seq}", f"the log ends at {head.size}")
+        raise finding("audit.gap", _WHERE, seq, f"record {seq}", f"the log ends at {head.size}")
     return last
 
 
 def _check_sinks(journal: Reading, head: Head) -> None:
     for name, (acked, last, _) in journal.sinks().items():
         if acked > head.size:
-            raise _finding(
-                "audit.truncated",
-                head.size,
-                f"{acked} records, as sink {name} holds",
-                f"{head.size}",
-            )
+            expected = f"{acked} records, as sink {name} holds"
+            raise finding("audit.truncated", _WHERE, head.size, expected, f"{head.size}")
         if acked and last is not None and _hash_at(journal, acked) != last:
-            raise _finding(
-                "audit.forked", acked - 1, f"{last.hex()} in sink {name}", "another hash"
-            )
+            expected = f"{last.hex()} in sink {name}"
+            raise finding("audit.forked", _WHERE, acked - 1, expected, "another hash")
+
+
+def _check_anchor(journal: Reading, note: bytes, *, key: notes.VerifierKey) -> None:
+    """Compare the journal with a note that was kept elsewhere."""
+    parsed = notes.parse_note(note)
+    size, root = parsed.checkpoint.size, parsed.checkpoint.root
+    if parsed.checkpoint.origin != key.origin:
+        found = f"log {parsed.checkpoint.origin}"
+        raise finding("audit.log_id", _WHERE, size, f"log {key.origin}", found)
+    if not parsed.is_signed_by(key):
+        raise finding("audit.signature", _WHERE, size, "this log's signature", "another")
+    held = journal.head().size
+    if held < size:
+        raise finding("audit.truncated", _WHERE, held, f"{size} records", f"{held}")
+    frontier = Frontier()
+    frontier.extend(journal.hashes(0, size))
+    if frontier.root() != root:
+        raise finding("audit.forked", _WHERE, size, f"root {root.hex()}", frontier.root().hex())
 
 
 def _hash_at(journal: Reading, size: int) -> bytes:
     return next(journal.hashes(size - 1, size), ZERO_HASH) if size else ZERO_HASH
 
 
-def _line(journal: Reading, seq: int) -> bytes:
-    record = journal.record(seq)
-    if record is None:
-        raise _finding("audit.gap", seq, f"record {seq}", "none")
-    return record.line
-
-
-def _finding(code: str, seq: int, expected: str, found: str) -> AuditError:
-    return AuditError(code, where=_WHERE, seq=seq, expected=expected, found=found)
+def _boot() -> str:
+    try:
+        return _BOOT.read_text().strip()
+    except OSError:
+        return "unknown"

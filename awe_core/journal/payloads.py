@@ -1,55 +1,131 @@
-"""Payloads: the values behind the records, encrypted, in rows or (above 1 MiB) files.
+"""Payloads: the values behind the records, encrypted, in rows or (above 1 MiB) files; their keys.
 
-A payload is ``salt ‖ canonical value`` under AES-256-GCM, bound to its log, run, record and part.
-The record holds only c = SHA-256(salt ‖ value): with the salt gone it tells nothing.
+::
+
+    payload = AES-256-GCM(DEK, salt ‖ canonical value), bound to its log, run, record and part
+    DEK     = HKDF-SHA256(k_log, info "awe-payload/1" ‖ run)
+    mac     = HMAC-SHA256(HKDF-SHA256(k_log, info "awe-mac/1"), canonical value)
+
+The record holds only c = SHA-256(salt ‖ value): with the salt gone it tells nothing.  ``k_log`` is
+wrapped by a master key in a file of its own: ``keys/payload.db`` alone opens nothing, and a backup
+without ``keys/master.key`` holds only ciphertext.
 """
 
 from __future__ import annotations
 
+import hmac
 import os
+import sqlite3
+import stat
+from contextlib import contextmanager
 from hashlib import sha256
+from json.encoder import encode_basestring
 from typing import TYPE_CHECKING
 
-import attrs
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from awe_core import canonical
 from awe_core.errors import AuditError
+from awe_core.journal.chain import finding
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from awe_core.journal.keys import PayloadKeys
-    from awe_core.journal.records import PayloadDraft
+    from awe_core.journal.records import Draft, PayloadDraft
 
 #: A larger payload lies in a file of its own.
 MAX_ROW_BYTES = 1024 * 1024
 
+_KEY_BYTES = 32
 _SALT_BYTES = 32
 _NONCE_BYTES = 12
 
-Row = tuple[int, str, str, bytes, int, str, bytes, "bytes | None", "str | None"]
+#: Runs whose derived key is kept at hand.
+_REMEMBERED = 1024
+
+_SCHEMA = (
+    "CREATE TABLE IF NOT EXISTS log_key(log TEXT PRIMARY KEY, kid TEXT NOT NULL,"
+    " nonce BLOB NOT NULL, wrapped BLOB NOT NULL, is_begun INTEGER NOT NULL) STRICT"
+)
+
+#: The columns of ``payload`` behind its id.
+Row = tuple[int, str, str, bytes, int, str, bytes, bytes | None, str | None]
 
 
-@attrs.frozen
-class PayloadStore:
-    """Seals and opens the payloads of one log."""
+class Payloads:
+    """Seals and opens the payloads of one log.  `create` and `load` are the ways to one."""
 
-    home: Path
-    log: str
-    keys: PayloadKeys
+    def __init__(self, home: Path, log: str, *, kid: str, key: bytes) -> None:
+        self.kid = kid  #: names the key in records and rows; says nothing about it
+        self._home, self._log, self._key = home, log, key
+        self._mac_key = _derive(key, info=b"awe-mac/1")
+        self._ciphers: dict[str, AESGCM] = {}
 
-    def seal(self, payload: PayloadDraft, *, seq: int, run: str, rseq: int | None) -> Row:
-        """Encrypt *payload* into its row; a large one lies durable in its file by then."""
-        nonce = os.urandom(_NONCE_BYTES)
-        sealed = self.keys.cipher(run).encrypt(
-            nonce, payload.salt + payload.body, self._binding(payload.part, run, rseq)
-        )
-        digest, size, kid = bytes.fromhex(payload.digest), len(payload.body), self.keys.kid
-        if size <= MAX_ROW_BYTES:
-            return (seq, payload.part, run, digest, size, kid, nonce, sealed, None)
-        self._write(payload.digest, sealed)
-        return (seq, payload.part, run, digest, size, kid, nonce, None, payload.digest)
+    @classmethod
+    def create(cls, home: Path, *, log: str) -> Payloads:
+        """Make the key of a new log, durable when this returns."""
+        folder = home / "keys"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if not (folder / "master.key").exists():
+            write_new(folder / "master.key", os.urandom(_KEY_BYTES).hex().encode() + b"\n")
+        key, nonce = os.urandom(_KEY_BYTES), os.urandom(_NONCE_BYTES)
+        kid = sha256(b"awe-kid/1" + _derive(key, info=b"awe-kid/1")).hexdigest()[:8]
+        wrapped = AESGCM(_master(folder, log)).encrypt(nonce, key, _binding(log))
+        if not (folder / "payload.db").exists():
+            write_new(folder / "payload.db", b"")
+        with _key_file(home) as db:
+            db.execute(_SCHEMA)
+            db.execute("INSERT INTO log_key VALUES (?,?,?,?,0)", (log, kid, nonce, wrapped))
+        sync_folder(folder)
+        return cls(home, log, kid=kid, key=key)
+
+    @classmethod
+    def load(cls, home: Path, *, log: str) -> Payloads:
+        """Unwrap the key of *log*.
+
+        :raises AuditError: ``audit.keys_missing`` when a file, the row or the right master is gone
+        """
+        folder = home / "keys"
+        if not (folder / "payload.db").exists():
+            raise _missing(folder, log, "payload.db is not there")
+        sql = "SELECT kid, nonce, wrapped FROM log_key WHERE log=?"
+        with _key_file(home) as db:
+            row = db.execute(sql, (log,)).fetchone()
+        if row is None:
+            raise _missing(folder, log, "payload.db has no key of this log")
+        kid, nonce, wrapped = row
+        try:
+            key = AESGCM(_master(folder, log)).decrypt(nonce, wrapped, _binding(log))
+        except InvalidTag:
+            raise _missing(folder, log, "master.key does not open payload.db") from None
+        return cls(home, log, kid=kid, key=key)
+
+    def mac(self, canonical_value: bytes) -> str:
+        """Commit to a value so that equal ones are seen and guesses cannot be tested."""
+        return f"{self.kid}:{hmac.new(self._mac_key, canonical_value, sha256).hexdigest()}"
+
+    def seal(self, numbered: Sequence[tuple[int, Draft, PayloadDraft]]) -> list[Row]:
+        """Encrypt payloads into their rows; a large one lies durable in its file by then.
+
+        :param numbered: seq, draft and payload
+        """
+        nonces = os.urandom(_NONCE_BYTES * len(numbered))  # one call: a system call costs a record
+        rows: list[Row] = []
+        for at, (seq, draft, payload) in enumerate(numbered):
+            nonce = nonces[_NONCE_BYTES * at : _NONCE_BYTES * (at + 1)]
+            bound = self._bound(payload.part, draft.run, draft.rseq)
+            clear = payload.salt + payload.body
+            body: bytes | None = self._cipher(draft.run).encrypt(nonce, clear, bound)
+            file, size = None, len(payload.body)
+            if size > MAX_ROW_BYTES and body is not None:
+                self._write(payload.digest, body)
+                body, file = None, payload.digest
+            digest = bytes.fromhex(payload.digest)
+            rows.append((seq, payload.part, draft.run, digest, size, self.kid, nonce, body, file))
+        return rows
 
     def open(self, row: Row, *, rseq: int | None) -> bytes:
         """Give the canonical value of a row.
@@ -61,51 +137,121 @@ class PayloadStore:
         if file is not None:
             body = self._read(file, seq)
         try:
-            clear = self.keys.cipher(run).decrypt(
-                nonce, body or b"", self._binding(part, run, rseq)
-            )
+            bound = self._bound(part, run, rseq)
+            clear = self._cipher(run).decrypt(nonce, body or b"", bound)
         except InvalidTag:
             raise _damaged(seq, part, "a payload sealed by this log's key") from None
         if sha256(clear).digest() != digest:
             raise _damaged(seq, part, f"c = {digest.hex()}")
         return clear[_SALT_BYTES:]
 
-    def _binding(self, part: str, run: str, rseq: int | None) -> bytes:
-        return canonical.line({"log": self.log, "part": part, "rseq": rseq, "run": run})
+    def _cipher(self, run: str) -> AESGCM:
+        found = self._ciphers.get(run)
+        if found is None:
+            if len(self._ciphers) >= _REMEMBERED:
+                self._ciphers.clear()
+            key = _derive(self._key, info=b"awe-payload/1" + run.encode())
+            found = self._ciphers[run] = AESGCM(key)
+        return found
+
+    def _bound(self, part: str, run: str, rseq: int | None) -> bytes:
+        """Write ``canonical.line({"log":L,"part":…,"rseq":…,"run":…})``, its form being known."""
+        number = "null" if rseq is None else rseq
+        part, run = encode_basestring(part), encode_basestring(run)
+        return f'{{"log":"{self._log}","part":{part},"rseq":{number},"run":{run}}}'.encode()
 
     def _write(self, name: str, body: bytes) -> None:
-        folder = self.home / "payloads"
+        folder = self._home / "payloads"
         folder.mkdir(mode=0o700, exist_ok=True)
-        flags = os.O_CREAT | os.O_TRUNC | os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0)
-        with open(os.open(folder / name, flags, 0o600), "wb") as out:  # noqa: PTH123 - a descriptor
-            out.write(body)
-            out.flush()
-            os.fsync(out.fileno())
-        if os.name == "posix":
-            descriptor = os.open(folder, os.O_RDONLY)
-            os.fsync(descriptor)
-            os.close(descriptor)
+        write_new(folder / name, body, flags=os.O_TRUNC)
+        sync_folder(folder)
 
     def _read(self, name: str, seq: int) -> bytes:
         if len(name) != 2 * _SALT_BYTES or not name.isalnum():
             raise _damaged(seq, "file", "a file named by its digest")
         try:
-            return (self.home / "payloads" / name).read_bytes()
+            return (self._home / "payloads" / name).read_bytes()
         except FileNotFoundError:
-            raise AuditError(
-                "audit.payload_missing",
-                where="the home",
-                seq=seq,
-                expected=f"payloads/{name}",
-                found="no such file",
-            ) from None
+            where, found = f"payloads/{name}", "no such file"
+            raise finding("audit.payload_missing", "the home", seq, where, found) from None
+
+
+def begin(home: Path, *, log: str) -> None:
+    """Remember that *log* holds records now: from here on its absence is a loss, not a start."""
+    with _key_file(home) as db:
+        db.execute("UPDATE log_key SET is_begun=1 WHERE log=?", (log,))
+
+
+def begun_logs(home: Path) -> tuple[str, ...]:
+    """Name the logs that this home has begun, oldest first."""
+    if not (home / "keys" / "payload.db").exists():
+        return ()
+    with _key_file(home) as db:
+        rows = db.execute("SELECT log FROM log_key WHERE is_begun=1 ORDER BY rowid").fetchall()
+    return tuple(row[0] for row in rows)
+
+
+def write_new(path: Path, data: bytes, *, flags: int = os.O_EXCL) -> None:
+    """Write a file for its owner only, durable when this returns but for its name in the folder.
+
+    :raises FileExistsError: with ``O_EXCL``, when something is there
+    """
+    flags |= os.O_CREAT | os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0)
+    with os.fdopen(os.open(path, flags, 0o600), "wb") as out:
+        out.write(data)
+        out.flush()
+        os.fsync(out.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in *folder* durable, where the platform can."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        os.fsync(descriptor)
+        os.close(descriptor)
+
+
+@contextmanager
+def _key_file(home: Path) -> Iterator[sqlite3.Connection]:
+    file = home / "keys" / "payload.db"
+    _refuse_shared(file)
+    db = sqlite3.connect(file, isolation_level=None)
+    try:
+        db.execute("PRAGMA synchronous=FULL")
+        db.execute("PRAGMA secure_delete=ON")
+        yield db
+    finally:
+        db.close()
+
+
+def _derive(key: bytes, *, info: bytes) -> bytes:
+    return HKDF(algorithm=SHA256(), length=_KEY_BYTES, salt=None, info=info).derive(key)
+
+
+def _master(folder: Path, log: str) -> bytes:
+    file = folder / "master.key"
+    try:
+        _refuse_shared(file)
+        key = bytes.fromhex(file.read_text().strip())
+    except (FileNotFoundError, ValueError):
+        key = b""
+    if len(key) != _KEY_BYTES:
+        raise _missing(folder, log, "master.key is not there or not a key")
+    return key
+
+
+def _refuse_shared(file: Path) -> None:
+    if os.name == "posix" and stat.S_IMODE(file.stat().st_mode) & 0o077:
+        raise AuditError("audit.keys_shared", file=str(file))
+
+
+def _binding(log: str) -> bytes:
+    return b"awe-key/1 " + log.encode()
+
+
+def _missing(folder: Path, log: str, reason: str) -> AuditError:
+    return AuditError("audit.keys_missing", folder=str(folder), log=log, reason=reason)
 
 
 def _damaged(seq: int, part: str, expected: str) -> AuditError:
-    return AuditError(
-        "audit.payload",
-        where="the home",
-        seq=seq,
-        expected=expected,
-        found=f"other bytes in part {part}",
-    )
+    return finding("audit.payload", "the home", seq, expected, f"other bytes in part {part}")

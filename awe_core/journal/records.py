@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import attrs
 
-from awe_core.journal.chain import event_bytes
+from awe_core import canonical
+from awe_core.journal.chain import ZERO_HASH, event_bytes
 
 if TYPE_CHECKING:
     from awe_core.values import JsonObject
@@ -49,20 +50,23 @@ class SeqOf:
 class Upsert:
     """One row of a projection, written in the same transaction as the records beside it.
 
-    Tables and their columns stand in `awe_core.journal.schema`.  A handshake ticket that was
-    consumed never changes again: consuming it twice fails the commit.
+    A handshake ticket that was consumed never changes again: consuming it twice fails the commit.
     """
 
     table: str  #: run, submission, handshake_ticket, mark, sink
     values: tuple[object, ...] = attrs.field(repr=False)  #: all columns in order; may hold `SeqOf`
 
 
+#: What one `append` queued: it is never split between two transactions.
+Entry = tuple[tuple[Draft, ...], tuple[Upsert, ...]]
+
+
 @attrs.frozen
 class Head:
     """Where a log ends."""
 
-    size: int  #: number of records
-    hash: bytes  #: of the last record; 32 zero bytes for an empty log
+    size: int = 0  #: number of records
+    hash: bytes = ZERO_HASH  #: of the last record
 
 
 @attrs.frozen
@@ -105,7 +109,7 @@ class Acknowledger(Protocol):
         """Hear that the log has *size* records now; on the writer's thread, so never block."""
         ...
 
-    def riders(self) -> tuple[tuple[Draft, ...], tuple[Upsert, ...]]:
+    def riders(self) -> Entry:
         """Give what shall ride in the transaction that is just being made."""
         ...
 
@@ -119,3 +123,8 @@ class Acknowledger(Protocol):
         :raises AuditError: ``audit.sink_unavailable`` when one of them stays silent
         """
         ...
+
+
+def draft_of(event: JsonObject) -> Draft:
+    """Make the draft of a record outside runs."""
+    return Draft(canonical.line(event), "", None, event["kind"])

@@ -64,13 +64,9 @@ class Frontier:
         """Give an independent frontier at the same size."""
         return Frontier(self.size, self.peaks.copy())
 
-    def encode(self) -> bytes:
-        """Give the peaks as one string of bytes, 32 each."""
-        return b"".join(self.peaks)
-
     @classmethod
     def decode(cls, size: int, encoded: bytes) -> Frontier | None:
-        """Read what `encode` gave; None when it cannot belong to a tree of *size* leaves."""
+        """Read joined `peaks`; None when they cannot be those of a tree of *size* leaves."""
         if size < 0 or len(encoded) != HASH_BYTES * size.bit_count():
             return None
         peaks = [encoded[at : at + HASH_BYTES] for at in range(0, len(encoded), HASH_BYTES)]
@@ -78,43 +74,23 @@ class Frontier:
 
 
 class Tree:
-    """All complete subtrees over a fixed list of leaves, built once, for many proofs."""
+    """All subtrees over a fixed list of leaves, built once, for many proofs."""
 
     def __init__(self, leaves: Sequence[bytes]) -> None:
-        """Hash every level; n leaves cost n - 1 hashes and 64 n bytes."""
+        """Hash every level; a subtree without a sibling stands on the next level as it is."""
         self.size = len(leaves)
         self._levels = [list(leaves)]
         while len(below := self._levels[-1]) > 1:
             whole = len(below) & ~1
-            self._levels.append([node(below[i], below[i + 1]) for i in range(0, whole, 2)])
+            above = [node(below[i], below[i + 1]) for i in range(0, whole, 2)]
+            self._levels.append(above + below[whole:])
 
-    def root(self, size: int | None = None) -> bytes:
-        """Give the root of the first *size* leaves (default: all)."""
-        size = self.size if size is None else size
-        return self._subtree(0, size) if size else EMPTY_ROOT
-
-    def path(self, index: int, size: int | None = None) -> tuple[bytes, ...]:
-        """Give the inclusion proof of leaf *index* in the tree of the first *size* leaves."""
-        start, count = 0, self.size if size is None else size
-        if not 0 <= index < count <= self.size:
+    def path(self, index: int) -> tuple[bytes, ...]:
+        """Give the inclusion proof of leaf *index*."""
+        if not 0 <= index < self.size:
             raise IndexError(index)
-        siblings = []
-        while count > 1:
-            left = _largest_power_below(count)
-            if index - start < left:
-                siblings.append(self._subtree(start + left, count - left))
-                count = left
-            else:
-                siblings.append(self._subtree(start, left))
-                start, count = start + left, count - left
-        return tuple(reversed(siblings))
-
-    def _subtree(self, start: int, count: int) -> bytes:
-        if count & (count - 1) == 0:
-            level = count.bit_length() - 1
-            return self._levels[level][start >> level]
-        left = _largest_power_below(count)
-        return node(self._subtree(start, left), self._subtree(start + left, count - left))
+        siblings = ((level, (index >> height) ^ 1) for height, level in enumerate(self._levels))
+        return tuple(level[at] for level, at in siblings if at < len(level))
 
 
 def verify_inclusion(leaf: bytes, *, index: int, size: int, path: Sequence[bytes]) -> bytes | None:
@@ -133,7 +109,3 @@ def verify_inclusion(leaf: bytes, *, index: int, size: int, path: Sequence[bytes
             root = node(root, sibling)
         first, last = first >> 1, last >> 1
     return root if last == 0 else None
-
-
-def _largest_power_below(count: int) -> int:
-    return 1 << ((count - 1).bit_length() - 1)

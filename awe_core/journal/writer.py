@@ -25,24 +25,26 @@ from typing import TYPE_CHECKING
 import attrs
 
 from awe_core.errors import AweError, EngineError, JournalUnwritableError
-from awe_core.journal import chain, founding, opening
-from awe_core.journal.ballast import EVIDENCE, Ballast
+from awe_core.journal import ballast, chain, opening, payloads
 from awe_core.journal.checkpoints import EVERY_S, Checkpointer, keep_copies
-from awe_core.journal.database import connect_writer
+from awe_core.journal.database import UPSERTS, connect_writer, transact
 from awe_core.journal.lock import OwnerLock
-from awe_core.journal.notes import VerifierKey
-from awe_core.journal.queueing import Queue
 from awe_core.journal.reading import Reading
-from awe_core.journal.schema import UPSERTS
-from awe_core.journal.sealing import Batch, Entry, Sealer, draft_of
-from awe_core.journal.transaction import transact
+from awe_core.journal.records import draft_of
+from awe_core.journal.sealing import seal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from awe_core.journal.database import Durability
-    from awe_core.journal.records import Acknowledger, Draft, Head, LogSigner, Upsert
+    from awe_core.journal.opening import Start
+    from awe_core.journal.records import Acknowledger, Draft, Entry, Head, LogSigner, Upsert
+    from awe_core.journal.sealing import Batch
     from awe_core.values import Json
+
+#: What one transaction holds at most, in whole appends.
+_MAX_RECORDS = 1_000
+_MAX_BYTES = 4 * 1024 * 1024
 
 #: Pages in the WAL after which it is checkpointed without waiting for an idle moment.
 _WAL_PAGES = 4_000
@@ -61,7 +63,6 @@ class Counters:
     checkpoints: int = 0
     failures: int = 0
     last_records: int = 0  #: in the newest commit
-    last_bytes: int = 0  #: of the lines of the newest commit
 
 
 class Journal(Reading):
@@ -70,24 +71,27 @@ class Journal(Reading):
     def __init__(  # noqa: PLR0913 - its parts; `open` is what people call
         self,
         home: Path,
-        *,
         db: sqlite3.Connection,
+        start: Start,
+        *,
         lock: OwnerLock,
-        sealer: Sealer,
         checkpointer: Checkpointer,
         durability: Durability,
         clock_us: Callable[[], int],
         anchors: Sequence[Path],
     ) -> None:
         """Put together what `open` has checked."""
-        self.home, self.log, self.lock = home, sealer.log, lock
-        self.durability: Durability = durability
+        super().__init__(home, db)
+        self.log, self.origin, self.lock = start.log, start.origin, lock
         self.counters = Counters()
-        self._db, self._payloads = db, sealer.payloads
-        self._sealer, self._checkpointer = sealer, checkpointer
+        self._payloads = self._keys = start.payloads
+        self._end = start.end
+        self._checkpointer, self._durability = checkpointer, durability
         self._clock_us, self._anchors = clock_us, tuple(anchors)
-        self._ballast = Ballast(home / "ballast")
-        self._queue = Queue()
+        self._reserve = home / "ballast"
+        self._queue: list[Entry] = []
+        self._waiters: list[tuple[int, asyncio.Future[None]]] = []
+        self._appended = self._settled = 0  #: entries that ever came; that are durable or dropped
         self._is_scheduled = self._is_lost = self._is_closed = False
         self._idle: asyncio.TimerHandle | None = None
         self._wal_pages = 0
@@ -122,39 +126,32 @@ class Journal(Reading):
         """
         home = Path(home).absolute()
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = OwnerLock.take(home)
-        db = None
-        try:
+        with contextlib.ExitStack() as undo:
+            lock = OwnerLock.take(home)
+            undo.callback(lock.release)
             db = connect_writer(home, durability=durability)
-            start = founding.start(home, db, signer=signer, origin=origin, anchors=anchors)
+            undo.callback(db.close)
+            start = opening.start(
+                Reading(home, db), public=signer.public, origin=origin, anchors=anchors
+            )
             journal = cls(
                 home,
-                db=db,
+                db,
+                start,
                 lock=lock,
-                sealer=start.sealer,
-                checkpointer=Checkpointer(
-                    start.origin, signer, start.signed, every_s=checkpoint_every_s
-                ),
+                checkpointer=Checkpointer(start.origin, signer, start.signed, checkpoint_every_s),
                 durability=durability,
                 clock_us=clock_us,
                 anchors=anchors,
             )
-            journal._ballast.take()
+            ballast.take(journal._reserve)
             own = {"durability": durability, "generation": lock.owner.generation}
             journal.append([draft_of({**start.fields, **opened, **own, "kind": "log.opened"})])
             journal.commit()
-            start.begun()
-        except BaseException:
-            if db is not None:
-                db.close()
-            lock.release()
-            raise
+            if not start.end.head.size:
+                payloads.begin(home, log=start.log)
+            undo.pop_all()
         return journal
-
-    @property
-    def origin(self) -> str:
-        """The log's name in checkpoints."""
-        return self._checkpointer.origin
 
     @property
     def public(self) -> bytes:
@@ -164,7 +161,7 @@ class Journal(Reading):
     @property
     def queued(self) -> int:
         """How many records wait for a commit."""
-        return self._queue.records
+        return sum(len(drafts) for drafts, _ in self._queue)
 
     @property
     def is_suspended(self) -> bool:
@@ -172,12 +169,12 @@ class Journal(Reading):
         return self._suspended_us is not None and not self._try_resume()
 
     def mac(self, canonical_value: bytes) -> str:
-        """Commit to a sensitive value (`keys.PayloadKeys.mac`)."""
-        return self._store().keys.mac(canonical_value)
+        """Commit to a sensitive value so that equal ones are seen and guesses cannot be tested."""
+        return self._keys.mac(canonical_value)
 
     def head(self) -> Head:
         """Say where the log ends: the last durable record."""
-        return self._sealer.head
+        return self._end.head
 
     def watch(self, sinks: Acknowledger) -> None:
         """Let *sinks* hear of every commit, and barriers wait for the required ones."""
@@ -190,14 +187,15 @@ class Journal(Reading):
         :raises JournalUnwritableError: ``journal.full`` for anything but evidence of what was
             done, while the disk is full
         """
-        if self.is_suspended and any(draft.kind not in EVIDENCE for draft in drafts):
+        if self.is_suspended and any(draft.kind not in ballast.EVIDENCE for draft in drafts):
             raise self._full(drafts)
         for draft in drafts:
             chain.admit(draft.event, kind=draft.kind)
         for upsert in upserts:
             if upsert.table not in UPSERTS:
                 raise KeyError(upsert.table)
-        self._queue.put((tuple(drafts), tuple(upserts)))
+        self._queue.append((tuple(drafts), tuple(upserts)))
+        self._appended += 1
 
     async def barrier(self) -> None:
         """Return once all that was queued before is durable, here and in every required sink.
@@ -206,16 +204,16 @@ class Journal(Reading):
             ``runs`` names all whose records were dropped
         :raises AuditError: ``audit.sink_unavailable``
         """
-        if self._queue.settled < self._queue.appended:
+        if self._queue:
             loop = asyncio.get_running_loop()
             waiter: asyncio.Future[None] = loop.create_future()
-            self._queue.wait(waiter)
+            self._waiters.append((self._appended, waiter))
             if not self._is_scheduled:
                 self._is_scheduled = True
                 loop.call_soon(self._flush)
             await waiter
         if self._sinks is not None and self._sinks.is_required():
-            await self._sinks.acknowledged(self._sealer.head.size)
+            await self._sinks.acknowledged(self._end.head.size)
 
     def commit(self) -> None:
         """Make everything queued durable now, for callers without a loop.
@@ -232,34 +230,13 @@ class Journal(Reading):
         :raises JournalUnwritableError: ``journal.unwritable`` also when the signer does not answer
         """
         self.commit()
-        size = self._sealer.head.size
+        size = self._end.head.size
         if self._checkpointer.signed < size:
-            self._write_entries([], is_forced=True)
+            self._write([], is_forced=True)
         newest = self.newest_note()
         if newest is None or newest[0] < size:
-            raise self._unwritable(_NO_SIGNER, ())
+            raise self._unwritable(_NO_SIGNER)
         return newest[1]
-
-    def rotate_key(self, signer: LogSigner, *, reason: str = "planned") -> str:
-        """Hand the log over to another key; give the note that both have signed.
-
-        :param reason: ``planned``, ``stolen``; ``lost`` leaves the old signature out, and whoever
-            pinned the old key has to pin the new one
-        :raises JournalUnwritableError: nothing was changed, the old key goes on
-        """
-        self.commit()
-        old, new = self._checkpointer.signer, signer
-        event = {
-            "kind": "log.key_rotated",
-            "prev_vkey": str(VerifierKey(self.origin, old.public)),
-            "reason": reason,
-            "vkey": str(VerifierKey(self.origin, new.public)),
-        }
-        signers = (new,) if reason == "lost" else (old, new)
-        with self._checkpointer.handing_over(signers):
-            self._write_entries([((draft_of(event),), ())], is_forced=True)
-        self._checkpointer.signer = new
-        return self.checkpoint_now()
 
     def close(self) -> None:
         """Write ``log.closed`` and the last checkpoint, empty the WAL, give the home free.
@@ -273,35 +250,56 @@ class Journal(Reading):
             self._idle.cancel()
         with contextlib.suppress(AweError, sqlite3.Error):
             self.commit()
-            self._write_entries(
-                [((draft_of({"clean": True, "kind": "log.closed"}),), ())], is_forced=True
-            )
+            self._write([((draft_of({"clean": True, "kind": "log.closed"}),), ())], is_forced=True)
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         self._db.close()
         self.lock.release()
 
     def _flush(self) -> JournalUnwritableError | None:
         self._is_scheduled = False
-        while entries := self._queue.take():
+        while self._queue:
+            count = _whole_entries(self._queue)
             try:
-                self._write_entries(entries)
+                self._write(self._queue[:count])
             except JournalUnwritableError as failure:
-                return self._queue.drop(entries, failure)
-            self._queue.settle(len(entries))
+                return self._drop(failure)
+            del self._queue[:count]
+            self._settled += count
+            while self._waiters and self._waiters[0][0] <= self._settled:
+                waiter = self._waiters.pop(0)[1]
+                if not waiter.done():
+                    waiter.set_result(None)
         self._schedule_idle()
         return None
 
-    def _write_entries(self, entries: list[Entry], *, is_forced: bool = False) -> None:
+    def _drop(self, failure: JournalUnwritableError) -> JournalUnwritableError:
+        """Drop all that is queued: what follows lost records cannot stand without them."""
+        runs = tuple(dict.fromkeys(d.run for drafts, _ in self._queue for d in drafts if d.run))
+        waiters, self._waiters = self._waiters, []
+        self._queue.clear()
+        self._settled = self._appended
+        attributes: dict[str, Json] = {**failure.attributes, "runs": runs}
+        for _, waiter in waiters:  # a fresh error each: a shared one would gather their tracebacks
+            if not waiter.done():
+                waiter.set_exception(JournalUnwritableError(failure.code, **attributes))
+        return JournalUnwritableError(failure.code, **attributes)
+
+    def _write(self, entries: list[Entry], *, is_forced: bool = False) -> None:
         """Make one transaction durable, or change nothing and raise."""
         if not self.lock.is_mine:
             raise EngineError("engine.forked", home=str(self.home), pid=self.lock.owner.pid)
         try:
             if self._is_lost:
                 self._reconnect()
-            entries = [*entries, *self._riders()]
-            batch = self._sealer.seal(entries, now_us=self._clock_us())
-            note = self._checkpointer.note_for(batch.frontier, is_forced=is_forced)
-            transact(self._db, batch, head=self._sealer.head, note=note)
+            batch = seal(
+                self._end,
+                [*entries, *self._riders()],
+                log=self.log,
+                payloads=self._keys,
+                now_us=self._clock_us(),
+            )
+            note = self._checkpointer.note_for(batch.end.frontier, is_forced=is_forced)
+            transact(self._db, batch, head=self._end.head, note=note)
         except Exception as error:  # whatever it was, the waiters must hear it
             self.counters.failures += 1
             raise self._after(error) from error
@@ -314,61 +312,56 @@ class Journal(Reading):
         return riders if self._sinks is None else [*riders, self._sinks.riders()]
 
     def _adopt(self, batch: Batch, note: str | None) -> None:
-        self._sealer.adopt(batch)
-        self._checkpointer.committed(batch.head.size, has_note=note is not None)
-        counters = self.counters
+        """Move to the end of *batch*: it is durable now."""
+        self._end = batch.end
+        size, counters = batch.end.head.size, self.counters
         counters.commits += 1
         counters.records += len(batch.rows)
-        counters.last_records, counters.last_bytes = len(batch.rows), batch.size_bytes
+        counters.last_records = len(batch.rows)
         self._wal_pages += 6 + 3 * batch.size_bytes // _PAGE_BYTES
         if note is not None:
+            self._checkpointer.committed(size)
             counters.checkpoints += 1
             keep_copies(note, self._anchors)
         if self._wal_pages > _WAL_PAGES:
             self._relieve()
         if self._sinks is not None:
-            self._sinks.committed(batch.head.size)
+            self._sinks.committed(size)
 
     def _after(self, error: Exception) -> JournalUnwritableError:
         """Bring the writer back to what the file holds, and say what happened."""
-        is_full = (
+        if (
             getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
             or getattr(error, "errno", None) == errno.ENOSPC
-        )
-        if is_full:
+        ):
             self._suspend(error)
             return self._full(())
         self._is_lost = True
         with contextlib.suppress(sqlite3.Error, OSError, AweError):
             self._reconnect()
-        return self._unwritable(f"{type(error).__name__}: {error}", ())
+        return self._unwritable(f"{type(error).__name__}: {error}")
 
     def _reconnect(self) -> None:
         """Open the file anew and go on from its head, if it is ours or extends ours."""
         self._db.close()
-        self._db = connect_writer(self.home, durability=self.durability)
-        frontier = self._sealer.frontier.copy()
-        found = opening.catch_up(self, frontier, self._sealer.head)
-        if found is None:
-            raise self._unwritable(_OTHER_LOG, ())
-        head, last_ts_us = found
-        self._sealer.head, self._sealer.frontier = head, frontier
-        self._sealer.last_ts_us = max(self._sealer.last_ts_us, last_ts_us)
-        self._is_lost = False
+        self._db = connect_writer(self.home, durability=self._durability)
+        end = opening.catch_up(self, self._end)
+        if end is None:
+            raise self._unwritable(_OTHER_LOG)
+        self._end, self._is_lost = end, False
 
     def _suspend(self, error: Exception) -> None:
         """Give up the reserve and use it to say that the log stops."""
         if self._suspended_us is not None:
             return
         self._suspended_us = self._clock_us()
-        self._ballast.give_up()
+        self._reserve.unlink(missing_ok=True)
         err = {"code": "journal.full", "type": type(error).__name__, "msg": str(error)[:2000]}
-        draft = draft_of({"err": err, "kind": "log.suspended"})
         with contextlib.suppress(JournalUnwritableError):
-            self._write_entries([((draft,), ())])
+            self._write([((draft_of({"err": err, "kind": "log.suspended"}),), ())])
 
     def _try_resume(self) -> bool:
-        if self._ballast.missing_bytes or not self._ballast.take():
+        if ballast.missing_bytes(self._reserve) or not ballast.take(self._reserve):
             return False
         event = {"kind": "log.resumed", "since_us": self._suspended_us, "waiting": self.queued}
         self._suspended_us = None
@@ -387,7 +380,7 @@ class Journal(Reading):
         self._idle = None
         if self._checkpointer.is_behind and not self._is_closed:
             with contextlib.suppress(JournalUnwritableError):
-                self._write_entries([])
+                self._write([])
         self._relieve()
         self._schedule_idle()
 
@@ -401,11 +394,22 @@ class Journal(Reading):
         return JournalUnwritableError(
             "journal.full",
             path=str(self.home),
-            free_mib=-(-self._ballast.missing_bytes // (1024 * 1024)) or 1,
+            free_mib=-(-ballast.missing_bytes(self._reserve) // (1024 * 1024)) or 1,
             runs=tuple(dict.fromkeys(d.run for d in drafts if d.run)),
         )
 
-    def _unwritable(self, reason: str, runs: tuple[str, ...]) -> JournalUnwritableError:
+    def _unwritable(self, reason: str) -> JournalUnwritableError:
         return JournalUnwritableError(
-            "journal.unwritable", path=str(self.home), reason=reason, runs=runs
+            "journal.unwritable", path=str(self.home), reason=reason, runs=()
         )
+
+
+def _whole_entries(queue: Sequence[Entry]) -> int:
+    """Count the appends of the next transaction."""
+    records = size = 0
+    for count, (drafts, _) in enumerate(queue):
+        records += len(drafts)
+        size += sum(len(draft.event) for draft in drafts)
+        if count and (records > _MAX_RECORDS or size > _MAX_BYTES):
+            return count
+    return len(queue)
