@@ -55,7 +55,7 @@ class JsonlSink:
             line = _last_line(self._file, self._written)
             self._size = _first_seq(segments[-1])
             if line is not None:
-                self._size = examine(line, where=str(segments[-1]), at=self._size).seq + 1
+                self._size = examine(line, where=str(segments[-1]), seq=self._size).seq + 1
         return self._size
 
     def last_hash(self, log: str) -> bytes | None:

@@ -153,7 +153,7 @@ class _Verification:
         at = self.records if self.expected is None else self.expected
         self.records += 1
         try:
-            record = examine(item.data, where=self.where, at=at)
+            record = examine(item.data, where=self.where, seq=at)
         except AuditError as error:
             self.report_error(error, at)
             self.runs.losses += 1

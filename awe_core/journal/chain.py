@@ -27,7 +27,7 @@ from awe_core.errors import AuditError, CanonicalError, JournalError
 
 if TYPE_CHECKING:
     from awe_core.journal.records import SealedRecord
-    from awe_core.values import JsonObject
+    from awe_core.values import Json, JsonObject
 
 #: ``prev`` of record 0, as bytes.
 ZERO_HASH = bytes(32)
@@ -97,21 +97,21 @@ class Examined:
         return str(self.event.get("run", "")) if "rseq" in self.event else ""
 
 
-def examine(line: bytes, *, where: str, at: int) -> Examined:
+def examine(line: bytes, *, where: str, seq: int) -> Examined:
     """Read *line* as a record.
 
     :param where: names the log or file in errors
-    :param at: the position it was found at
+    :param seq: the position it was found at
     :raises AuditError: ``audit.not_canonical``
     """
     try:
         found = canonical.parse_line(line)
     except CanonicalError as error:
         expected, summary = "a canonical record", error.summary
-        raise finding("audit.not_canonical", where, at, expected, summary) from None
+        raise AuditError("audit.not_canonical", **at(where, seq, expected, summary)) from None
     odd = _oddity(found)
     if odd is not None:
-        raise finding("audit.not_canonical", where, at, *odd)
+        raise AuditError("audit.not_canonical", **at(where, seq, *odd))
     prev = bytes.fromhex(found["prev"])
     return Examined(found["event"], found["log"], prev, found["seq"], found["ts"], leaf(line))
 
@@ -123,11 +123,11 @@ def follow(record: Examined, *, where: str, log: str, seq: int, prev: bytes | No
     :raises AuditError: ``audit.log_id``, ``audit.gap``, ``audit.link``
     """
     if record.log != log:
-        raise finding("audit.log_id", where, seq, f"log {log}", f"log {record.log}")
+        raise AuditError("audit.log_id", **at(where, seq, f"log {log}", f"log {record.log}"))
     if record.seq != seq:
-        raise finding("audit.gap", where, seq, f"record {seq}", f"{record.seq}")
+        raise AuditError("audit.gap", **at(where, seq, f"record {seq}", f"{record.seq}"))
     if prev is not None and record.prev != prev:
-        raise finding("audit.link", where, seq, prev.hex(), record.prev.hex())
+        raise AuditError("audit.link", **at(where, seq, prev.hex(), record.prev.hex()))
 
 
 def compare_columns(record: Examined, row: SealedRecord, *, where: str) -> None:
@@ -137,7 +137,7 @@ def compare_columns(record: Examined, row: SealedRecord, *, where: str) -> None:
     """
     seq, event = row.seq, record.event
     if row.hash != record.hash:
-        raise finding("audit.hash", where, seq, record.hash.hex(), row.hash.hex())
+        raise AuditError("audit.hash", **at(where, seq, record.hash.hex(), row.hash.hex()))
     rseq = event.get("rseq")
     for name, want, found in (
         ("seq", record.seq, seq),
@@ -148,12 +148,12 @@ def compare_columns(record: Examined, row: SealedRecord, *, where: str) -> None:
     ):
         if want != found:
             expected = f"{name} {want!r:.80}"
-            raise finding("audit.column", where, seq, expected, f"{found!r:.80}")
+            raise AuditError("audit.column", **at(where, seq, expected, f"{found!r:.80}"))
 
 
-def finding(code: str, where: str, seq: int | None, expected: str, found: str) -> AuditError:
-    """Give the error of one finding: what was expected at *seq* of *where*, what was found."""
-    return AuditError(code, where=where, seq=seq, expected=expected, found=found)
+def at(where: str, seq: int | str, expected: str, found: str) -> dict[str, Json]:
+    """Give the attributes of a finding: what was expected at *seq* of *where*, what was found."""
+    return {"where": where, "seq": seq, "expected": expected, "found": found}
 
 
 def _oddity(found: JsonObject) -> tuple[str, str] | None:

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from awe_core.errors import AuditError
 from awe_core.journal import notes, payloads
-from awe_core.journal.chain import ZERO_HASH, compare_columns, examine, finding, follow
+from awe_core.journal.chain import ZERO_HASH, at, compare_columns, examine, follow
 from awe_core.journal.payloads import Payloads
 from awe_core.journal.records import Head
 from awe_core.journal.sealing import End
@@ -56,9 +57,9 @@ def start(journal: Reading, *, public: bytes, origin: str, anchors: Sequence[Pat
     if not journal.log:
         return _begin(journal.home, process, public=public, origin=origin, anchors=anchors)
     first = next(journal.read(limit=1))
-    named = examine(first.line, where=_WHERE, at=0).event.get("origin")
+    named = examine(first.line, where=_WHERE, seq=0).event.get("origin")
     if not notes.is_origin(named):
-        raise finding("audit.not_canonical", _WHERE, 0, "an origin in record 0", "none")
+        raise AuditError("audit.not_canonical", **at(_WHERE, 0, "an origin in record 0", "none"))
     key = notes.VerifierKey(str(named), public)
     head = journal.head()
     frontier = _newest_checkpoint(journal, key, head)
@@ -80,7 +81,7 @@ def catch_up(journal: Reading, end: End) -> End | None:
         return None
     frontier = end.frontier.copy()
     for row in journal.read(after=size - 1):
-        record = examine(row.line, where=_WHERE, at=size)
+        record = examine(row.line, where=_WHERE, seq=size)
         follow(record, where=_WHERE, log=journal.log, seq=size, prev=prev)
         frontier.append(record.hash)
         prev, size, ts = record.hash, size + 1, max(ts, record.ts)
@@ -93,7 +94,7 @@ def _begin(
     lost = [f"log {log}" for log in payloads.begun_logs(home)]
     lost += [f"anchor {anchor}" for anchor in anchors if anchor.exists()]
     if lost:
-        raise finding("audit.truncated", _WHERE, 0, lost[-1], "no record")
+        raise AuditError("audit.truncated", **at(_WHERE, 0, lost[-1], "no record"))
     log = os.urandom(16).hex()
     keys = Payloads.create(home, log=log)
     name = f"{origin}/{log}"
@@ -118,17 +119,25 @@ def _newest_checkpoint(journal: Reading, key: notes.VerifierKey, head: Head) -> 
     note = notes.parse_note(text.encode())
     found, is_signed = note.checkpoint, note.is_signed_by(key)
     if size > head.size:
-        raise finding("audit.truncated", _WHERE, head.size, f"{size} records", f"{head.size}")
+        raise AuditError(
+            "audit.truncated", **at(_WHERE, head.size, f"{size} records", f"{head.size}")
+        )
     if found.origin != key.origin or found.size != size:
-        raise finding("audit.log_id", _WHERE, size, f"{key.origin} at {size}", found.origin)
+        raise AuditError(
+            "audit.log_id", **at(_WHERE, size, f"{key.origin} at {size}", found.origin)
+        )
     if is_signed is None:
-        raise finding("audit.untrusted_key", _WHERE, size, f"a signature by {key}", "other keys")
+        raise AuditError(
+            "audit.untrusted_key", **at(_WHERE, size, f"a signature by {key}", "other keys")
+        )
     if not is_signed:
-        raise finding("audit.signature", _WHERE, size, f"a signature by {key}", "a wrong one")
+        raise AuditError(
+            "audit.signature", **at(_WHERE, size, f"a signature by {key}", "a wrong one")
+        )
     frontier = Frontier.decode(size, encoded)
     if frontier is None or frontier.root() != found.root:
         root = frontier.root().hex() if frontier else "no tree"
-        raise finding("audit.root", _WHERE, size, found.root.hex(), root)
+        raise AuditError("audit.root", **at(_WHERE, size, found.root.hex(), root))
     return frontier
 
 
@@ -136,14 +145,16 @@ def _walk(journal: Reading, frontier: Frontier, start: int, head: Head) -> tuple
     """Check records from *start* to the head; add those beyond the frontier to it."""
     prev, seq, last = _hash_at(journal, start), start, (0, "")
     for row in journal.read(after=start - 1):
-        record = examine(row.line, where=_WHERE, at=seq)
+        record = examine(row.line, where=_WHERE, seq=seq)
         follow(record, where=_WHERE, log=journal.log, seq=seq, prev=prev)
         compare_columns(record, row, where=_WHERE)
         if seq >= frontier.size:
             frontier.append(record.hash)
         prev, seq, last = record.hash, seq + 1, (record.ts, row.kind)
     if seq != head.size:
-        raise finding("audit.gap", _WHERE, seq, f"record {seq}", f"the log ends at {head.size}")
+        raise AuditError(
+            "audit.gap", **at(_WHERE, seq, f"record {seq}", f"the log ends at {head.size}")
+        )
     return last
 
 
@@ -151,10 +162,10 @@ def _check_sinks(journal: Reading, head: Head) -> None:
     for name, (acked, last, _) in journal.sinks().items():
         if acked > head.size:
             expected = f"{acked} records, as sink {name} holds"
-            raise finding("audit.truncated", _WHERE, head.size, expected, f"{head.size}")
+            raise AuditError("audit.truncated", **at(_WHERE, head.size, expected, f"{head.size}"))
         if acked and last is not None and _hash_at(journal, acked) != last:
             expected = f"{last.hex()} in sink {name}"
-            raise finding("audit.forked", _WHERE, acked - 1, expected, "another hash")
+            raise AuditError("audit.forked", **at(_WHERE, acked - 1, expected, "another hash"))
 
 
 def _check_anchor(journal: Reading, note: bytes, *, key: notes.VerifierKey) -> None:
@@ -163,16 +174,18 @@ def _check_anchor(journal: Reading, note: bytes, *, key: notes.VerifierKey) -> N
     size, root = parsed.checkpoint.size, parsed.checkpoint.root
     if parsed.checkpoint.origin != key.origin:
         found = f"log {parsed.checkpoint.origin}"
-        raise finding("audit.log_id", _WHERE, size, f"log {key.origin}", found)
+        raise AuditError("audit.log_id", **at(_WHERE, size, f"log {key.origin}", found))
     if not parsed.is_signed_by(key):
-        raise finding("audit.signature", _WHERE, size, "this log's signature", "another")
+        raise AuditError("audit.signature", **at(_WHERE, size, "this log's signature", "another"))
     held = journal.head().size
     if held < size:
-        raise finding("audit.truncated", _WHERE, held, f"{size} records", f"{held}")
+        raise AuditError("audit.truncated", **at(_WHERE, held, f"{size} records", f"{held}"))
     frontier = Frontier()
     frontier.extend(journal.hashes(0, size))
     if frontier.root() != root:
-        raise finding("audit.forked", _WHERE, size, f"root {root.hex()}", frontier.root().hex())
+        raise AuditError(
+            "audit.forked", **at(_WHERE, size, f"root {root.hex()}", frontier.root().hex())
+        )
 
 
 def _hash_at(journal: Reading, size: int) -> bytes:

@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from awe_core.errors import AuditError
-from awe_core.journal.chain import finding
+from awe_core.journal.chain import at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -114,8 +114,8 @@ class Payloads:
         """
         nonces = os.urandom(_NONCE_BYTES * len(numbered))  # one call: a system call costs a record
         rows: list[Row] = []
-        for at, (seq, draft, payload) in enumerate(numbered):
-            nonce = nonces[_NONCE_BYTES * at : _NONCE_BYTES * (at + 1)]
+        for index, (seq, draft, payload) in enumerate(numbered):
+            nonce = nonces[_NONCE_BYTES * index : _NONCE_BYTES * (index + 1)]
             bound = self._bound(payload.part, draft.run, draft.rseq)
             clear = payload.salt + payload.body
             body: bytes | None = self._cipher(draft.run).encrypt(nonce, clear, bound)
@@ -173,7 +173,7 @@ class Payloads:
             return (self._home / "payloads" / name).read_bytes()
         except FileNotFoundError:
             where, found = f"payloads/{name}", "no such file"
-            raise finding("audit.payload_missing", "the home", seq, where, found) from None
+            raise AuditError("audit.payload_missing", **at("the home", seq, where, found)) from None
 
 
 def begin(home: Path, *, log: str) -> None:
@@ -254,4 +254,6 @@ def _missing(folder: Path, log: str, reason: str) -> AuditError:
 
 
 def _damaged(seq: int, part: str, expected: str) -> AuditError:
-    return finding("audit.payload", "the home", seq, expected, f"other bytes in part {part}")
+    return AuditError(
+        "audit.payload", **at("the home", seq, expected, f"other bytes in part {part}")
+    )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from awe_core.errors import JournalError
+from awe_core.errors import AuditError, JournalError
 from awe_core.journal import chain
 from awe_core.journal.database import RUN_COLUMNS, connect_reader, read_head
 from awe_core.journal.payloads import Payloads
@@ -42,8 +42,8 @@ class Reading:
             found = chain.log_id(line)
             if found is None:
                 expected = "a record of version 1"
-                raise chain.finding(
-                    "audit.not_canonical", "the journal", 0, expected, "other bytes"
+                raise AuditError(
+                    "audit.not_canonical", **chain.at("the journal", 0, expected, "other bytes")
                 )
             self.log = found
 
