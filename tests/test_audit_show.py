@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from hashlib import sha256
-
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from awe_core import canonical
-from awe_core.audit.show import ERASED, Filter, matching, row, values
-from awe_core.journal import Draft, Journal, PayloadDraft, draft_of
+from awe_core.audit.show import Filter, matching, row
+from awe_core.journal import Draft, Journal, draft_of
 
 
 class Signer:
@@ -70,21 +67,3 @@ def test_what_strangers_wrote_is_cut_and_has_no_control_characters(journal):
     text = row(journal.record(4)).text
     assert len(text) == 200
     assert "\x1b" not in text
-
-
-def test_values_come_back_by_part_and_say_when_they_are_erased(journal):
-    salt, body = os.urandom(32), b'{"a":1}'
-    digest = sha256(salt + body).hexdigest()
-    event = canonical.line(
-        {
-            "in": {"c": digest, "len": 7},
-            "kind": "step.started",
-            "out": {"c": "00", "len": 1},
-            "run": "r1",
-            "rseq": 2,
-        }
-    )
-    payload = PayloadDraft("in", digest, salt, body)
-    journal.append([Draft(event, "r1", 2, "step.started", (payload,))])
-    journal.commit()
-    assert values(journal, journal.record(5)) == {"in": {"a": 1}, "out": ERASED}

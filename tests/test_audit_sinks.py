@@ -302,7 +302,3 @@ def test_the_files_of_the_jsonl_sink_verify_with_its_notes(tmp_path, journal):
     report = verify_file(file, pins=pins, anchors=anchors)
     assert (report.verdict, report.signed, report.tail) == ("verified", 4, 2)
     assert file.stat().st_mode & 0o077 == 0
-
-
-def test_a_jsonl_sink_on_the_journals_own_disk_says_so(tmp_path, journal):
-    assert jsonl(tmp_path).shares_disk_with(journal.home)

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from awe_core.canonical import LINE_BYTES
 from awe_core.errors import AuditError
-from awe_core.journal.chain import examine, leaf
+from awe_core.journal.chain import at, examine, leaf
+from awe_core.journal.payloads import sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,13 +75,8 @@ class JsonlSink:
         if not fresh:
             return self._size
         if fresh[0].seq != self._size:
-            raise AuditError(
-                "audit.gap",
-                where=f"sink {self.name}",
-                seq=self._size,
-                expected=f"record {self._size}",
-                found=f"{fresh[0].seq}",
-            )
+            where, expected = f"sink {self.name}", f"record {self._size}"
+            raise AuditError("audit.gap", **at(where, self._size, expected, f"{fresh[0].seq}"))
         file = self._segment(self._size)
         data = b"".join(record.line + b"\n" for record in fresh)
         _write_all(file, data)
@@ -108,11 +104,6 @@ class JsonlSink:
             os.close(self._file)
         self._file, self._written = None, 0
 
-    def shares_disk_with(self, home: Path) -> bool:
-        """Tell whether the files lie on the journal's own disk, where they anchor nothing."""
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return self._folder.stat().st_dev == home.stat().st_dev
-
     def _segments(self, log: str) -> list[Path]:
         return sorted(self._folder.glob(f"{log}-*.jsonl"), key=_first_seq)
 
@@ -123,10 +114,7 @@ class JsonlSink:
         self.close(0.0)
         path = self._folder / f"{self._log}-{seq}.jsonl"
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
-        if os.name == "posix":
-            folder = os.open(self._folder, os.O_RDONLY)
-            os.fsync(folder)
-            os.close(folder)
+        sync_folder(self._folder)
         return self._file
 
 
@@ -140,9 +128,9 @@ def _cut_torn_line(file: int) -> int:
     size = os.fstat(file).st_size
     while size:
         start = max(0, size - LINE_BYTES)
-        at = os.pread(file, size - start, start).rfind(b"\n")
-        if at >= 0:
-            size = start + at + 1
+        end = os.pread(file, size - start, start).rfind(b"\n")
+        if end >= 0:
+            size = start + end + 1
             break
         size = start
     os.ftruncate(file, size)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import attrs
 
 from awe_core.errors import AuditError
+from awe_core.journal.chain import at
 
 if TYPE_CHECKING:
     from awe_core.values import JsonObject
@@ -32,9 +33,7 @@ class Finding:
     def as_error(self) -> AuditError:
         """Give the error that says it, with what to do next."""
         seq = "the end" if self.seq is None else self.seq
-        return AuditError(
-            self.code, where=self.where, seq=seq, expected=self.expected, found=self.found
-        )
+        return AuditError(self.code, **at(self.where, seq, self.expected, self.found))
 
     def as_json(self) -> JsonObject:
         """Give the form that the CLI prints."""
@@ -96,33 +95,15 @@ class Report:
         """The first seq that does not hold."""
         return min((f.seq for f in self.failures if f.seq is not None), default=None)
 
-    def raise_first(self) -> None:
-        """Raise the finding with the lowest seq, if there is one.
-
-        :raises AuditError: its code
-        """
-        for finding in self.failures:
-            if finding.seq == self.first_bad:
-                raise finding.as_error()
-
     def as_json(self) -> JsonObject:
         """Give the form that the CLI prints; the second verifier prints the same."""
+        fields = attrs.asdict(self, recurse=False)
         return {
-            "anchors": self.anchors,
-            "claimed_key": self.claimed_key,
-            "end": self.end,
+            **fields,
             "findings": [f.as_json() for f in self.findings],
-            "first": self.first,
             "first_bad": self.first_bad,
-            "form": self.form,
             "keys": list(self.keys),
-            "log": self.log,
             "not_checked": list(self.not_checked),
-            "open_runs": self.open_runs,
-            "origin": self.origin,
-            "records": self.records,
-            "signed": self.signed,
             "unsigned_tail": self.tail,
             "verdict": self.verdict,
-            "where": self.where,
         }

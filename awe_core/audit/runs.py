@@ -9,6 +9,7 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from awe_core.audit.pins import Fault
     from awe_core.values import JsonObject
 
 
@@ -20,8 +21,8 @@ class Runs:
     losses: int = 0  #: records that could not be read; a gap that follows from one is none more
     outside: int = 0  #: events that belong to no run, rotations of the key left out
 
-    def take(self, event: JsonObject, *, is_whole: bool) -> Iterator[tuple[str, str, str]]:
-        """Count one event; give (code, expected, found) for what is missing.
+    def take(self, event: JsonObject, *, is_whole: bool) -> Iterator[Fault]:
+        """Count one event; give what is missing.
 
         :param is_whole: the stream began with record 0, so every run must begin with rseq 0
         """
@@ -41,8 +42,9 @@ class Runs:
         is_closed = kind == "run.closed" or (is_closed and kind != "run.resumed")
         self.seen[run] = (rseq + 1, is_closed, self.losses)
 
+    @property
     def open(self) -> list[str]:
-        """Name the runs without a last ``run.closed``."""
+        """The runs without a last ``run.closed``."""
         return [run for run, (_, is_closed, _) in self.seen.items() if not is_closed]
 
     @property

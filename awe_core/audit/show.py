@@ -1,4 +1,4 @@
-"""Records for people: which ones, in one line each, and what lies behind them."""
+"""Records for people: which ones, and each in one line."""
 
 from __future__ import annotations
 
@@ -12,10 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from awe_core.journal import Reading, SealedRecord
-    from awe_core.values import Json, JsonObject
-
-#: Stands where a value was erased or has expired.
-ERASED = "erased"
 
 _COMMON = {"kind", "run", "rseq", "step", "by", "trace"}
 _MAX_TEXT = 200
@@ -74,31 +70,3 @@ def row(record: SealedRecord) -> Shown:
         by=str(event.get("by", "")),
         text=text if len(text) <= _MAX_TEXT else text[: _MAX_TEXT - 1] + "…",
     )
-
-
-def values(journal: Reading, record: SealedRecord) -> JsonObject:
-    """Decrypt what lies behind a record, by part; `ERASED` where it is gone.
-
-    Whoever calls this for a person records it first: ``audit.exported`` with ``values``.
-
-    :raises AuditError: ``audit.payload``, ``audit.payload_missing``, ``audit.keys_missing``
-    """
-    parts = [
-        part for (part,) in journal.rows("SELECT part FROM payload WHERE seq=?", (record.seq,))
-    ]
-    found: JsonObject = {}
-    for part in parts:
-        body = journal.payload(record.run, record.rseq, part, seq=record.seq)
-        found[part] = ERASED if body is None else json.loads(body)
-    for key in _committed(record.event) - set(found):
-        found[key] = ERASED
-    return found
-
-
-def _committed(event: JsonObject) -> set[str]:
-    """Name the members that are commitments to a payload of the same name."""
-
-    def is_descriptor(value: Json) -> bool:
-        return isinstance(value, dict) and {"c", "len"} <= set(value)
-
-    return {key for key, value in event.items() if is_descriptor(value)}

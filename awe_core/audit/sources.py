@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from base64 import b64decode
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -15,6 +16,7 @@ import attrs
 
 from awe_core.canonical import LINE_BYTES
 from awe_core.errors import AuditError
+from awe_core.journal.tree import HASH_BYTES, MAX_PATH
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -191,6 +193,19 @@ def seq_of(proof: bytes) -> int | None:
     found = _parse(proof)
     seq = found.get("seq") if isinstance(found, dict) else None
     return seq if type(seq) is int else None
+
+
+def parse_proof(data: bytes) -> tuple[int, int, tuple[bytes, ...]] | None:
+    """Read ``{"path":[base64…],"seq":i,"size":n}``; None when it is something else."""
+    try:
+        found = json.loads(data)
+        path, seq, size = found["path"], found["seq"], found["size"]
+        hashes = tuple(b64decode(step, validate=True) for step in path[: MAX_PATH + 1])
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    if type(seq) is not int or type(size) is not int or type(path) is not list:
+        return None
+    return (seq, size, hashes) if all(len(h) == HASH_BYTES for h in hashes) else None
 
 
 def _seq_of_line(line: bytes | Torn) -> int | None:

@@ -13,22 +13,22 @@ Reads a stream once, in memory that does not grow with it; treats every byte as 
 
 from __future__ import annotations
 
-import json
-from base64 import b64decode
-from typing import TYPE_CHECKING, Any
+from base64 import b64encode
+from typing import TYPE_CHECKING
 
 import attrs
 
+from awe_core.audit.pins import Trust, known_key
 from awe_core.audit.report import Finding, Report
 from awe_core.audit.runs import Runs
-from awe_core.audit.sources import Line, Proof, Torn, home_source, open_source
-from awe_core.audit.trusting import Trust, fingerprint_of, read_notes, shown
+from awe_core.audit.sources import Line, Proof, Torn, home_source, open_source, parse_proof
 from awe_core.errors import AuditError
 from awe_core.journal.chain import ZERO_HASH, Examined, compare_columns, examine, follow
-from awe_core.journal.tree import HASH_BYTES, MAX_PATH, Frontier, verify_inclusion
+from awe_core.journal.notes import parse_note
+from awe_core.journal.tree import Frontier, verify_inclusion
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from awe_core.audit.pins import Pins
@@ -59,7 +59,7 @@ def verify_file(
     :param semantics: judges the events of runs, in order
     :raises AuditError: ``audit.unreadable``
     """
-    return verify(open_source(path), pins=pins, anchors=anchors, semantics=semantics)
+    return _Verification(open_source(path), pins, anchors, semantics).report()
 
 
 def verify_home(
@@ -72,32 +72,12 @@ def verify_home(
 ) -> Report:
     """Verify the journal of a home, its index columns too, and with *payloads* every payload."""
     source = home_source(journal)
-    report = verify(source, pins=pins, anchors=anchors, semantics=semantics)
+    report = _Verification(source, pins, anchors, semantics).report()
     if not payloads:
         return report
     found = tuple(_payload_findings(journal, source.where))
     skipped = tuple(what for what in report.not_checked if what != PAYLOADS)
     return attrs.evolve(report, findings=report.findings + found, not_checked=skipped)
-
-
-def verify(
-    source: Source,
-    *,
-    pins: Pins,
-    anchors: Sequence[bytes] = (),
-    semantics: Callable[[JsonObject], str | None] | None = None,
-) -> Report:
-    """Verify *source* as a stream."""
-    reading = _Verification(source, pins, anchors, semantics)
-    for item in source.items:
-        match item:
-            case Line():
-                reading.line(item)
-            case Proof(data=data):
-                reading.proof(data)
-            case Torn(size_bytes=size):
-                reading.torn(size)
-    return reading.report()
 
 
 @attrs.frozen
@@ -124,12 +104,10 @@ class _Verification:
         self.bad: set[int | None] = set()
         self.trust, self.runs, self.semantics = Trust(pins), Runs(), semantics
         self.anchors = len(anchors)
-        self.waiting, malformed = read_notes((*source.notes, *anchors))
-        for error in malformed:
-            self.report_error(error, None)
+        self.waiting: list[Note] = []  #: to be judged, by size
         self.roots: dict[int, bytes] = {}  #: that notes claim, by size
         self.proved: dict[int, int] = {}  #: size of a note → records its proofs reach
-        self.read_roots()
+        self.read_notes((*source.notes, *anchors))
         self.log = self.origin = self.claimed = ""
         self.first = self.records = self.signed = 0
         self.last: _Link | None = None
@@ -141,12 +119,18 @@ class _Verification:
         self.frontier: Frontier | None = Frontier()  #: None once the prefix is broken
         self.proofs = 0
 
-    def read_roots(self) -> None:
+    def read_notes(self, texts: Iterable[bytes]) -> None:
+        for text in texts:
+            try:
+                self.waiting.append(parse_note(text))
+            except AuditError as error:
+                self.report_error(error, None)
+        self.waiting.sort(key=lambda note: note.checkpoint.size)
         for note in self.waiting:
             size, root = note.checkpoint.size, note.checkpoint.root
             known = self.roots.setdefault(size, root)
             if known != root:
-                self.finding("audit.forked", size, f"root {shown(known)}", f"root {shown(root)}")
+                self.finding("audit.forked", size, f"root {_shown(known)}", f"root {_shown(root)}")
 
     def line(self, item: Line) -> None:
         """Take the next record."""
@@ -265,24 +249,25 @@ class _Verification:
             self.finding("audit.log_id", size, f"a note of {self.origin}", checkpoint.origin)
             return
         self.origin = checkpoint.origin
-        judged = self.trust.judge(note)
-        if judged.code and (self.trust.pins or judged.code == "audit.signature"):
-            self.finding(judged.code, size, judged.expected, judged.found)
+        fault = self.trust.judge(note)
+        if fault is not None and (self.trust.pins or fault[0] == "audit.signature"):
+            code, expected, found = fault
+            self.finding(code, size, expected, found)
         reach = self.proved.get(size, 0)
         if self.frontier is not None and self.frontier.size == size:
             root = self.frontier.root()
             if root != checkpoint.root:
-                self.finding("audit.root", size - 1, shown(checkpoint.root), shown(root))
+                self.finding("audit.root", size - 1, _shown(checkpoint.root), _shown(root))
                 self.frontier = None
                 return
             reach = size
-        if judged.is_trusted:
+        if fault is None:
             self.signed = max(self.signed, reach)
 
     def proof(self, data: bytes) -> None:
         """Take an inclusion proof of the record before it."""
         self.proofs += 1
-        parsed, last = _parse_proof(data), self.last
+        parsed, last = parse_proof(data), self.last
         if parsed is None or last is None or last.hash is None or parsed[0] != last.seq:
             at = last.seq if last else None
             self.finding("audit.proof", at, "a proof of the record before it", "something else")
@@ -292,21 +277,26 @@ class _Verification:
         signed = self.roots.get(size)
         self.is_proved = True
         if root is None or signed is None or root != signed:
-            expected = "a note of that size" if signed is None else f"root {shown(signed)}"
-            found = "no path through the tree" if root is None else f"root {shown(root)}"
+            expected = "a note of that size" if signed is None else f"root {_shown(signed)}"
+            found = "no path through the tree" if root is None else f"root {_shown(root)}"
             self.finding("audit.proof", seq, expected, found)
             return
         self.proved[size] = max(self.proved.get(size, 0), seq + 1)
         if self.is_doubtful:
             self.settle(is_intact=True)
 
-    def torn(self, size: int) -> None:
-        """Take a last line that was cut off."""
-        at = self.records if self.expected is None else self.expected
-        self.finding("audit.torn", at, "a line feed at the end", f"{size} bytes without one")
-
     def report(self) -> Report:
-        """End the pass."""
+        """Read all of it once."""
+        for item in self.source.items:
+            match item:
+                case Line():
+                    self.line(item)
+                case Proof(data=data):
+                    self.proof(data)
+                case Torn(size_bytes=size):
+                    seq = self.records if self.expected is None else self.expected
+                    found = f"{size} bytes without one"
+                    self.finding("audit.torn", seq, "a line feed at the end", found)
         end = self.last.seq + 1 if self.last else 0
         self.settle(is_intact=self.is_confirmed_by_root())
         self.grow(self.last.hash if self.last else None)
@@ -346,7 +336,7 @@ class _Verification:
         if self.proofs and not self.source.is_home:
             is_run = self.proofs >= self.records and self.runs.is_single
             form = "run" if is_run else "range"
-        unclosed = self.runs.open()
+        unclosed, claimed = self.runs.open, known_key(self.claimed or self.source.vkey)
         notices = [
             Finding("audit.run_open", None, "run.closed", run, self.where, is_failure=False)
             for run in unclosed
@@ -364,7 +354,7 @@ class _Verification:
             signed=self.signed,
             open_runs=len(unclosed),
             keys=tuple(self.trust.used),
-            claimed_key=fingerprint_of(self.claimed or self.source.vkey),
+            claimed_key=claimed.fingerprint if claimed else "",
             anchors=self.anchors,
             findings=(*failures[:MAX_FINDINGS], *notices[:MAX_FINDINGS]),
             not_checked=tuple(self.not_checked(form)),
@@ -393,17 +383,9 @@ class _Verification:
             self.findings.append(Finding(code, seq, expected, found, self.where))
 
 
-def _parse_proof(data: bytes) -> tuple[int, int, tuple[bytes, ...]] | None:
-    """Read ``{"path":[base64…],"seq":i,"size":n}``; None when it is something else."""
-    try:
-        found: Any = json.loads(data)
-        path, seq, size = found["path"], found["seq"], found["size"]
-        hashes = tuple(b64decode(step, validate=True) for step in path[: MAX_PATH + 1])
-    except (ValueError, TypeError, KeyError, RecursionError):
-        return None
-    if type(seq) is not int or type(size) is not int or type(path) is not list:
-        return None
-    return (seq, size, hashes) if all(len(h) == HASH_BYTES for h in hashes) else None
+def _shown(root: bytes) -> str:
+    """Give a root as notes write it."""
+    return b64encode(root).decode()
 
 
 def _payload_findings(journal: Reading, where: str) -> list[Finding]:
