@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -50,7 +51,7 @@ summary: Sleep.
 steps:
   - {id: sleep, capability: time.sleep@1, with: {seconds: 1}}
 """
-PROGRAM = "import sys; from awe_core.cli import main; main()"
+PROGRAM = "from awe_core.__main__ import main; main()"
 
 
 @pytest.fixture(scope="module")
@@ -494,3 +495,18 @@ def test_the_demo_tells_its_story(capsys):
 def test_bench_torments_and_says_what_came_of_it(capsys):
     assert 0 == run(["bench", "chaos", "--runs", "2", "--seed", "7"])
     assert "rolled back" in capsys.readouterr().out
+
+
+def test_ctrl_c_while_the_program_still_imports_says_nothing_and_ends():
+    code = (
+        "import os, signal, sys\n"
+        "from awe_core import __main__ as program\n"
+        "class Interrupts:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'awe_core.cli':\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Interrupts())\n"
+        "program.main()\n"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert (-signal.SIGINT, b"", b"") == (found.returncode, found.stdout, found.stderr)

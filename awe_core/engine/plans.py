@@ -103,13 +103,18 @@ class Plans:
         return canonical.digest_value([spec.id, spec.version])
 
     def call(self, capability: CapabilitySpec) -> WorkflowSpec:
-        """Give the workflow of one step that a single call is: arguments in, output out."""
+        """Give the workflow of one step that a single call is: arguments in, output out.
+
+        Its inputs are the contract's, so that what does not fit opens no run, and what is marked
+        sensitive is so from the first record on.
+        """
         found = self._calls.get(capability.full_reference)
         if found is None:
             found = self._calls[capability.full_reference] = WorkflowSpec(
                 id=capability.id,
                 version=capability.version,
                 summary=capability.summary,
+                inputs=capability.input,
                 steps=(StepSpec(id="call", capability=capability.reference, with_="${inputs}"),),
                 outputs="${steps.call.output}",
             )

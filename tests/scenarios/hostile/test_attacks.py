@@ -477,3 +477,31 @@ def verified(site):
 
 def codes(report) -> list[str]:
     return [one.code for one in report.findings]
+
+
+CONFIDING = """\
+risk: low
+input:
+  type: object
+  required: [pin]
+  additionalProperties: false
+  properties: {pin: {type: string, x-awe-sensitive: true}, note: {type: string}}
+output: {type: object, required: [n], properties: {n: {type: integer}}}
+"""
+
+
+def test_a_sensitive_argument_stands_in_no_line_of_the_log_and_in_no_file(site, active):
+    marker = "4711-marker-0815"
+    pack = active("def keep(ctx, *, pin, note=''):\n    return {'n': len(pin)}\n", keep=CONFIDING)
+    with site.open() as rt:
+        assert {"n": len(marker)} == rt.call(f"{pack.name}.keep", pin=marker)
+    files = [path for path in (site.root / ".awe").rglob("*") if path.is_file()]
+    assert [] == [path.name for path in files if marker.encode() in path.read_bytes()]
+
+
+def test_arguments_that_do_not_fit_open_no_run(site, active, refused):
+    pack = active("def keep(ctx, *, pin, note=''):\n    return {'n': len(pin)}\n", keep=CONFIDING)
+    with site.open() as rt:
+        for wrong in ({}, {"pin": 1}, {"pin": "1", "more": 1}):
+            assert "contract.input" == refused(rt.call, f"{pack.name}.keep", wrong).code
+        assert [] == rt.runs()
