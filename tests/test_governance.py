@@ -283,6 +283,15 @@ def test_a_stop_acts_without_a_release_and_two_people_lift_it(team):
     assert team.state(subject) is State.ACTIVE
 
 
+def test_a_stop_said_again_in_the_same_second_is_another_stop(team):
+    subject = team.active()
+    team.say("suspend", subject, "ben")
+    team.say("resume", subject, "cay")
+    team.activate(subject)
+    assert team.say("suspend", subject, "ben").state is State.SUSPENDED
+    assert not team.desk.verdict(now=NOW).packs[0].permits.new
+
+
 def test_a_renewal_writes_a_standing_stop_into_the_manifest(team):
     subject = team.active()
     team.say("suspend", subject, "ben")

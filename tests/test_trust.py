@@ -1556,6 +1556,7 @@ class Deployments(RuleBasedStateMachine):
     def begin(self):
         self.store = Store()
         self.said = {}  # record → {(decision, who, role): digest}
+        self.alarms = 0
         self.suspended = set()  # what the home has seen stopped, and nobody of security lifted
         self.revoked = set()
         self.home = None
@@ -1588,7 +1589,8 @@ class Deployments(RuleBasedStateMachine):
 
     @rule(subject=records)
     def suspend(self, subject):
-        self.say("suspend", "olga", "operator", subject)
+        self.alarms += 1  # the same words at the same time are the same statement
+        self.say("suspend", "olga", "operator", subject, reason=f"alarm {self.alarms}")
         self.suspended.add(subject.digest)
 
     @rule(subject=records, who=st.sampled_from(["sec", "olga", "rel", "eve"]))
