@@ -19,7 +19,6 @@ CALLS = {
     "fs.append_text": {"path": "a.txt", "text": "x"},
     "fs.copy": {"source": "a.txt", "target": "new.txt"},
     "fs.delete": {"path": "a.txt"},
-    "fs.find": {"pattern": "*"},
     "fs.list": {"path": "."},
     "fs.make_dir": {"path": "new"},
     "fs.move": {"source": "a.txt", "target": "new.txt"},
@@ -36,7 +35,27 @@ PLACES = [
     (capability, argument)
     for capability, arguments in CALLS.items()
     for argument in arguments
-    if argument in {"path", "source", "target", "pattern"}
+    if argument in {"path", "source", "target"}
+]
+HOSTILE = [
+    "..",
+    "../outside.txt",
+    "dir/../../outside.txt",
+    "/etc/passwd",
+    "out/outside.txt",
+    "./../x",
+    "out/neighbour/new.txt",
+    ".awe/journal.db",
+    ".AWE/x",
+    "a\x00b",
+    "a\nb/../..",
+    "..\\outside.txt",
+    "//etc/passwd",
+    "dir//b.bin",
+    "C:\\x",
+    "~/x/../../..",
+    "../workspace-2/keep.txt",
+    "%2e%2e/x/..",
 ]
 
 
@@ -63,38 +82,31 @@ def test_every_capability_with_a_path_is_tried_here():
         if schema.get("format") == "workspace-path"
     }
     assert paths <= set(PLACES)
-    assert {id_ for id_ in CONTRACTS if id_.startswith("fs.")} <= CALLS.keys()
+    assert {id_ for id_ in CONTRACTS if id_.startswith("fs.")} <= {*CALLS, "fs.find"}
 
 
 @pytest.mark.parametrize(("capability", "argument"), PLACES)
-@pytest.mark.parametrize(
-    "path",
-    [
-        "..",
-        "../outside.txt",
-        "dir/../../outside.txt",
-        "/etc/passwd",
-        "out/outside.txt",
-        "./../x",
-        "out/neighbour/new.txt",
-        ".awe/journal.db",
-        ".AWE/x",
-        "a\x00b",
-        "a\nb/../..",
-        "..\\outside.txt",
-        "//etc/passwd",
-        "dir//b.bin",
-        "C:\\x",
-        "~/x/../../..",
-        "../workspace-2/keep.txt",
-        "%2e%2e/x/..",
-    ],
-)
+@pytest.mark.parametrize("path", HOSTILE)
 def test_no_path_argument_leads_out(furnished, capability, argument, path):
     before = furnished.world.snapshot()
     code = furnished.failure(capability, **{**CALLS[capability], argument: path})
     assert code.startswith(("workspace.", "fs.", "contract.", "effect."))
     assert () == before.diff(furnished.world.snapshot())
+
+
+#: As patterns these are names inside, behind a link, protected or simply not there.
+INSIDE = ["out/outside.txt", "out/neighbour/new.txt", ".awe/journal.db", ".AWE/x", "C:\\x"]
+INSIDE += ["..\\outside.txt", "out/*", "out/**", ".awe/*", "**/journal.db"]
+
+
+@pytest.mark.parametrize("pattern", INSIDE)
+def test_a_search_finds_nothing_behind_a_link_or_of_awe_itself(furnished, pattern):
+    assert [] == furnished.output("fs.find", pattern=pattern)["entries"]
+
+
+@pytest.mark.parametrize("pattern", [one for one in HOSTILE if one not in INSIDE])
+def test_a_search_never_begins_outside(furnished, pattern):
+    assert furnished.failure("fs.find", pattern=pattern).startswith(("workspace.", "contract."))
 
 
 @pytest.mark.parametrize(("capability", "argument"), PLACES)
@@ -185,7 +197,7 @@ def test_a_later_change_by_somebody_else_is_kept_and_named(stdlib):
     stdlib.world.lay({"a.txt": "theirs"})
     ended = stdlib.taken_back(handle)
     assert "FAILED" == ended.state
-    assert ["a.txt"] == [one.target for one in ended.residue]
+    assert ["a.txt"] == [one.what for one in ended.residue]
     assert "theirs" == stdlib.world.workspace.joinpath("a.txt").read_text()
 
 

@@ -92,7 +92,7 @@ def test_a_query_ends_before_memory_does(stdlib, expression):
         "to_number('nan')",
         "to_number('1e999')",
         "[" * 500 + "]" * 500,
-        "a" + ".a" * 1500,
+        "(" * 500 + "a" + ")" * 500,
         "!" * 3000 + "a",
         "sum(['a'])",
         "`[`",
@@ -111,6 +111,7 @@ def test_a_query_that_is_none_or_gives_no_json_is_an_error_of_its_own(stdlib, ex
         ("people[*].[name, age][]", ["Ada", 1, "Bo", 2]),
         ("map(&age, people) | sum(@)", 3),
         ("*[] | [0:1].name", ["Ada"]),
+        ("people" + ".a" * 1500, None),
     ],
 )
 def test_queries_have_the_usual_means(stdlib, expression, result):

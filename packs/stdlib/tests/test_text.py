@@ -109,7 +109,7 @@ def test_a_template_shows_no_object_and_so_no_address(stdlib, template):
 
 TOWER = (
     "{% set n = namespace(a=[1], b=[1]) %}{% for i in range(40) %}"
-    "{% set n.a = [n.a, n.a] %}%s{% endfor %}"
+    "{% set n.a = [n.a, n.a] %}MORE{% endfor %}"
 )
 GROWN = (
     "{% set n = namespace(x=START) %}{% for i in range(40) %}"
@@ -123,7 +123,7 @@ GROWN = (
         "{{ 'x' * 10 ** 9 }}",
         "{{ [0] * 10 ** 9 }}",
         "{{ 10 ** 9 * 'x' }}",
-        "{{ 9 ** 9 ** 9 }}",
+        "{{ 9 ** (9 ** 9) }}",
         "{{ 2 ** 4097 }}",
         "{% set n = namespace(x=3) %}{% for i in range(64) %}{% set n.x = n.x * n.x %}{% endfor %}",
         "{{ '%1000000000d' % 1 }}",
@@ -143,11 +143,11 @@ GROWN = (
         GROWN.replace("START", "'a'").replace("STEP", "~"),
         GROWN.replace("START", "'a'").replace("STEP", "+"),
         GROWN.replace("START", "[1]").replace("STEP", "+"),
-        TOWER % "",
-        TOWER % "{% set n.b = [n.b, n.b] %}" + "{{ n.a == n.b }}",
-        TOWER.replace("[n.a, n.a]", "(n.a, n.a)") % "",
-        TOWER.replace("[n.a, n.a]", "{1: n.a, 2: n.a}") % "",
-        TOWER.replace("[n.a, n.a]", "dict(a=n.a, b=n.a)") % "",
+        TOWER.replace("MORE", ""),
+        TOWER.replace("MORE", "{% set n.b = [n.b, n.b] %}") + "{{ n.a == n.b }}",
+        TOWER.replace("[n.a, n.a]", "(n.a, n.a)").replace("MORE", ""),
+        TOWER.replace("[n.a, n.a]", "{1: n.a, 2: n.a}").replace("MORE", ""),
+        TOWER.replace("[n.a, n.a]", "dict(a=n.a, b=n.a)").replace("MORE", ""),
         "{% for a in range(100000) %}{% for b in range(100000) %}{% endfor %}{% endfor %}",
         "{% macro f(n) %}{% if n %}{{ f(n-1) }}{{ f(n-1) }}{% endif %}{% endmacro %}{{ f(60) }}",
         "{% for i in range(100000) %}" + "a" * 1000 + "{% endfor %}",

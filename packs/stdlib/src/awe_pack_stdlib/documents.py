@@ -53,7 +53,7 @@ def validate(ctx: ExecutionContext, *, value: Any, schema: Any) -> dict[str, Any
     del ctx
     _check_price(schema, value)
     try:
-        compiled = Schema.compile(schema, where="json.validate")
+        compiled = Schema.compile(_as_object(schema), where="json.validate")
     except AweError as error:
         raise CapabilityError("bad_schema", "; ".join([error.summary, *error.details])) from None
     try:
@@ -118,6 +118,11 @@ def _check_price(schema: Any, value: Any) -> None:  # noqa: ANN401 - any JSON
     if "uniqueItems" in names and _longest(value) > _MOST_UNIQUE:
         message = f"uniqueItems is taken for arrays of at most {_MOST_UNIQUE} items"
         raise CapabilityError("bad_schema", message)
+
+
+def _as_object(schema: Any) -> Any:  # noqa: ANN401 - any JSON
+    """Give the schemas ``true`` and ``false`` the form of an object, which `Schema` asks for."""
+    return {True: {}, False: {"not": {}}}[schema] if isinstance(schema, bool) else schema
 
 
 def _names(schema: Any) -> set[str]:  # noqa: ANN401 - any JSON

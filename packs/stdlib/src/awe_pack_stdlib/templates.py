@@ -130,13 +130,6 @@ class _Environment(ImmutableSandboxedEnvironment):
         self.purse.pay_for(found)
         return found
 
-    def getitem(self, obj: Any, argument: Any) -> Any:  # noqa: ANN401 - whatever the template has
-        """Pay for a slice: it is a copy."""
-        found = super().getitem(obj, argument)
-        if isinstance(argument, slice):
-            self.purse.pay_for(found)
-        return found
-
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:  # noqa: ANN401 - the same
         """Allow the listed methods of JSON's types; nothing of functions and generators."""
         for kind, names in _METHODS.items():
@@ -185,6 +178,11 @@ class _Rewriter(NodeTransformer):
     def visit_Tuple(self, node: nodes.Tuple) -> nodes.Node:  # noqa: N802
         self.generic_visit(node)
         return node if node.ctx == "store" else _filtered(node, "our.made")
+
+    def visit_Getitem(self, node: nodes.Getitem) -> nodes.Node:  # noqa: N802
+        """Pay for a slice: it is a copy, and Jinja compiles it to Python's own."""
+        self.generic_visit(node)
+        return _filtered(node, "our.made") if isinstance(node.arg, nodes.Slice) else node
 
     def visit_TemplateData(self, node: nodes.TemplateData) -> nodes.Node:  # noqa: N802
         return _filtered(nodes.Const(node.data, lineno=node.lineno), "our.made")
