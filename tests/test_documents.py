@@ -552,7 +552,7 @@ def test_a_caller_deep_in_the_stack_gets_an_error_of_ours() -> None:
     def below(levels: int) -> str | None:
         return code_of(text) if levels == 0 else below(levels - 1)
 
-    found = {below(limit - len(inspect.stack()) - spare) for spare in range(150, 400, 50)}
+    found = {below(limit - len(inspect.stack()) - spare) for spare in range(50, 400, 10)}
 
     assert found <= {None, "document.too_deep", "document.syntax"}
     assert "document.too_deep" in found

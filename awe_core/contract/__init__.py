@@ -16,7 +16,7 @@ It does not know what a workspace may contain; `workspace-path` is a rule about 
 """
 
 from awe_core.contract.formats import FORMATS
-from awe_core.contract.marks import Mark
-from awe_core.contract.schema import Schema
+from awe_core.contract.reading import Mark
+from awe_core.contract.schema import Schema, schema_flaw
 
-__all__ = ["FORMATS", "Mark", "Schema"]
+__all__ = ["FORMATS", "Mark", "Schema", "schema_flaw"]

@@ -1,8 +1,9 @@
-"""The formats that are asserted, each a predicate over one string.
+r"""The formats that are asserted, each a predicate over one string; patterns as ECMA-262 has them.
 
-Small functions instead of the packages jsonschema would need for them (ADR 0002).  A name that is
-not in `FORMATS` is refused when a schema is compiled, because a format that nobody checks reads
-like one that somebody does.
+A name that is not in `FORMATS` is refused when a schema is compiled: a format that nobody checks
+reads like one that somebody does (ADR 0002).  In a pattern Python's ``$`` also matches before a
+last line feed and its ``\d`` and ``\w`` take digits and letters of every script; those are
+rewritten, and what Python cannot express is refused.
 """
 
 from __future__ import annotations
@@ -12,16 +13,18 @@ import re
 from datetime import date
 from typing import TYPE_CHECKING
 
-from awe_core.contract.patterns import PatternError, python_pattern
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 WORKSPACE_PATH = "workspace-path"
+LONGEST_PATTERN = 1024  #: characters
 
 
+# ---- paths ----------------------------------------------------------------------------------
 def normalised_path(path: str) -> str:
     """Drop ``./`` in front and one ``/`` at the end; everything else stays as it was written."""
+    if not path.startswith("./") and not path.endswith("/"):
+        return path
     short = path
     while short.startswith("./"):
         short = short[2:]
@@ -34,81 +37,132 @@ def escape_rule(path: str) -> str | None:
     """Say which rule *path* breaks by leading out of the workspace, if it does."""
     if path.startswith("/"):
         return "a path is relative to the workspace"
-    if ".." in path.split("/"):
-        return "no component .."
-    return None
+    return "no component .." if ".." in path.split("/") else None
 
 
-def _is_workspace_path(text: str) -> bool:
-    path = normalised_path(text)
-    if path == ".":
-        return True
-    return (
-        not _UNFIT.search(path)
-        and escape_rule(path) is None
-        and all(part not in {"", "."} for part in path.split("/"))
-    )
+_PART = r"(?!\.{1,2}(?:/|\Z))[^/\x00-\x1f\x7f\\\ud800-\udfff]+"
+_PATH = re.compile(rf"\.|{_PART}(?:/{_PART})*")
 
 
-_UNFIT = re.compile(r"[\x00-\x1f\x7f\\\ud800-\udfff]")
+# ---- patterns -------------------------------------------------------------------------------
+class PatternError(ValueError):
+    """A pattern that is not one, or that Python cannot express."""
 
 
-def _is_date(text: str) -> bool:
-    return _DATE.fullmatch(text) is not None and _exists(text)
+def python_pattern(pattern: str) -> str:
+    """Give the Python pattern that finds what ECMA-262 finds.
 
-
-def _exists(day: str) -> bool:
+    :raises PatternError: with the reason
+    """
+    if len(pattern) > LONGEST_PATTERN:
+        raise PatternError(len(pattern))
+    parts: list[str] = []
+    in_class = False
+    for piece in _PIECE.findall(pattern):
+        if piece in _NOT_ECMA or (in_class and piece in _NOT_IN_CLASS):
+            raise PatternError(piece)
+        parts.append((_IN_CLASS if in_class else _OUTSIDE).get(piece, piece))
+        in_class = piece != "]" if in_class else piece in {"[", "[^"}
     try:
-        date.fromisoformat(day)
-    except ValueError:
-        return False
-    return True
+        re.compile("".join(parts))
+    except (re.error, RecursionError, OverflowError) as error:
+        raise PatternError(str(error)) from error
+    return "".join(parts)
 
 
-_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+#: An escape, a group's head, the head of a class, or one character.
+_PIECE = re.compile(r"\\.|\(\?<(?![=!])|\[\^?|.|\\", re.DOTALL)
+_NOT_ECMA = frozenset({r"\A", r"\Z", r"\z", r"\a", r"\G"})
+_NOT_IN_CLASS = frozenset({r"\D", r"\W", r"\S"})
+_WORD, _SPACE = (
+    "A-Za-z0-9_",
+    r"\t\n\x0b\f\r \xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff",
+)
+_OUTSIDE = {
+    "$": r"\Z",
+    ".": r"[^\n\r\u2028\u2029]",
+    "(?<": "(?P<",
+    r"\d": "[0-9]",
+    r"\D": "[^0-9]",
+    r"\w": f"[{_WORD}]",
+    r"\W": f"[^{_WORD}]",
+    r"\s": f"[{_SPACE}]",
+    r"\S": f"[^{_SPACE}]",
+    r"\b": rf"(?:(?<![{_WORD}])(?=[{_WORD}])|(?<=[{_WORD}])(?![{_WORD}]))",
+    r"\B": rf"(?:(?<![{_WORD}])(?![{_WORD}])|(?<=[{_WORD}])(?=[{_WORD}]))",
+    r"\/": "/",
+}
+_IN_CLASS = {r"\d": "0-9", r"\w": _WORD, r"\s": _SPACE, r"\/": "/", r"\b": r"\x08", "[": r"\["}
+
+
+# ---- what Python can say itself -------------------------------------------------------------
+def _accepts(read: Callable[[str], object]) -> Callable[[str], bool]:
+    def holds(text: str) -> bool:
+        try:
+            read(text)
+        except ValueError:
+            return False
+        return True
+
+    return holds
+
+
+def _matches(pattern: str) -> Callable[[str], bool]:
+    matcher = re.compile(pattern).fullmatch
+    return lambda text: matcher(text) is not None
+
+
+# ---- dates and times (RFC 3339) -------------------------------------------------------------
+_has_form_of_date = _matches(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_exists = _accepts(date.fromisoformat)
 _TIME = re.compile(
     r"([01][0-9]|2[0-3]):([0-5][0-9]):([0-5][0-9]|60)(?:\.[0-9]+)?"
     r"(?:[Zz]|([+-])([01][0-9]|2[0-3]):([0-5][0-9]))"
 )
-
-
-def _is_time(text: str) -> bool:
-    """RFC 3339 ``full-time``; second 60 only where a leap second can be, at 23:59 UTC."""
-    found = _TIME.fullmatch(text)
-    if found is None:
-        return False
-    if found[3] != "60":
-        return True
-    minutes = int(found[1]) * 60 + int(found[2])
-    if found[4]:
-        offset = int(found[5]) * 60 + int(found[6])
-        minutes -= offset if found[4] == "+" else -offset
-    return minutes % _DAY == _DAY - 1
-
-
 _DAY = 24 * 60
 
 
+def _is_date(text: str) -> bool:
+    return _has_form_of_date(text) and _exists(text)
+
+
+def _is_time(text: str) -> bool:
+    """``full-time``; second 60 only where a leap second can be, at 23:59 UTC."""
+    found = _TIME.fullmatch(text)
+    if found is None or found[3] != "60":
+        return found is not None
+    offset = int(f"{found[4]}1") * (int(found[5]) * 60 + int(found[6])) if found[4] else 0
+    return (int(found[1]) * 60 + int(found[2]) - offset) % _DAY == _DAY - 1
+
+
 def _is_date_time(text: str) -> bool:
-    day, separator, time = text[:10], text[10:11], text[11:]
-    return separator in {"T", "t"} and _is_date(day) and _is_time(time)
+    return text[10:11] in {"T", "t"} and _is_date(text[:10]) and _is_time(text[11:])
+
+
+# ---- names and addresses --------------------------------------------------------------------
+_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
+_is_local = _matches(rf'{_ATOM}(?:\.{_ATOM})*|"(?:[ !#-\[\]-~]|\\[ -~])*"')
+_is_label = _matches(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
+_is_ipv4 = _accepts(ipaddress.IPv4Address)
+_reads_as_ipv6 = _accepts(ipaddress.IPv6Address)
+_LONGEST_NAME, _LONGEST_LOCAL = 253, 64
+
+
+def _is_ipv6(text: str) -> bool:
+    return "%" not in text and text.isascii() and _reads_as_ipv6(text)
 
 
 def _is_hostname(text: str) -> bool:
-    """RFC 1123: letters, digits and hyphens; ``--`` in third place only for A-labels."""
+    """RFC 1123; ``--`` in third place only for A-labels."""
     return len(text) <= _LONGEST_NAME and all(
-        _LABEL.fullmatch(label) and (label[2:4] != "--" or label[:2].lower() == "xn")
+        _is_label(label) and (label[2:4] != "--" or label[:2].lower() == "xn")
         for label in text.split(".")
     )
 
 
-_LONGEST_NAME = 253
-_LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
-
-
 def _is_email(text: str) -> bool:
     local, at, domain = text.rpartition("@")
-    if not at or len(local) > _LONGEST_LOCAL or not _LOCAL.fullmatch(local):
+    if not at or len(local) > _LONGEST_LOCAL or not _is_local(local):
         return False
     if domain.startswith("[") and domain.endswith("]"):
         address = domain[1:-1]
@@ -116,46 +170,10 @@ def _is_email(text: str) -> bool:
     return _is_hostname(domain)
 
 
-_LONGEST_LOCAL = 64
-_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
-_LOCAL = re.compile(rf'{_ATOM}(?:\.{_ATOM})*|"(?:[ !#-\[\]-~]|\\[ -~])*"')
-
-
-def _is_ipv4(text: str) -> bool:
-    return _IPV4.fullmatch(text) is not None
-
-
-_OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
-_IPV4 = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}")
-
-
-def _is_ipv6(text: str) -> bool:
-    if "%" in text or not text.isascii():
-        return False
-    try:
-        ipaddress.IPv6Address(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _is_uri_reference(text: str) -> bool:
-    found = _URI.fullmatch(text)
-    if found is None:
-        return False
-    address = found["address"]
-    return address is None or _FUTURE.fullmatch(address) is not None or _is_ipv6(address)
-
-
-def _is_uri(text: str) -> bool:
-    return _SCHEME.match(text) is not None and _is_uri_reference(text)
-
-
 _CHAR = r"(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})"
-_NO_COLON = r"(?:[A-Za-z0-9._~!$&'()*+,;=@-]|%[0-9A-Fa-f]{2})"
-_NO_AT = r"(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})"
+_NO_COLON, _NO_AT = _CHAR.replace("=:@", "=@"), _CHAR.replace("=:@", "=")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
-_FUTURE = re.compile(r"[vV][0-9A-Fa-f]+\.[A-Za-z0-9._~!$&'()*+,;=:-]+")
+_is_future_address = _matches(r"[vV][0-9A-Fa-f]+\.[A-Za-z0-9._~!$&'()*+,;=:-]+")
 #: RFC 3986 appendix A.
 _URI = re.compile(
     rf"(?:(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*):)?"
@@ -166,17 +184,12 @@ _URI = re.compile(
 )
 
 
-def _is_regex(text: str) -> bool:
-    try:
-        python_pattern(text)
-    except PatternError:
-        return False
-    return True
-
-
-def _matches(pattern: str) -> Callable[[str], bool]:
-    matcher = re.compile(pattern).fullmatch
-    return lambda text: matcher(text) is not None
+def _is_uri_reference(text: str) -> bool:
+    found = _URI.fullmatch(text)
+    address = found and found["address"]
+    return found is not None and (
+        address is None or _is_future_address(address) or _is_ipv6(address)
+    )
 
 
 #: Every format a schema may name.
@@ -193,10 +206,10 @@ FORMATS: Mapping[str, Callable[[str], bool]] = {
     "ipv6": _is_ipv6,
     "json-pointer": _matches(r"(?:/(?:[^~/]|~[01])*)*"),
     "password": lambda _: True,
-    "regex": _is_regex,
+    "regex": _accepts(python_pattern),
     "time": _is_time,
-    "uri": _is_uri,
+    "uri": lambda text: _SCHEME.match(text) is not None and _is_uri_reference(text),
     "uri-reference": _is_uri_reference,
     "uuid": _matches(r"[0-9A-Fa-f]{8}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}"),
-    WORKSPACE_PATH: _is_workspace_path,
+    WORKSPACE_PATH: lambda text: _PATH.fullmatch(normalised_path(text)) is not None,
 }

@@ -2,39 +2,34 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from functools import cache
-from itertools import islice
+from itertools import islice, repeat
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import attrs
 from jsonschema import Draft202012Validator, FormatChecker
 from jsonschema.exceptions import best_match
-from referencing.jsonschema import DRAFT202012
 
 from awe_core import canonical
-from awe_core.contract.filling import Filling
-from awe_core.contract.formats import FORMATS
-from awe_core.contract.graph import PUBLISHED, Graph, Located, Place, located, too_intricate
-from awe_core.contract.marks import Mark, Matcher
-from awe_core.contract.patterns import python_pattern
+from awe_core.contract.formats import FORMATS, python_pattern
+from awe_core.contract.places import PUBLISHED, Graph, Located, in_hand
+from awe_core.contract.reading import Filling, Mark, Matcher
 from awe_core.contract.refused import AS_WRITTEN, Side, broken, pointer_of, too_large, unusable
 from awe_core.contract.verdict import Check, compile_check
 from awe_core.errors import CanonicalError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
-    from referencing import Registry
+    from jsonschema.exceptions import ValidationError
 
     from awe_core.values import Json, JsonObject
 
 MAX_BYTES = 256 * 1024  #: of one schema
 MAX_DEPTH = 100  #: of one schema
 MAX_DEFAULTS = 20_000  #: filled in while all defaults of a schema are tried
-_NOTHING: Mapping[str, JsonObject] = MappingProxyType({})
 _FINDINGS = 50  #: errors looked at; more change no verdict
 
 
@@ -43,7 +38,6 @@ class Schema:
     """A schema that can be used: valid itself, its references in hand, its defaults fitting."""
 
     where: str  #: for messages: which capability or file, which side
-    source: JsonObject = attrs.field(repr=False)  #: a copy of what was compiled; read-only
     _check: Check = attrs.field(repr=False, eq=False)
     _filling: Filling = attrs.field(repr=False, eq=False)
     _matcher: Matcher = attrs.field(repr=False, eq=False)
@@ -51,38 +45,34 @@ class Schema:
 
     @classmethod
     def compile(
-        cls, schema: Json, *, where: str, resources: Mapping[str, JsonObject] = _NOTHING
+        cls,
+        schema: Json,
+        *,
+        where: str,
+        resources: Mapping[str, JsonObject] = MappingProxyType({}),
     ) -> Schema:
-        """Compile *schema*.
+        """Compile *schema*, of which a copy is taken.
 
         :param where: names the schema in messages
         :param resources: further schemas that ``$ref`` may name, by their URIs
         :raises ContractError: ``contract.schema``, with the place in the schema
         """
-        source = _copied(schema, where=where)
-        documents = {source.get("$id", ""): copy.deepcopy(source)}
-        for uri, resource in resources.items():
-            documents.setdefault(uri, _copied(resource, where=where))
-        registry, known = _in_hand(documents)
-        for found in known:
-            _prepare(found, where=where)
-        graph = Graph.of(known, where=where)
-        root = graph.place(known[0].schema, known[0].resolver)
-        if (why := too_intricate(graph.places.values())) is not None:
-            raise unusable(where, pointer="", why=why)
-        validator = Draft202012Validator(
-            known[0].schema, registry=registry, format_checker=_FORMATS
-        )
-        filling = Filling.of(graph, root)
+        try:
+            source = _checked(schema, where=where)
+            documents = {source.get("$id", ""): source}
+            for uri, resource in resources.items():
+                documents.setdefault(uri, _checked(resource, where=where))
+            registry, known = in_hand(documents)
+            for found in known:
+                _prepare(found, where=where)
+            graph = Graph(known, where=where)
+            graph.check_intricacy()
+        except RecursionError:
+            raise unusable(where, pointer="", why="it nests too deeply to be checked") from None
+        validator = Draft202012Validator(source, registry=registry, format_checker=_FORMATS)
+        filling = Filling(graph)
         _try_defaults(graph, filling, validator, where=where)
-        return cls(
-            where=where,
-            source=source,
-            check=compile_check(root),
-            filling=filling,
-            matcher=Matcher.of(graph, root),
-            validator=validator,
-        )
+        return cls(where, compile_check(graph.root), filling, Matcher(graph), validator)
 
     def apply(self, instance: Json, *, side: Side) -> Json:
         """Give *instance* with defaults applied and paths normalised, if it fits.
@@ -114,31 +104,21 @@ class Schema:
         return self._matcher.find(instance) if self._matcher.marked else []
 
 
-def _checker() -> FormatChecker:
-    checker = FormatChecker(formats=())
-    for name, holds in FORMATS.items():
-        checker.checks(name)(lambda value, holds=holds: not isinstance(value, str) or holds(value))
-    return checker
+def schema_flaw(schema: Json) -> ValidationError | None:
+    """Give what the metaschema finds in *schema*, if it is none.
+
+    :raises RecursionError: it nests too deeply for the stack that is left
+    """
+    return None if _is_plainly_valid()(schema) else best_match(_META.iter_errors(schema))
 
 
-_FORMATS = _checker()
-
+_FORMATS = FormatChecker(formats=())
+for _name, _holds in FORMATS.items():
+    _FORMATS.checks(_name)(lambda x, holds=_holds: not isinstance(x, str) or holds(x))
 _META = Draft202012Validator(
     Draft202012Validator.META_SCHEMA, registry=PUBLISHED, format_checker=_FORMATS
 )
-_DIALECT_URI = "https://json-schema.org/draft/2020-12/schema"
-
-
-def _in_hand(
-    documents: Mapping[str, JsonObject],
-) -> tuple[Registry[Json], tuple[Located, ...]]:
-    """Give a registry of *documents* and every subschema in them, those of the first one first."""
-    registry = PUBLISHED.with_resources(
-        (uri, DRAFT202012.create_resource(each)) for uri, each in documents.items()
-    ).crawl()
-    return registry, tuple(
-        found for uri, each in documents.items() for found in located(each, registry.resolver(uri))
-    )
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 @cache
@@ -150,27 +130,22 @@ def _is_plainly_valid() -> Check:
     documents: dict[str, JsonObject] = {
         uri: json.loads(
             json.dumps(PUBLISHED.contents(uri)).replace(
-                '"$dynamicRef": "#meta"', f'"$ref": "{_DIALECT_URI}"'
+                '"$dynamicRef": "#meta"', f'"$ref": "{_DIALECT}"'
             )
         )
-        for uri in sorted(PUBLISHED, key=lambda uri: uri != _DIALECT_URI)
+        for uri in sorted(PUBLISHED, key=lambda uri: uri != _DIALECT)
     }
-    _, known = _in_hand(documents)
-    return compile_check(
-        Graph.of(known, where="the metaschema").place(known[0].schema, known[0].resolver)
-    )
+    return compile_check(Graph(in_hand(documents)[1], where="the metaschema").root)
 
 
-def _copied(schema: Json, *, where: str) -> JsonObject:
-    """Check what is common to all JSON, and take a copy."""
+def _checked(schema: Json, *, where: str) -> JsonObject:
+    """Check what is common to all JSON and to all schemas, and take a copy."""
     try:
         data = canonical.value(schema)
     except CanonicalError as error:
-        raise unusable(
-            where,
-            pointer=str(error.attributes["pointer"]),
-            why=f"it has no canonical form: {error.attributes['why']}",
-        ) from None
+        pointer = str(error.attributes["pointer"])
+        why = f"it has no canonical form: {error.attributes['why']}"
+        raise unusable(where, pointer=pointer, why=why) from None
     if type(schema) is not dict:
         raise unusable(where, pointer="", why="it is not an object")
     if len(data) > MAX_BYTES:
@@ -178,11 +153,7 @@ def _copied(schema: Json, *, where: str) -> JsonObject:
     if canonical.nesting(data) > MAX_DEPTH:
         raise unusable(where, pointer="", why=f"it nests deeper than {MAX_DEPTH}")
     copied: JsonObject = json.loads(data)
-    try:
-        flaw = None if _is_plainly_valid()(copied) else best_match(_META.iter_errors(copied))
-    except RecursionError:
-        raise unusable(where, pointer="", why="it nests too deeply to be checked") from None
-    if flaw is not None:
+    if (flaw := schema_flaw(copied)) is not None:
         wanted = f"{flaw.validator} {json.dumps(flaw.validator_value)}"[:160]
         pointer = pointer_of(flaw.absolute_path)
         raise unusable(where, pointer=pointer, why=f"the metaschema expects {wanted}")
@@ -192,7 +163,7 @@ def _copied(schema: Json, *, where: str) -> JsonObject:
 def _prepare(found: Located, *, where: str) -> None:
     """Check what the metaschema leaves open; put Python's patterns in the place of ECMA's."""
     schema, pointer = found.schema, pointer_of(found.path)
-    if schema.get("$schema", _DIALECT_URI).rstrip("#") != _DIALECT_URI:
+    if schema.get("$schema", _DIALECT).rstrip("#") != _DIALECT:
         raise unusable(where, pointer=pointer, why="its $schema is not JSON Schema 2020-12")
     if (name := schema.get("format", "password")) not in FORMATS:
         known = ", ".join(sorted(FORMATS))
@@ -210,20 +181,18 @@ def _try_defaults(
     graph: Graph, filling: Filling, validator: Draft202012Validator, *, where: str
 ) -> None:
     """Fill in every default once; each must end, and fit its own schema."""
-    trial = filling.bounded(MAX_DEFAULTS)
-    for place, default in _defaults(graph):
-        try:
-            filled = trial.at(place, default)
-            fits = validator.evolve(schema=place.schema, _resolver=place.resolver).is_valid(filled)
-        except RecursionError:
-            why = "its defaults go on without end"
-            raise unusable(where, pointer=graph.pointer(place), why=why) from None
-        if not fits:
-            why = f"the default {json.dumps(default)[:80]} does not fit its own schema"
-            raise unusable(where, pointer=graph.pointer(place), why=why)
-
-
-def _defaults(graph: Graph) -> Iterator[tuple[Place, Json]]:
-    for place in graph.places.values():
+    filling.left = iter(range(MAX_DEFAULTS))
+    for place in graph.places:
         if isinstance(place.schema, dict) and "default" in place.schema:
-            yield place, place.schema["default"]
+            default = place.schema["default"]
+            try:
+                filled = filling.at(place, default)
+                own = validator.evolve(schema=place.schema, _resolver=place.resolver)
+                fits = own.is_valid(filled)
+            except RecursionError:
+                why = "its defaults go on without end"
+                raise unusable(where, pointer=graph.pointer(place), why=why) from None
+            if not fits:
+                why = f"the default {json.dumps(default)[:80]} does not fit its own schema"
+                raise unusable(where, pointer=graph.pointer(place), why=why)
+    filling.left = repeat(0)

@@ -10,11 +10,14 @@ value as parsed, so comments, order, quoting and line ends change nothing, and e
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from functools import lru_cache
+from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
+
+import attrs
 
 from awe_core import canonical
 from awe_core.capability import CapabilitySpec
-from awe_core.documents.capabilities import capability
+from awe_core.documents import specs
 from awe_core.documents.governance import (
     AllowList,
     AllowListEntry,
@@ -25,12 +28,7 @@ from awe_core.documents.governance import (
     Person,
     ProposalSpec,
     PublicKey,
-    allow_list,
-    deployment,
-    people,
-    proposal,
 )
-from awe_core.documents.packs import facade, pack
 from awe_core.documents.quantities import duration_us, size_bytes, written_bytes, written_us
 from awe_core.documents.reading import (
     MAX_BYTES,
@@ -42,7 +40,6 @@ from awe_core.documents.reading import (
     parse,
 )
 from awe_core.documents.shape import check, kind_of, nearest, value_misfit
-from awe_core.documents.workflows import workflow
 from awe_core.errors import CanonicalError
 from awe_core.pack import FacadeSpec, PackSpec
 from awe_core.schemas import KINDS, schema
@@ -54,15 +51,20 @@ if TYPE_CHECKING:
     from awe_core.values import Json
 
 __all__ = [
+    "CAPABILITY",
+    "FACADE",
     "KINDS",
     "MAX_BYTES",
     "MAX_DEPTH",
     "MAX_WORKFLOW_BYTES",
+    "PACK",
+    "WORKFLOW",
     "AllowList",
     "AllowListEntry",
     "ChannelKey",
     "DeploymentSpec",
     "Document",
+    "Kind",
     "Login",
     "Parsed",
     "People",
@@ -103,18 +105,71 @@ Document: TypeAlias = (
     | ProposalSpec
     | AllowList
 )
+T = TypeVar("T")
 
 #: Kinds that enter signed documents whole: integers only, ASCII keys.
 _SIGNED_WHOLE = frozenset({"facade", "people", "proposal", "pack"})
 
 
+@attrs.frozen
+class Kind(Generic[T]):
+    """A kind of document, and the value that it becomes."""
+
+    name: str  #: one of `KINDS`
+    build: Callable[[Parsed], T] = attrs.field(repr=False)
+
+    def load(self, text: bytes | str, *, file: str) -> T:
+        """Load a document of this kind.
+
+        :raises DocumentError: ``document.…``, ``capability.…`` or ``workflow.…``
+        """
+        return self.build(read(self.name, text, file=file))
+
+
+CAPABILITY = Kind("capability", specs.capability)
+WORKFLOW = Kind("workflow", specs.workflow)
+FACADE = Kind("facade", specs.facade)
+PACK = Kind("pack", specs.pack)
+_DEPLOYMENT = Kind("deployment", specs.deployment)
+_PEOPLE = Kind("people", specs.people)
+_PROPOSAL = Kind("proposal", specs.proposal)
+_ALLOW_LIST = Kind("allow-list", specs.allow_list)
+
+load_capability = CAPABILITY.load
+load_workflow = WORKFLOW.load
+load_facade = FACADE.load
+load_pack = PACK.load
+load_deployment = _DEPLOYMENT.load
+load_people = _PEOPLE.load
+load_proposal = _PROPOSAL.load
+load_allow_list = _ALLOW_LIST.load
+
+_BUILDERS: dict[str, Callable[[Parsed], Document]] = {
+    "capability": specs.capability,
+    "workflow": specs.workflow,
+    "facade": specs.facade,
+    "pack": specs.pack,
+    "deployment": specs.deployment,
+    "people": specs.people,
+    "proposal": specs.proposal,
+    "allow-list": specs.allow_list,
+}
+
+
+@lru_cache(maxsize=1024)
 def read(kind: str, text: bytes | str, *, file: str) -> Parsed:
-    """Parse and check a document of *kind*, one of `KINDS`, and leave it JSON.
+    """Parse and check a document of *kind*, one of `KINDS`, and leave it JSON: read-only.
+
+    It is remembered: a pack's documents are read when it is verified, and again when it binds.
 
     :raises DocumentError: with file, line and column
     """
     limit = MAX_WORKFLOW_BYTES if kind == "workflow" else MAX_BYTES
-    return _checked(kind, parse(text, file=file, max_bytes=limit))
+    parsed = parse(text, file=file, max_bytes=limit)
+    check(kind, parsed)
+    if kind in _SIGNED_WHOLE:
+        _check_signable(parsed)
+    return parsed
 
 
 def load(text: bytes | str, *, file: str) -> Document | Parsed:
@@ -122,75 +177,9 @@ def load(text: bytes | str, *, file: str) -> Document | Parsed:
 
     :raises DocumentError: with file, line and column
     """
-    parsed = parse(text, file=file, max_bytes=MAX_WORKFLOW_BYTES)
-    kind = kind_of(parsed)
-    checked = _checked(kind, parsed)
-    build = _BUILDERS.get(kind)
-    return checked if build is None else build(checked)
-
-
-def load_capability(text: bytes | str, *, file: str) -> CapabilitySpec:
-    """Load a contract.
-
-    :raises DocumentError: ``document.…`` or ``capability.…``
-    """
-    return capability(read("capability", text, file=file))
-
-
-def load_workflow(text: bytes | str, *, file: str) -> WorkflowSpec:
-    """Load a workflow; whether its steps fit together is for `awe_core.analysis`.
-
-    :raises DocumentError: ``document.…`` or ``workflow.…``
-    """
-    return workflow(read("workflow", text, file=file))
-
-
-def load_facade(text: bytes | str, *, file: str) -> FacadeSpec:
-    """Load a facade.
-
-    :raises DocumentError: ``document.…``
-    """
-    return facade(read("facade", text, file=file))
-
-
-def load_pack(text: bytes | str, *, file: str) -> PackSpec:
-    """Load a ``pack.yaml``.
-
-    :raises DocumentError: ``document.…``
-    """
-    return pack(read("pack", text, file=file))
-
-
-def load_deployment(text: bytes | str, *, file: str) -> DeploymentSpec:
-    """Load an ``awe.yaml``; `awe_core.config` resolves it.
-
-    :raises DocumentError: ``document.…``
-    """
-    return deployment(read("deployment", text, file=file))
-
-
-def load_people(text: bytes | str, *, file: str) -> People:
-    """Load a ``people.yaml``.
-
-    :raises DocumentError: ``document.…``
-    """
-    return people(read("people", text, file=file))
-
-
-def load_proposal(text: bytes | str, *, file: str) -> ProposalSpec:
-    """Load a ``proposal.yaml``.
-
-    :raises DocumentError: ``document.…``
-    """
-    return proposal(read("proposal", text, file=file))
-
-
-def load_allow_list(text: bytes | str, *, file: str) -> AllowList:
-    """Load an allow list.
-
-    :raises DocumentError: ``document.…``
-    """
-    return allow_list(read("allow-list", text, file=file))
+    kind = kind_of(parse(text, file=file, max_bytes=MAX_WORKFLOW_BYTES))
+    parsed = read(kind, text, file=file)
+    return _BUILDERS[kind](parsed) if kind in _BUILDERS else parsed
 
 
 def contract_digest(value: Json) -> str:
@@ -198,44 +187,13 @@ def contract_digest(value: Json) -> str:
     return canonical.sha256_hex(canonical.value(value))
 
 
-_BUILDERS: dict[str, Callable[[Parsed], Document]] = {
-    "capability": capability,
-    "workflow": workflow,
-    "facade": facade,
-    "pack": pack,
-    "deployment": deployment,
-    "people": people,
-    "proposal": proposal,
-    "allow-list": allow_list,
-}
-
-
-def _checked(kind: str, parsed: Parsed) -> Parsed:
-    size, limit = parsed.size_bytes, MAX_WORKFLOW_BYTES if kind == "workflow" else MAX_BYTES
-    if size > limit:
-        raise parsed.error("document.too_large", (), size_bytes=size, limit_bytes=limit)
-    check(kind, parsed)
-    if kind in _SIGNED_WHOLE:
-        _check_signable(parsed)
-    return parsed
-
-
 def _check_signable(parsed: Parsed) -> None:
     try:
         canonical.document(parsed.value)
     except CanonicalError as error:
-        at = _pointer(str(error.attributes.get("pointer", "")), parsed.value)
+        steps = str(error.attributes.get("pointer", "")).split("/")[1:]
+        at: Pointer = ()
+        for step in (step.replace("~1", "/").replace("~0", "~") for step in steps):
+            index = (*at, int(step)) if step.isdecimal() else at
+            at = index if parsed.has(index) and index != at else (*at, step)
         raise parsed.error("document.not_signable", at, why=error.summary) from None
-
-
-def _pointer(text: str, value: Json) -> Pointer:
-    """Read a JSON pointer as far as *value* has its places."""
-    at: list[str | int] = []
-    for step in text.split("/")[1:]:
-        if isinstance(value, list):
-            at.append(int(step))
-            value = value[int(step)]
-        elif isinstance(value, dict):
-            at.append(step.replace("~1", "/").replace("~0", "~"))
-            value = value.get(at[-1])
-    return tuple(at)

@@ -1,8 +1,17 @@
-"""Durations and sizes as people write them: ``10s``, ``8MiB``.  Text in, integers out."""
+"""Durations and sizes as people write them: ``10s``, ``8MiB``; and the formats of our schemas."""
 
 from __future__ import annotations
 
+import base64
+import datetime as dt
+import ipaddress
 import re
+from typing import TYPE_CHECKING
+
+from jsonschema import FormatChecker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _UNITS_US = {
     "us": 1,
@@ -13,8 +22,7 @@ _UNITS_US = {
     "d": 86_400_000_000,
 }
 _UNITS_BYTES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
-_DURATION = re.compile(r"([0-9]{1,16})(us|ms|s|m|h|d)")
-_SIZE = re.compile(r"([0-9]{1,15})(B|KiB|MiB|GiB|TiB)")
+_QUANTITY = re.compile(r"([0-9]{1,16})([A-Za-z]+)")
 _MAX_US = 36_500 * _UNITS_US["d"]  # now plus this still fits the journal's integers
 _MAX_SIZE = 1 << 50
 
@@ -24,11 +32,10 @@ def duration_us(text: str) -> int:
 
     :raises ValueError: with what is wrong, in words
     """
-    found = _DURATION.fullmatch(text)
-    if found is None:
+    amount = _read(text, _UNITS_US)
+    if amount is None:
         message = f"{text[:40]!r} is no duration; write 250ms, 10s, 5m, 24h or 7d"
         raise ValueError(message)
-    amount = int(found[1]) * _UNITS_US[found[2]]
     if amount > _MAX_US:
         message = f"{text} is longer than 36500d"
         raise ValueError(message)
@@ -40,11 +47,10 @@ def size_bytes(text: str | int) -> int:
 
     :raises ValueError: with what is wrong, in words
     """
-    found = _SIZE.fullmatch(str(text) if isinstance(text, str) else f"{text}B")
-    if found is None:
+    amount = _read(text if isinstance(text, str) else f"{text}B", _UNITS_BYTES)
+    if amount is None:
         message = f"{str(text)[:40]!r} is no size; write 512KiB, 8MiB or 2GiB"
         raise ValueError(message)
-    amount = int(found[1]) * _UNITS_BYTES[found[2]]
     if not 0 < amount <= _MAX_SIZE:
         message = f"{text} is not between 1B and 1024TiB"
         raise ValueError(message)
@@ -61,6 +67,27 @@ def written_bytes(amount: int) -> str:
     return _written(amount, _UNITS_BYTES)
 
 
+def _read(text: str, units: dict[str, int]) -> int | None:
+    found = _QUANTITY.fullmatch(text)
+    return int(found[1]) * units[found[2]] if found and found[2] in units else None
+
+
 def _written(amount: int, units: dict[str, int]) -> str:
     unit = max((u for u in units if amount % units[u] == 0), key=units.__getitem__)
     return f"{amount // units[unit]}{unit}"
+
+
+#: What the published schemas assert by ``format``, beside what JSON Schema has.
+FORMATS = FormatChecker(formats=())
+_FORMATS: dict[str, Callable[[str], object]] = {
+    "awe-duration": lambda text: duration_us(text) > 0,
+    "awe-delay": lambda text: duration_us(text) >= 0,
+    "awe-size": size_bytes,
+    "awe-base64": lambda text: base64.b64decode(text, validate=True) is not None,
+    "awe-time": dt.datetime.fromisoformat,
+    "awe-network": ipaddress.ip_network,
+}
+for _name, _holds in _FORMATS.items():
+    FORMATS.checks(_name, raises=ValueError)(
+        lambda found, holds=_holds: not isinstance(found, str) or bool(holds(found))
+    )

@@ -7,19 +7,17 @@ of the schema, and what was found, at file, line and column, with the nearest kn
 
 from __future__ import annotations
 
-import base64
-import binascii
-import datetime as dt
-import ipaddress
+import functools
 import json
+import operator
 import re
 from difflib import get_close_matches
-from functools import cache
 from typing import TYPE_CHECKING
 
-from jsonschema import Draft202012Validator, FormatChecker, SchemaError
+from jsonschema import Draft202012Validator
 
-from awe_core.documents.quantities import duration_us, size_bytes
+from awe_core.contract import schema_flaw
+from awe_core.documents.quantities import FORMATS
 from awe_core.schemas import KINDS, schema
 
 if TYPE_CHECKING:
@@ -31,40 +29,39 @@ if TYPE_CHECKING:
     from awe_core.errors import DocumentError
     from awe_core.values import Json, JsonObject
 
-FORMATS = FormatChecker(formats=())
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
-def check(kind: str, parsed: Parsed) -> JsonObject:
-    """Return the value of *parsed*, which fits the schema of *kind*.
+def check(kind: str, parsed: Parsed) -> None:
+    """Refuse what does not fit the schema of *kind*.
 
     :raises DocumentError: ``document.kind``, ``.unknown_key``, ``.missing_key``, ``.value``
     """
-    _check_kind(kind, parsed)
+    if (found := kind_of(parsed)) != kind:
+        raise parsed.error("document.kind", ("awe",), found=f"{found}/v1", expected=f"{kind}/v1")
     try:
         misfits = [_innermost(error) for error in _validator(kind).iter_errors(parsed.value)]
     except RecursionError:
         raise parsed.error("document.too_deep", (), limit="what can be checked") from None
     if misfits:
         raise _told(min(misfits, key=lambda error: _rank(error, parsed)), parsed)
-    value: JsonObject = parsed.value
-    return value
 
 
-def check_schema(parsed: Parsed, at: Pointer, found: JsonObject) -> None:
-    """Refuse *found*, a JSON Schema inside the document, if it is none or points elsewhere.
+def check_schema(parsed: Parsed, at: Pointer) -> None:
+    """Refuse the JSON Schema that stands at *at* if it is none, or points elsewhere.
 
     :raises DocumentError: ``document.schema``
     """
     if parsed.is_checked:
         return
+    found = functools.reduce(operator.getitem, at, parsed.value)
     try:
-        Draft202012Validator.check_schema(found)
-    except SchemaError as error:
-        where = (*at, *error.absolute_path)
-        raise parsed.error("document.schema", where, of=_name(where), why=misfit(error)) from None
+        error = schema_flaw(found)
     except RecursionError:
         raise parsed.error("document.too_deep", at, limit="what can be checked") from None
+    if error is not None:
+        where = (*at, *error.absolute_path)
+        raise parsed.error("document.schema", where, of=_name(where), why=misfit(error))
     for pointer, key, value in _members(found):
         if key in {"$ref", "$dynamicRef"} and not str(value).startswith("#"):
             why = f"{key} may only point into the same schema, with #"
@@ -116,13 +113,7 @@ def kind_of(parsed: Parsed) -> str:
     )
 
 
-def _check_kind(kind: str, parsed: Parsed) -> None:
-    found = kind_of(parsed)
-    if found != kind:
-        raise parsed.error("document.kind", ("awe",), found=f"{found}/v1", expected=f"{kind}/v1")
-
-
-@cache
+@functools.cache
 def _validator(kind: str) -> Draft202012Validator:
     return Draft202012Validator(schema(kind), format_checker=FORMATS)
 
@@ -219,12 +210,12 @@ def _told_of_key(error: ValidationError, parsed: Parsed, at: Pointer) -> Documen
     )
 
 
-def misfit(error: SchemaError | ValidationError) -> str:
+def misfit(error: ValidationError) -> str:
     """Say in one line what a schema expected and what it found."""
     return f"expected {_expected(error)}, found {_found(error.instance)}"
 
 
-def _expected(error: SchemaError | ValidationError) -> str:
+def _expected(error: ValidationError) -> str:
     part, rule = _part(error), _rule(error)
     match error.validator:
         case "minItems" | "minProperties":
@@ -256,7 +247,7 @@ def _alternative(part: JsonObject) -> str:
     return _described(part)
 
 
-def _part(error: SchemaError | ValidationError) -> JsonObject:
+def _part(error: ValidationError) -> JsonObject:
     found: Json = error.schema
     return found if isinstance(found, dict) else {}
 
@@ -265,7 +256,7 @@ def _instance(error: ValidationError) -> Json:
     return error.instance
 
 
-def _rule(error: SchemaError | ValidationError) -> Json:
+def _rule(error: ValidationError) -> Json:
     return error.validator_value
 
 
@@ -296,7 +287,7 @@ def _name(at: Pointer) -> str:
 
 
 def _members(found: Json) -> Iterator[tuple[Pointer, str, Json]]:
-    """Walk every key of *found* without recursion."""
+    """Walk every key of *found*, without recursion."""
     waiting: list[tuple[Pointer, Json]] = [((), found)]
     while waiting:
         at, value = waiting.pop()
@@ -306,33 +297,3 @@ def _members(found: Json) -> Iterator[tuple[Pointer, str, Json]]:
                 yield (*at, key), key, inner
             if isinstance(inner, (dict, list)):
                 waiting.append(((*at, key), inner))
-
-
-@FORMATS.checks("awe-duration", raises=ValueError)
-def _is_duration(value: object) -> bool:
-    return not isinstance(value, str) or duration_us(value) > 0
-
-
-@FORMATS.checks("awe-delay", raises=ValueError)
-def _is_delay(value: object) -> bool:
-    return not isinstance(value, str) or duration_us(value) >= 0
-
-
-@FORMATS.checks("awe-size", raises=ValueError)
-def _is_size(value: object) -> bool:
-    return not isinstance(value, str) or size_bytes(value) > 0
-
-
-@FORMATS.checks("awe-base64", raises=binascii.Error)
-def _is_base64(value: object) -> bool:
-    return not isinstance(value, str) or base64.b64decode(value, validate=True) is not None
-
-
-@FORMATS.checks("awe-time", raises=ValueError)
-def _is_time(value: object) -> bool:
-    return not isinstance(value, str) or bool(dt.datetime.fromisoformat(value))
-
-
-@FORMATS.checks("awe-network", raises=ValueError)
-def _is_network(value: object) -> bool:
-    return not isinstance(value, str) or bool(ipaddress.ip_network(value))

@@ -15,9 +15,7 @@ import attrs
 
 from awe_core import documents
 from awe_core.capability import CapabilitySpec
-from awe_core.documents.capabilities import capability
-from awe_core.documents.packs import facade, pack
-from awe_core.documents.workflows import workflow
+from awe_core.documents.specs import capability, facade, pack, workflow
 from awe_core.errors import AweError, DocumentError, PackError
 from awe_core.pack import FacadeSpec, PackSpec
 from awe_core.packs.codecache import NO_CACHE, CodeCache
