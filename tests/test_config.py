@@ -11,11 +11,8 @@ from awe_core.config import (
     DEFAULTS,
     VARIABLES,
     Config,
-    LevelRule,
     PolicySettings,
-    Program,
     RequirementSettings,
-    SecretBinding,
     SinkSettings,
     find_file,
     load_config,
@@ -69,11 +66,7 @@ def test_without_a_file_every_setting_has_its_default(tmp_path: Path) -> None:
     assert config.handshake.requirements["critical"] == RequirementSettings(
         quorum=2, roles=(), min_assurance="session"
     )
-    assert (config.undo.keep_us, config.undo.quota_bytes, config.undo.quota_percent) == (
-        604_800_000_000,
-        2 << 30,
-        10,
-    )
+    assert (config.value("undo.keep"), config.undo.quota_bytes) == ("7d", 2 << 30)
     assert config.trust.root_sha256 is None
     assert {s.origin for s in config.settings} == {"default"}
 
@@ -91,39 +84,33 @@ def test_every_key_of_the_file_reaches_its_setting(tmp_path: Path) -> None:
     assert config.trust.store == tmp_path / "governance"
     assert (config.engine.durability, config.engine.shutdown_us) == ("normal", 3_000_000)
     assert (config.engine.limits.threads, config.engine.limits.uncommitted_bytes) == (3, 1 << 20)
-    assert config.temporal == {"address": "t.example:7233"}
-    assert config.max_workers == 5
+    assert config.value("temporal") == {"address": "t.example:7233"}
+    assert config.value("isolation.max_workers") == 5
     assert config.confirm == (
         PolicySettings("auto", {"cells": {"a.b": "ask"}}),
         PolicySettings("deny_all", {}),
     )
-    assert (config.handshake.budget_open, config.handshake.budget_per_hour) == (1, 60)
+    assert config.value("handshake.budget.open") == 1
+    assert config.value("handshake.budget.per_hour") == 60
     assert config.handshake.requirements["high"] == RequirementSettings(
         quorum=3, roles=(), min_assurance="session"
     )
     assert config.handshake.people == tmp_path / "people/all.yaml"
-    assert (config.audit.level, config.audit.level_rules) == (
-        "request",
-        (LevelRule({"risk": "high"}, "full"),),
-    )
+    assert config.audit.level == "request"
+    assert config.value("audit.level")["rules"] == [{"when": {"risk": "high"}, "level": "full"}]
     assert config.audit.sinks == (SinkSettings("jsonl", True, {"path": "audit/"}),)  # noqa: FBT003 - the value
-    assert (config.audit.max_bytes, config.audit.ack, config.audit.origin) == (
-        1 << 30,
+    assert (config.value("audit.max_bytes"), config.value("audit.ack"), config.audit.origin) == (
+        "1GiB",
         {"critical": "A3"},
         "acme-notes",
     )
-    assert (config.undo.keep_us, config.undo.quota_bytes, config.undo.quota_percent) == (
-        0,
-        None,
-        20,
-    )
-    assert config.secrets.path == tmp_path / "s.json"
-    assert config.secrets.bind == {"t": SecretBinding(("a.example",), ())}
-    assert (config.net.hosts, config.net.private_allow) == (
-        {"a.b": ("x.example",)},
-        ("10.0.0.0/8",),
-    )
-    assert config.programs == {"git": Program(Path("/usr/bin/git"), None)}
+    assert (config.value("undo.keep"), config.value("undo.quota")) == (0, "20%")
+    assert config.undo.quota_bytes is None
+    assert config.value("secrets.path") == "s.json"
+    assert config.value("secrets.bind") == {"t": {"hosts": ["a.example"]}}
+    assert config.value("net.hosts") == {"a.b": ["x.example"]}
+    assert config.value("net.private_allow") == ["10.0.0.0/8"]
+    assert config.value("programs") == {"git": {"path": "/usr/bin/git"}}
     assert config.config == {"awe-pack-jira": {"url": "https://x"}}
 
 

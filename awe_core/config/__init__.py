@@ -11,23 +11,20 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from awe_core.config.layers import DEFAULTS, VARIABLES, Layers, layered, size_or_none
+import attrs
+
+from awe_core.config.layers import DEFAULTS, VARIABLES, layered
 from awe_core.config.settings import (
     AuditLevel,
     AuditSettings,
     Config,
     EngineSettings,
     HandshakeSettings,
-    LevelRule,
     Limits,
-    NetSettings,
     PolicySettings,
-    Program,
     RequirementSettings,
-    SecretBinding,
-    SecretSettings,
     Setting,
     SinkSettings,
     TrustSettings,
@@ -51,14 +48,9 @@ __all__ = [
     "Config",
     "EngineSettings",
     "HandshakeSettings",
-    "LevelRule",
     "Limits",
-    "NetSettings",
     "PolicySettings",
-    "Program",
     "RequirementSettings",
-    "SecretBinding",
-    "SecretSettings",
     "Setting",
     "SinkSettings",
     "TrustSettings",
@@ -68,8 +60,11 @@ __all__ = [
     "load_config",
 ]
 
+T = TypeVar("T")
+
 FILE = "awe.yaml"
-_QUOTA_BYTES, _QUOTA_PERCENT = 2 << 30, 10
+_RISKS = ("low", "medium", "high", "critical")
+_QUOTA_BYTES = 2 << 30
 
 
 def load_config(
@@ -91,8 +86,8 @@ def load_config(
     named = path or (Path(environ["AWE_CONFIG"]) if environ.get("AWE_CONFIG") else None)
     file = here / named if named else find_file(here)
     spec = None if file is None else load_deployment(_read(file), file=str(named or file.name))
-    folder = here if file is None else file.parent
-    return _config(layered(spec, flags=flags, environ=environ, file_folder=folder, cwd=here), file)
+    settings = layered(spec, flags=flags, environ=environ)
+    return _Resolver(settings, here if file is None else file.parent, here).config(file)
 
 
 def find_file(start: Path) -> Path | None:
@@ -118,111 +113,77 @@ def _read(file: Path) -> bytes:
         raise UsageError("config.unreadable", file=str(file), why=why) from None
 
 
-def _config(at: Layers, file: Path | None) -> Config:
-    return Config(
-        file=file,
-        name=at["name"],
-        workspace=WorkspaceSettings(
-            root=at.path("workspace.root"),
-            protected=tuple(at["workspace.protected"]),
-            portable_names=at["workspace.portable_names"],
-            hardlinks=at["workspace.hardlinks"],
-        ),
-        home=at.path("home"),
-        trust=TrustSettings(
-            root_sha256=at["trust.root_sha256"],
-            store=at.path("trust.store"),
-            poll_us=at.us("trust.poll"),
-        ),
-        engine=_engine(at),
-        temporal=at["temporal"],
-        max_workers=at["isolation.max_workers"],
-        confirm=tuple(PolicySettings(e["policy"], _without(e, "policy")) for e in at["confirm"]),
-        handshake=_handshake(at),
-        audit=_audit(at),
-        undo=_undo(at),
-        secrets=_secrets(at),
-        net=NetSettings(
-            hosts={capability: tuple(hosts) for capability, hosts in at["net.hosts"].items()},
-            private_allow=tuple(at["net.private_allow"]),
-            proxy=at["net.proxy"],
-        ),
-        programs={
-            name: Program(Path(found["path"]), found.get("sha256"))
-            for name, found in at["programs"].items()
-        },
-        config=at["config"],
-        settings=tuple(at.settings.values()),
-    )
+@attrs.frozen
+class _Resolver:
+    """Makes what was written what the fields of `Config` are."""
 
+    settings: Mapping[str, Setting]
+    file_folder: Path  #: what relative paths of the file and of defaults start from
+    cwd: Path  #: what those of flags and environment start from
 
-def _engine(at: Layers) -> EngineSettings:
-    limits = at.under("engine.limits")
-    sizes = {key: size_bytes(value) for key, value in limits.items() if key.endswith("_bytes")}
-    words = ("driver", "durability", "effects", "barriers", "isolation", "commit")
-    return EngineSettings(
-        **{word: at[f"engine.{word}"] for word in words},
-        limits=Limits(**{**limits, **sizes}),
-        shutdown_us=at.us("engine.shutdown"),
-    )
+    def config(self, file: Path | None) -> Config:
+        quota, level = self.written("undo.quota"), self.written("audit.level")
+        is_share = isinstance(quota, str) and quota.endswith("%")
+        quota_bytes = None if is_share else size_bytes(quota or _QUOTA_BYTES)
+        requirements = {
+            risk: self.section(RequirementSettings, f"handshake.requirements.{risk}")
+            for risk in _RISKS
+        }
+        sinks = [
+            SinkSettings(one["sink"], one.get("required", False), _without(one, "sink", "required"))
+            for one in self.written("audit.sinks")
+        ]
+        limits = self.section(Limits, "engine.limits")
+        return Config(
+            file=file,
+            name=self.written("name"),
+            workspace=self.section(WorkspaceSettings, "workspace"),
+            home=self.path("home"),
+            trust=self.section(TrustSettings, "trust"),
+            engine=self.section(EngineSettings, "engine", limits=limits),
+            confirm=tuple(
+                PolicySettings(one["policy"], _without(one, "policy"))
+                for one in self.written("confirm")
+            ),
+            handshake=self.section(HandshakeSettings, "handshake", requirements=requirements),
+            audit=self.section(
+                AuditSettings,
+                "audit",
+                origin=self.written("audit.origin") or self.written("name"),
+                level=level["default"] if isinstance(level, dict) else level,
+                sinks=tuple(sinks),
+            ),
+            undo=UndoSettings(quota_bytes=quota_bytes),
+            config=self.written("config"),
+            settings=tuple(self.settings.values()),
+        )
 
+    def section(self, kind: type[T], section: str, **given: object) -> T:
+        """Make a *kind* of the keys of *section*, its fields' names; *given* is there already."""
+        whole = self.settings.get(section)  # of requirements: one table
+        for field in attrs.fields(kind):  # type: ignore[arg-type]  # attrs classes
+            key = f"{section}.{field.name.removesuffix('_us')}"
+            if field.name in given:
+                continue
+            if field.type == "Path":
+                given[field.name] = self.path(key)
+                continue
+            found = whole.value[field.name] if whole else self.written(key)
+            if field.name.endswith("_us"):
+                found = duration_us(found)
+            elif field.name.endswith("_bytes"):
+                found = size_bytes(found)
+            given[field.name] = tuple(found) if isinstance(found, list) else found
+        return kind(**given)
 
-def _handshake(at: Layers) -> HandshakeSettings:
-    return HandshakeSettings(
-        expires_us=at.us("handshake.expires"),
-        ticket_us=at.us("handshake.ticket"),
-        session_max_us=at.us("handshake.session_max"),
-        budget_open=at["handshake.budget.open"],
-        budget_per_hour=at["handshake.budget.per_hour"],
-        requirements={
-            risk: RequirementSettings(**{**found, "roles": tuple(found["roles"])})
-            for risk, found in at.under("handshake.requirements").items()
-        },
-        people=at.path("handshake.people"),
-    )
+    def written(self, key: str) -> Json:
+        return self.settings[key].value
 
-
-def _audit(at: Layers) -> AuditSettings:
-    level = at["audit.level"]
-    rules = level.get("rules", []) if isinstance(level, dict) else []
-    return AuditSettings(
-        origin=at["audit.origin"] or at["name"],
-        level=level["default"] if isinstance(level, dict) else level,
-        level_rules=tuple(LevelRule(rule["when"], rule["level"]) for rule in rules),
-        keep_us=at.us("audit.keep"),
-        payloads=at["audit.payloads"],
-        actors=at["audit.actors"],
-        ack=at["audit.ack"],
-        max_bytes=size_or_none(at["audit.max_bytes"]),
-        anchors=tuple(at["audit.anchors"]),
-        sinks=tuple(
-            SinkSettings(e["sink"], e.get("required", False), _without(e, "sink", "required"))
-            for e in at["audit.sinks"]
-        ),
-    )
-
-
-def _undo(at: Layers) -> UndoSettings:
-    keep, quota = at["undo.keep"], at["undo.quota"]
-    is_share = isinstance(quota, str) and quota.endswith("%")
-    return UndoSettings(
-        keep_us=0 if keep == 0 else duration_us(keep),
-        quota_bytes=_QUOTA_BYTES if quota is None else None if is_share else size_bytes(quota),
-        quota_percent=_QUOTA_PERCENT if quota is None else int(quota[:-1]) if is_share else None,
-        on_quota=at["undo.on_quota"],
-    )
-
-
-def _secrets(at: Layers) -> SecretSettings:
-    return SecretSettings(
-        provider=at["secrets.provider"],
-        prefix=at["secrets.prefix"],
-        path=None if at["secrets.path"] is None else at.path("secrets.path"),
-        bind={
-            name: SecretBinding(tuple(found.get("hosts", ())), tuple(found.get("programs", ())))
-            for name, found in at["secrets.bind"].items()
-        },
-    )
+    def path(self, key: str) -> Path:
+        """Give an absolute path, relative to where it was written."""
+        setting = self.settings[key]
+        is_near = setting.origin == "flag" or setting.origin in VARIABLES
+        return (self.cwd if is_near else self.file_folder) / str(setting.value)
 
 
 def _without(table: JsonObject, *keys: str) -> JsonObject:

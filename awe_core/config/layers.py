@@ -9,84 +9,33 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-import attrs
-
 from awe_core.config.settings import Setting
-from awe_core.documents import DeploymentSpec, duration_us, nearest, parse, size_bytes, value_misfit
+from awe_core.documents import DeploymentSpec, nearest, parse, schema, value_misfit
 from awe_core.errors import DocumentError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from pathlib import Path
+    from collections.abc import Iterable, Iterator, Mapping
 
-    from awe_core.values import Json
+    from awe_core.values import Json, JsonObject
 
 _CORES = os.cpu_count() or 1
 
+
+def _defaults(part: JsonObject, section: str = "") -> Iterator[tuple[str, Json]]:
+    """Give every setting of the published schema: what has a default there is one."""
+    for key, below in part["properties"].items():
+        inner = next((one for one in (below, *below.get("oneOf", ())) if "properties" in one), None)
+        if "default" in below:
+            yield f"{section}{key}", below["default"]
+        elif inner is not None:
+            yield from _defaults(inner, f"{section}{key}.")
+
+
 #: Every setting and what it is when nobody says otherwise, as it would be written.
 DEFAULTS: Mapping[str, Json] = {
-    "name": "local",
-    "workspace.root": ".",
-    "workspace.protected": [],
-    "workspace.portable_names": True,
-    "workspace.hardlinks": "refuse",
-    "home": ".awe",
-    "trust.root_sha256": None,
-    "trust.store": "governance",
-    "trust.poll": "2s",
-    "engine.driver": "embedded",
-    "engine.durability": "full",
-    "engine.effects": "synced",
-    "engine.barriers": "output",
-    "engine.isolation": "workspace",
-    "engine.commit": "auto",
-    "engine.limits.active_runs": 256,
-    "engine.limits.steps_in_flight_per_run": 32,
-    "engine.limits.steps_in_flight": 128,
+    **dict(_defaults(schema("deployment"))),
     "engine.limits.threads": min(32, 4 * _CORES),
-    "engine.limits.queued_submissions": 10_000,
-    "engine.limits.uncommitted_records": 10_000,
-    "engine.limits.uncommitted_bytes": "16MiB",
-    "engine.limits.steps_per_run": 50_000,
-    "engine.limits.nesting": 16,
-    "engine.limits.foreach_items": 10_000,
-    "engine.limits.value_bytes": "1MiB",
-    "engine.limits.run_bytes": "64MiB",
-    "engine.shutdown": "10s",
-    "temporal": None,
     "isolation.max_workers": 4 * _CORES,
-    "confirm": [{"policy": "auto"}],
-    "handshake.expires": "24h",
-    "handshake.ticket": "10m",
-    "handshake.session_max": "8h",
-    "handshake.budget.open": 20,
-    "handshake.budget.per_hour": 60,
-    "handshake.requirements.low": {"quorum": 1, "roles": [], "min_assurance": "relayed"},
-    "handshake.requirements.medium": {"quorum": 1, "roles": [], "min_assurance": "local"},
-    "handshake.requirements.high": {"quorum": 1, "roles": [], "min_assurance": "session"},
-    "handshake.requirements.critical": {"quorum": 2, "roles": [], "min_assurance": "session"},
-    "handshake.people": "people.yaml",
-    "audit.origin": None,
-    "audit.level": "metadata",
-    "audit.keep": "30d",
-    "audit.payloads": "encrypted",
-    "audit.actors": "plain",
-    "audit.ack": {},
-    "audit.max_bytes": None,
-    "audit.anchors": [],
-    "audit.sinks": [],
-    "undo.keep": "7d",
-    "undo.quota": None,
-    "undo.on_quota": "refuse",
-    "secrets.provider": "env",
-    "secrets.prefix": "AWE_SECRET_",
-    "secrets.path": None,
-    "secrets.bind": {},
-    "net.hosts": {},
-    "net.private_allow": [],
-    "net.proxy": None,
-    "programs": {},
-    "config": {},
 }
 
 #: Keys of which only the whole can be written, in the file.
@@ -104,49 +53,9 @@ _SECTIONS = tuple(
 )
 
 
-@attrs.frozen
-class Layers:
-    """Every key with the value that won and where it came from."""
-
-    settings: Mapping[str, Setting]
-    file_folder: Path  #: what relative paths of the file and of defaults start from
-    cwd: Path  #: what those of flags and environment start from
-
-    def __getitem__(self, key: str) -> Json:
-        """Give the value as written."""
-        return self.settings[key].value
-
-    def under(self, section: str) -> dict[str, Json]:
-        """Give a section's own keys and values."""
-        return {
-            key.removeprefix(f"{section}."): setting.value
-            for key, setting in self.settings.items()
-            if key.startswith(f"{section}.")
-        }
-
-    def us(self, key: str) -> int:
-        """Give a duration."""
-        return duration_us(self[key])
-
-    def path(self, key: str) -> Path:
-        """Give an absolute path, relative to where it was written."""
-        is_near = self.settings[key].origin == "flag" or key in self._from_environment
-        folder = self.cwd if is_near else self.file_folder
-        return folder / str(self[key])
-
-    @property
-    def _from_environment(self) -> frozenset[str]:
-        return frozenset(k for k, s in self.settings.items() if s.origin in VARIABLES)
-
-
 def layered(
-    spec: DeploymentSpec | None,
-    *,
-    flags: Mapping[str, Json],
-    environ: Mapping[str, str],
-    file_folder: Path,
-    cwd: Path,
-) -> Layers:
+    spec: DeploymentSpec | None, *, flags: Mapping[str, Json], environ: Mapping[str, str]
+) -> Mapping[str, Setting]:
     """Lay the four sources over each other.
 
     :raises UsageError: ``config.unknown_setting``, ``config.unknown_variable``, ``config.value``
@@ -154,12 +63,7 @@ def layered(
     found = {key: Setting(key, value, "default") for key, value in DEFAULTS.items()}
     for setting in (*_file(spec), *_environment(environ), *_flags(flags)):
         found[setting.key] = setting
-    return Layers(found, file_folder, cwd)
-
-
-def size_or_none(value: Json) -> int | None:
-    """Give a size that may be absent."""
-    return None if value is None else size_bytes(value)
+    return found
 
 
 def _file(spec: DeploymentSpec | None) -> Iterable[Setting]:

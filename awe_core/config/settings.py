@@ -1,7 +1,7 @@
-"""The settings of a deployment, resolved and typed.  Values only; `layers` fills them.
+"""The settings of a deployment, resolved and typed; values only.
 
-Durations are microseconds, sizes bytes, paths absolute.  What a key means stands in
-10-contracts, "Deployment".
+Durations are microseconds, sizes bytes, paths absolute.  What a key means stands in 10-contracts,
+"Deployment".  A setting that nothing in the core reads has no field here; `Config.value` gives it.
 """
 
 from __future__ import annotations
@@ -89,23 +89,13 @@ class RequirementSettings:
 
 @attrs.frozen(kw_only=True)
 class HandshakeSettings:
-    """How long people have, how often they are asked, who must answer."""
+    """How long people have, and who must answer."""
 
     expires_us: int
     ticket_us: int
     session_max_us: int
-    budget_open: int  #: per agent
-    budget_per_hour: int
     requirements: Mapping[str, RequirementSettings]  #: by risk, all four
     people: Path  #: need not exist under a dev root
-
-
-@attrs.frozen
-class LevelRule:
-    """A level of detail where the condition holds."""
-
-    when: JsonObject
-    level: AuditLevel
 
 
 @attrs.frozen
@@ -122,60 +112,16 @@ class AuditSettings:
     """What the log keeps, and where it goes."""
 
     origin: str  #: the log's name in checkpoints; the deployment's unless set
-    level: AuditLevel
-    level_rules: tuple[LevelRule, ...]
+    level: AuditLevel  #: where no rule says otherwise
     keep_us: int
-    payloads: Literal["encrypted", "sensitive_only"]
-    actors: Literal["plain", "pseudonym"]
-    ack: Mapping[str, str]  #: risk: A1, A2 or A3
-    max_bytes: int | None  #: roll over there; None: never by size
-    anchors: tuple[Json, ...]
     sinks: tuple[SinkSettings, ...]
 
 
 @attrs.frozen(kw_only=True)
 class UndoSettings:
-    """How long and how much of what was there before is kept."""
+    """How much of what was there before is kept."""
 
-    keep_us: int  #: 0: dropped when a run COMPLETES
-    quota_bytes: int | None  #: where both are set, the smaller counts
-    quota_percent: int | None  #: of the free space
-    on_quota: Literal["refuse", "evict_closed"]
-
-
-@attrs.frozen
-class SecretBinding:
-    """Where one secret may go."""
-
-    hosts: tuple[str, ...]
-    programs: tuple[str, ...]
-
-
-@attrs.frozen(kw_only=True)
-class SecretSettings:
-    """Where secrets come from."""
-
-    provider: str
-    prefix: str
-    path: Path | None  #: of the provider ``file``
-    bind: Mapping[str, SecretBinding]
-
-
-@attrs.frozen(kw_only=True)
-class NetSettings:
-    """What of the network contracts may use; it narrows and never widens."""
-
-    hosts: Mapping[str, tuple[str, ...]]  #: by capability
-    private_allow: tuple[str, ...]  #: CIDRs
-    proxy: str | None
-
-
-@attrs.frozen
-class Program:
-    """A program that ``process.exec`` may name."""
-
-    path: Path
-    sha256: str | None
+    quota_bytes: int | None  #: None: a share of what is free is set instead
 
 
 @attrs.frozen
@@ -197,21 +143,17 @@ class Config:
     home: Path
     trust: TrustSettings
     engine: EngineSettings
-    temporal: JsonObject | None
-    max_workers: int
     confirm: tuple[PolicySettings, ...]
     handshake: HandshakeSettings
     audit: AuditSettings
     undo: UndoSettings
-    secrets: SecretSettings
-    net: NetSettings
-    programs: Mapping[str, Program]
     config: Mapping[str, JsonObject]  #: one table for each distribution
     settings: tuple[Setting, ...] = attrs.field(repr=False)  #: every key, in order
 
     def origin(self, key: str) -> str:
-        """Say where the value of *key* came from.
-
-        :raises KeyError: there is no such key
-        """
+        """Say where the value of *key* came from; StopIteration: there is no such key."""
         return next(s.origin for s in self.settings if s.key == key)
+
+    def value(self, key: str) -> Json:
+        """Give the value of *key* as it was written; StopIteration: there is no such key."""
+        return next(s.value for s in self.settings if s.key == key)
