@@ -17,6 +17,8 @@ import importlib
 import importlib.resources
 import inspect
 import typing
+from contextlib import contextmanager
+from contextvars import ContextVar
 from fnmatch import fnmatchcase
 from inspect import Parameter
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -29,7 +31,7 @@ from awe_core import documents
 from awe_core.errors import PackError, WiringError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from importlib.resources.abc import Traversable
 
     from awe_core.capability import CapabilitySpec
@@ -47,25 +49,42 @@ class Binding:
     load: Callable[[], Handler] = attrs.field(repr=False)  #: imports and gives the function
 
 
+@contextmanager
+def verified(package: str, specs: Iterable[CapabilitySpec]) -> Iterator[None]:
+    """Let `bind` give what was read when *package* was verified, instead of reading it again."""
+    token = _VERIFIED.set((package, tuple(map(_binding, specs))))
+    try:
+        yield
+    finally:
+        _VERIFIED.reset(token)
+
+
+_VERIFIED: ContextVar[tuple[str, tuple[Binding, ...]] | None] = ContextVar("verified", default=None)
+
+
 def bind(package: str | None) -> tuple[Binding, ...]:
     """Give the handlers of every contract in *package*, which is ``__package__``.
 
     :raises WiringError: ``wiring.bind`` if that is no package with a ``pack.yaml``
     :raises DocumentError: if one of its documents cannot be taken
     """
+    known = _VERIFIED.get()
+    if known is not None and known[0] == package:
+        return known[1]
     root = importlib.resources.files(package) if package else None
     if package is None or root is None or not (root / "pack.yaml").is_file():
         raise WiringError("wiring.bind", package=package)
     pack = documents.load_pack((root / "pack.yaml").read_bytes(), file=f"{package}/pack.yaml")
     found = (_matching(root, pattern.split("/")) for pattern in pack.contracts)
     files = {name: file for one in found for name, file in one}
-    specs = (
-        documents.load_capability(file.read_bytes(), file=f"{package}/{name}")
+    return tuple(
+        _binding(documents.load_capability(file.read_bytes(), file=f"{package}/{name}"))
         for name, file in sorted(files.items())
     )
-    return tuple(
-        Binding(spec.full_reference, functools.partial(_imported, spec.handler)) for spec in specs
-    )
+
+
+def _binding(spec: CapabilitySpec) -> Binding:
+    return Binding(spec.full_reference, functools.partial(_imported, spec.handler))
 
 
 def fitted(function: Handler, spec: CapabilitySpec, *, distribution: str) -> Handler:

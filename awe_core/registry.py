@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, TypeVar
 import attrs
 
 from awe_core import documents
-from awe_core.binding import Binding, fitted, interpreting, structure
+from awe_core.binding import Binding, fitted, interpreting, structure, verified
 from awe_core.contract import Schema
 from awe_core.errors import AccessError, AweError, PackError, TrustError
 from awe_core.events import PackRef
@@ -296,8 +296,12 @@ class _Loaded:
         record = self.pack.record
         for module in self.pack.modules():
             self._plugins.register(module, distribution=record.distribution, hooks=record.hooks)
-        declared = {one.spec.full_reference for one in self.pack.contents.contracts}
-        for answer in self._plugins.capabilities(record.distribution):
+        contents = self.pack.contents
+        specs = [one.spec for one in contents.contracts]
+        declared = {spec.full_reference for spec in specs}
+        with verified(contents.package, specs):
+            answers = self._plugins.capabilities(record.distribution)
+        for answer in answers:
             if not isinstance(answer, Binding) or answer.capability not in declared:
                 shown = answer.capability if isinstance(answer, Binding) else repr(answer)
                 raise PackError(

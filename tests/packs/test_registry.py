@@ -383,3 +383,12 @@ def digest_of(text):
     from awe_core import documents  # noqa: PLC0415 - this test approves what it wrote
 
     return documents.contract_digest(documents.read("capability", text, file="x").value)
+
+
+def test_a_pack_that_binds_itself_has_no_document_read_a_second_time(pack, registry):
+    pack.files[f"{pack.package}/__init__.py"] = BIND.replace(
+        "return bind(__package__)",
+        "found = bind(__package__)\n    assert found is bind(__package__)\n    return found",
+    )
+    registry.add(pack.verified())
+    assert registry.resolve(f"{pack.name}.put").handler()(None, text="a", times=1)
