@@ -13,12 +13,12 @@ from awe_core.events import EffectApplied, EffectRefused
 from awe_core.workspace.paths import parse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from awe_core.capability import Undo
     from awe_core.effects.grants import Grant, Narrowed
     from awe_core.effects.port import Port
-    from awe_core.values import JsonObject
+    from awe_core.values import Json, JsonObject
     from awe_core.workspace import Workspace
 
 _T = TypeVar("_T")
@@ -36,16 +36,6 @@ class StepRef:
     attempt: int
     epoch: int
     key: str  #: the step's idempotency key
-
-
-@attrs.frozen(kw_only=True)
-class Needs:
-    """What one effect needs of the declaration that covers it, beyond its target."""
-
-    modes: frozenset[str] | None = frozenset()  #: None: no way of writing that there is
-    size: int = 0  #: bytes
-    added: int | None = None  #: bytes put to the end, so that many small ones are no way around
-    recursive: bool = False
 
 
 class _Where(TypedDict):
@@ -113,10 +103,22 @@ class Asking:
         except AweError as error:
             raise self.refuse(kind, target, error) from None
 
-    def granted(self, kind: str, target: str, *others: str, needs: Needs = Needs()) -> Narrowed:
+    def granted(  # noqa: PLR0913 - what one effect needs of the declaration that covers it
+        self,
+        kind: str,
+        target: str,
+        *others: str,
+        modes: frozenset[str] | None = frozenset(),
+        size: int = 0,
+        added: int = 0,
+        recursive: bool = False,
+    ) -> Narrowed:
         """Check lateness, lexical rules, grant and limits, in that order, and record a refusal.
 
         :param others: what says as much when it is granted
+        :param modes: None for a way of writing that there is not
+        :param size: bytes of the whole file
+        :param added: bytes put to its end, so that many small ones are no way around
         """
         self.check(kind, target)
         try:
@@ -124,7 +126,8 @@ class Asking:
                 is_list = kind == "fs.list"
                 parse(target, portable_names=self.workspace.portable_names, root=is_list)
             found = self.grant.find(kind, target, *others)
-            self._limited(found, target, needs)
+            _allow(found.fields, target, modes, size, recursive=recursive)
+            self._count(found, target, added)
         except AweError as error:
             raise self.refuse(kind, target, error) from None
         return found
@@ -187,36 +190,40 @@ class Asking:
         if self.port.is_open:  # a thread that was abandoned may ask long after its run has closed
             self.port.record(refused)
 
-    def _limited(self, granted: Narrowed, path: str, needs: Needs) -> None:
-        """Check what *granted* limits; the same path again is one file, also in another attempt."""
-        fields = granted.fields
-        if needs.modes is None:
-            raise _beyond(path, "mode", "create, replace, upsert")
-        if needs.modes and not needs.modes.issubset(modes := set(fields.get("modes") or ())):
-            raise _beyond(path, "modes", ", ".join(sorted(modes)))
-        if needs.recursive and not fields.get("recursive"):
-            raise _beyond(path, "recursive", "false")
-        most = fields.get("max_bytes")
-        if most is not None and needs.size > most:
-            raise _beyond(path, "max_bytes", most)
-        if (limit := fields.get("max_files")) is not None:
-            files = self._files_of(granted)
+    def _count(self, granted: Narrowed, path: str, added: int) -> None:
+        """Count; the same path again is one file, also in another attempt."""
+        if (limit := granted.fields.get("max_files")) is not None:
+            files = self._files.get(id(granted))
+            if files is None:
+                earlier = self.port.touched(self.step.path, self.step.epoch)
+                files = {p for kind, p in earlier if kind == granted.kind and granted.covers(p)}
+                self._files[id(granted)] = files
             if path not in files and len(files) >= limit:
                 raise _beyond(path, "max_files", limit)
             files.add(path)
-        if needs.added is not None:
-            total = self._added.get(path, 0) + needs.added
+        if added:
+            total, most = self._added.get(path, 0) + added, granted.fields.get("max_bytes")
             if most is not None and total > most:
                 raise _beyond(path, "max_bytes", most)
             self._added[path] = total
 
-    def _files_of(self, granted: Narrowed) -> set[str]:
-        files = self._files.get(id(granted))
-        if files is None:
-            earlier = self.port.touched(self.step.path, self.step.epoch)
-            files = {p for kind, p in earlier if kind == granted.kind and granted.covers(p)}
-            self._files[id(granted)] = files
-        return files
+
+def _allow(
+    fields: Mapping[str, Json],
+    path: str,
+    modes: frozenset[str] | None,
+    size: int,
+    *,
+    recursive: bool,
+) -> None:
+    if modes is None:
+        raise _beyond(path, "mode", "create, replace, upsert")
+    if modes and not modes.issubset(declared := fields.get("modes") or ()):
+        raise _beyond(path, "modes", ", ".join(sorted(declared)))
+    if recursive and not fields.get("recursive"):
+        raise _beyond(path, "recursive", "false")
+    if (most := fields.get("max_bytes")) is not None and size > most:
+        raise _beyond(path, "max_bytes", most)
 
 
 def _beyond(target: str, which: str, limit: object) -> EffectRefusedError:

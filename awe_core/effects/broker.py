@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, cast
 
 from awe_core import canonical
 from awe_core.effects.acting import Acting, Change
-from awe_core.effects.asking import Needs
 from awe_core.errors import EffectError
 
 if TYPE_CHECKING:
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
     from awe_core.workspace import Staged, WriteMode
 
 _MOST_RANDOM = 65_536  #: bytes of one request
-_CREATES = Needs(modes=frozenset({"create"}))
-_REPLACES = Needs(modes=frozenset({"replace"}))
 #: What a way to write a whole file needs.
 _MODES = {
     "upsert": frozenset({"create", "replace"}),
@@ -71,7 +68,7 @@ class StepBroker(Acting):
         self, path: str, data: bytes, *, mode: str, expect: str | None, parents: bool
     ) -> FileResult:
         """Create or replace a file; the earlier one is kept until the run may be forgotten."""
-        self.granted("fs.write", path, needs=Needs(modes=_MODES.get(mode), size=len(data)))
+        self.granted("fs.write", path, modes=_MODES.get(mode), size=len(data))
         if parents:
             await self._make_parents(path)
         workspace, run, way = self.workspace, self.port.run_id, cast("WriteMode", mode)
@@ -84,8 +81,7 @@ class StepBroker(Acting):
 
     async def append(self, path: str, data: bytes) -> FileResult:
         """Add to the end of a file."""
-        needs = Needs(modes=frozenset({"append"}), added=len(data))
-        self.granted("fs.write", path, needs=needs)
+        self.granted("fs.write", path, modes=frozenset({"append"}), added=len(data))
         return await self._change(
             "fs.write",
             path,
@@ -95,7 +91,7 @@ class StepBroker(Acting):
 
     async def mkdir(self, path: str, *, parents: bool) -> None:
         """Make a directory; one effect for each directory made."""
-        self.granted("fs.write", path, needs=_CREATES)
+        self.granted("fs.write", path, modes=_MODES["create"])
         if parents:
             await self._make_parents(path)
             found = self.workspace.stat(path)
@@ -105,8 +101,8 @@ class StepBroker(Acting):
 
     async def move(self, source: str, target: str) -> None:
         """Rename without replacing; both ends must be granted."""
-        self.granted("fs.write", source, needs=_REPLACES)
-        self.granted("fs.write", target, needs=_CREATES)
+        self.granted("fs.write", source, modes=_MODES["replace"])
+        self.granted("fs.write", target, modes=_MODES["create"])
         await self._change(
             "fs.write",
             target,
@@ -117,7 +113,7 @@ class StepBroker(Acting):
 
     async def delete(self, path: str, *, recursive: bool) -> None:
         """Remove a name; what was there is kept until the run may be forgotten."""
-        granted = self.granted("fs.delete", path, needs=Needs(recursive=recursive))
+        granted = self.granted("fs.delete", path, recursive=recursive)
         run, most = self.port.run_id, int(granted.fields["max_files"])
         await self._change(
             "fs.delete",
