@@ -430,6 +430,8 @@ class Below:
         {"path": "a", "pre": {"kind": "absent"}, "post": {"kind": "absent"}, "data": "%"},
         {"path": "a", "pre": {"kind": "absent"}, "post": {"kind": "absent"}, "slot": 7},
         {"path": "a", "pre": [], "post": {}},
+        {"path": ["a"], "pre": {"kind": "absent"}, "post": {"kind": "absent"}},
+        {"path": "a", "pre": {"kind": "absent"}, "post": {"kind": "absent"}, "to": 7},
     ],
 )
 def test_a_record_of_another_shape_is_refused(workspace, payload):

@@ -19,6 +19,7 @@ from awe_core.workspace.store import split
 if TYPE_CHECKING:
     from awe_core.events import UndoRecord
     from awe_core.hookspecs import Seen, World
+    from awe_core.values import Json
     from awe_core.workspace.moves import Moves, Place
 
 
@@ -59,7 +60,8 @@ class Captured:
         """
         payload = record.payload
         try:
-            path, to, kept = payload["path"], payload.get("to", ""), payload.get("slot", "")
+            path, to = _text(payload["path"]), _text(payload.get("to", ""))
+            kept = _text(payload.get("slot", ""))
             if kept:
                 split(kept)
             return cls(
@@ -109,6 +111,12 @@ class Captured:
         for slot in drop:
             self.moves.store.remove(slot)
         return Applied()
+
+
+def _text(value: Json) -> str:
+    if not isinstance(value, str):
+        raise TypeError(value)
+    return value
 
 
 class FileStrategy(ABC):
