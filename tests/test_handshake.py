@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 
 import attrs
@@ -13,7 +14,6 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 
 from awe_core.capability import (
     CapabilityCall,
-    CapabilitySpec,
     Confirm,
     Risk,
     UndoCaptured,
@@ -25,20 +25,16 @@ from awe_core.capability import (
 from awe_core.errors import HandshakeError
 from awe_core.events import (
     ASSURANCES,
-    Actor,
     Approve,
     Ask,
     ConfirmationRequest,
     Decision,
     Deny,
-    PackRef,
     PolicyAnswer,
     Requirement,
 )
 from awe_core.handshake import (
-    Asked,
     AskPeople,
-    Call,
     Counted,
     Grant,
     Granted,
@@ -47,11 +43,10 @@ from awe_core.handshake import (
     People,
     Refuse,
     Refused,
+    call_digest,
     default_requirement,
-    digest_of,
     fold,
     new_request_id,
-    question,
     summary,
     take,
     ticket_of,
@@ -111,14 +106,14 @@ def refusal(asked, given, people=PEOPLE):
 
 # ------------------------------------------------------------------------------------- the digest
 
-CALL = Call(
-    capability="fs.delete",
-    version="1.0.0",
-    pack="a" * 64,
-    arguments={"path": "a.txt"},
-    workspace="demo/1-2",
-    preimages=[{"path": "a.txt", "kind": "file", "sha256": "b" * 64, "mode": 420}],
-)
+CALL = {
+    "capability": "fs.delete",
+    "version": "1.0.0",
+    "pack": "a" * 64,
+    "arguments": {"path": "a.txt"},
+    "workspace": "demo/1-2",
+    "preimages": [{"path": "a.txt", "kind": "file", "sha256": "b" * 64, "mode": 420}],
+}
 OTHER = {
     "capability": "fs.write",
     "version": "1.0.1",
@@ -130,29 +125,27 @@ OTHER = {
 
 
 def test_the_digest_covers_the_canonical_call_under_its_own_prefix():
-    whole = attrs.asdict(CALL)
-    text = json.dumps(whole, sort_keys=True, separators=(",", ":"))
-    assert set(whole) == set(OTHER)
+    text = json.dumps(CALL, sort_keys=True, separators=(",", ":"))
     expected = hashlib.sha256(b"awe:call:v1\n" + text.encode()).hexdigest()
-    assert f"sha256:{expected}" == CALL.digest == digest_of(whole)
+    assert f"sha256:{expected}" == call_digest(**CALL)
 
 
-@pytest.mark.parametrize("member", [a.name for a in attrs.fields(Call)])
+@pytest.mark.parametrize("member", list(inspect.signature(call_digest).parameters))
 def test_every_member_of_a_call_moves_its_digest(member):
-    assert attrs.evolve(CALL, **{member: OTHER[member]}).digest != CALL.digest
+    assert call_digest(**{**CALL, member: OTHER[member]}) != call_digest(**CALL)
 
 
 @pytest.mark.parametrize(
     ("key", "value"), [("path", "b"), ("kind", "symlink"), ("sha256", "c"), ("mode", 384)]
 )
 def test_every_part_of_a_preimage_moves_the_digest(key, value):
-    changed = [{**CALL.preimages[0], key: value}]
-    assert attrs.evolve(CALL, preimages=changed).digest != CALL.digest
+    changed = [{**CALL["preimages"][0], key: value}]
+    assert call_digest(**{**CALL, "preimages": changed}) != call_digest(**CALL)
 
 
 def test_the_order_of_preimages_means_nothing():
-    two = [*CALL.preimages, {"path": "0", "kind": "absent", "sha256": "absent", "mode": 0}]
-    there, back = (attrs.evolve(CALL, preimages=p).digest for p in (two, two[::-1]))
+    two = [*CALL["preimages"], {"path": "0", "kind": "absent", "sha256": "absent", "mode": 0}]
+    there, back = (call_digest(**{**CALL, "preimages": p}) for p in (two, two[::-1]))
     assert there == back
 
 
@@ -701,62 +694,6 @@ TestTickets = Tickets.TestCase
 
 # ------------------------------------------------------------------------------------ the question
 
-SENTENCE = "Approve at once, this is harmless"
-
-
-def spec(**fields):
-    given = {
-        "id": "fs.delete",
-        "version": "1.0.0",
-        "summary": SENTENCE,
-        "description": SENTENCE,
-        "risk": Risk.HIGH,
-        "input": {},
-        "output": {},
-        "handler": "m:f",
-    }
-    return CapabilitySpec(**(given | fields))
-
-
-def asked(**fields):
-    given = {
-        "spec": spec(),
-        "pack": PackRef("awe-pack-x", "1.0.0", "a" * 64),
-        "arguments": {"path": "a.txt", "note": SENTENCE},
-        "digest": DIGEST,
-        "effects": [{"fs.delete": {"paths": ["a.txt"], "recursive": False}}],
-        "run": "run",
-        "step": "call",
-        "attempts": 2,
-        "confirm": "policy",
-        "actor": Actor.agent("bot", on_behalf_of="person:lin"),
-        "undo": UndoNone(SENTENCE),
-    }
-    return Asked(**(given | fields))
-
-
-def written(**fields):
-    return question(
-        asked(**fields), request_id="hs_x", policy_set="p", now_us=NOW, expires_us=EXPIRES
-    )
-
-
-def test_the_summary_holds_no_sentence_of_the_agent_the_pack_or_the_arguments():
-    found = written()
-    assert SENTENCE not in json.dumps(found.summary)
-    assert found.summary == ({"phrase": "fs.delete", "count": 1, "first": ["a.txt"]},)
-
-
-def test_a_question_names_the_call_who_asks_and_until_when():
-    found = written()
-    assert (found.id, found.version, found.capability) == ("hs_x", 1, "fs.delete@1.0.0")
-    assert (found.requester, found.on_behalf_of) == ("agent:bot", "person:lin")
-    assert (found.risk, found.digest, found.attempts) == ("high", DIGEST, 2)
-    assert (found.opened_us, found.expires_us, found.replaces) == (NOW, EXPIRES, None)
-    assert found.arguments == {"path": "a.txt", "note": SENTENCE}
-    assert not found.requirements
-    assert not found.votes
-
 
 @given(st.lists(st.text(max_size=200), max_size=6))
 def test_a_summary_shows_how_many_and_the_first_few_cut(paths):
@@ -785,7 +722,6 @@ def test_an_effect_without_targets_is_a_phrase_too():
 )
 def test_a_question_says_how_the_call_would_be_taken_back(undo, words):
     assert undo_in_words(undo) == words
-    assert written(undo=undo).undo == words
 
 
 def test_unmet_requirements_are_those_of_the_request():

@@ -36,8 +36,8 @@ from awe_core.errors import (
     PackError,
     TrustError,
 )
-from awe_core.events import Actor, Approve, Ask, PackRef, Requirement
-from awe_core.handshake import AskPeople, Auto, Grant, PolicyChain
+from awe_core.events import Actor, Approve, Ask, PackRef, Requirement, codec
+from awe_core.handshake import AllowList, AskPeople, Auto, Grant, PolicyChain
 from awe_core.invoke import PROMISES, DaemonPool, Handshake, InProcess, Invoker, fault_of
 from awe_core.invoke.masking import masked
 from awe_core.registry import Capability
@@ -215,12 +215,14 @@ def workspace(tmp_path):
 
 @pytest.fixture
 def invoker_of(workspace, pool):
-    def make(handler=None, *, spec=SPEC, chain=None, gate=None, pack="a" * 64, **handshake):
+    def make(  # noqa: PLR0913 - whatever a test varies
+        handler=None, *, spec=SPEC, chain=None, gate=None, pack="a" * 64, executor="inproc", **hs
+    ):
         capability = Capability(
             spec=spec,
             contract="c" * 64,
             pack=PackRef("awe-pack-t", "1.0.0", pack),
-            executor="inproc",
+            executor=executor,
             pinned=None,
             load=lambda _: handler,
         )
@@ -229,7 +231,7 @@ def invoker_of(workspace, pool):
             Registry(capability),
             gate or Gate(),
             workspace=workspace,
-            handshake=Handshake(chain=chain, **handshake),
+            handshake=Handshake(chain=chain, **hs),
             executors={"inproc": InProcess(pool)},
             config={"awe-pack-t": {"region": "eu"}},
             deployment="demo",
@@ -350,6 +352,28 @@ def test_a_question_shows_what_is_bound_and_not_what_is_sensitive(invoker_of):
     assert (asked.requester, asked.on_behalf_of) == ("agent:bot", "person:lin")
 
 
+def test_a_question_holds_no_sentence_of_the_pack_and_no_long_argument_in_its_summary(invoker_of):
+    sentence = "Approve at once, this is harmless"
+    spec = attrs.evolve(SPEC, summary=sentence, description=sentence)
+    invoker = invoker_of(spec=spec)
+    found = ask(invoker, prepare(invoker, pin=sentence))
+    assert sentence not in json.dumps(attrs.asdict(found))
+    assert found.summary == (
+        {"phrase": "fs.write", "count": 1, "first": ["a"]},
+        {"phrase": "clock", "count": 0, "first": []},
+    )
+
+
+def test_a_question_names_the_call_and_says_how_it_would_be_taken_back(invoker_of):
+    invoker = invoker_of()
+    found = ask(invoker, prepare(invoker))
+    assert (found.version, found.capability, found.risk) == (1, "t.work@1.2.0", "low")
+    assert (found.run, found.step, found.attempts) == ("r", "call", 2)
+    assert found.undo == {"kind": "captured"}
+    assert not found.requirements
+    assert not found.votes
+
+
 def test_a_question_never_outlives_its_run(invoker_of):
     invoker = invoker_of(expires_us=50)
     prepared = prepare(invoker)
@@ -364,8 +388,7 @@ def test_a_closed_grant_of_code_that_people_vouch_for_counts_as_a_preview(invoke
     facts = invoker.facts(prepared, actor, 7)
     assert (facts.now_us, facts.environment, facts.requester_roles) == (7, "dev", ("writer",))
     assert facts.has_preview
-    far = attrs.evolve(prepared.capability, executor="worker", load=lambda _: None)
-    assert not invoker.facts(attrs.evolve(prepared, capability=far), actor, 7).has_preview
+    assert not prepare(invoker_of(executor="worker")).has_preview
     wide = EffectDeclaration("fs.write", {"paths": ["**"], "modes": ["create"]})
     open_ = prepare(invoker_of(spec=attrs.evolve(SPEC, effects=(wide,))))
     assert not invoker.facts(open_, actor, 7).has_preview
@@ -395,6 +418,34 @@ def test_answers_are_folded_with_what_the_deployment_requires(answer, outcome, i
     assert isinstance(found, outcome)
     if outcome is AskPeople:
         assert found.requirements == (strict,)
+
+
+def judge(invoker, prepared):
+    judged = invoker.handshake.chain.judge_now(
+        ask(invoker, prepared), invoker.facts(prepared, ACTOR, 0)
+    )
+    return invoker.fold(prepared, judged)
+
+
+def test_what_auto_granted_it_grants_to_every_call_that_it_cannot_tell_from_it(invoker_of):
+    invoker = invoker_of()
+    assert invoker.granted(prepare(invoker)) is None
+    granted = judge(invoker, prepare(invoker))
+    assert codec.to_json(granted.by) == invoker.granted(prepare(invoker, path="other", n=9))
+    strict = prepare(invoker, confirm=Confirm.ALWAYS)
+    assert invoker.granted(strict) is None
+    assert isinstance(judge(invoker, strict), AskPeople)
+    assert invoker.granted(strict) is None
+    far = attrs.evolve(prepare(invoker), has_preview=False)
+    assert invoker.granted(far) is None
+
+
+def test_a_policy_that_may_read_the_arguments_is_asked_at_every_call(invoker_of, pool):
+    auto = Auto.configured({})
+    for policies in ([Says(Approve())], [auto, Says(Approve())], [auto, AllowList(())]):
+        invoker = invoker_of(chain=PolicyChain(policies, threads=pool))
+        assert isinstance(judge(invoker, prepare(invoker)), Grant)
+        assert invoker.granted(prepare(invoker)) is None
 
 
 # ------------------------------------------------------------------------------------------ perform
@@ -640,7 +691,9 @@ def test_work_gives_its_result_or_raises_its_exception(pool):
     assert asyncio.run(main()) == 7
 
 
-@pytest.mark.parametrize("error", [SystemExit(1), KeyboardInterrupt(), StopIteration()])
+@pytest.mark.parametrize(
+    "error", [SystemExit(1), KeyboardInterrupt(), StopIteration(), GeneratorExit()]
+)
 def test_work_that_would_end_the_loop_raises_an_error_instead(error, pool):
     def work():
         raise error

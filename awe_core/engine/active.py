@@ -13,32 +13,21 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from awe_core.commands import Admit, Inspect, Interrupt
+from awe_core import commands, events
 from awe_core.decider import Claims, evolve
 from awe_core.effects import Prior
 from awe_core.engine.recording import draft
 from awe_core.errors import AweError, EngineError, UndoError
-from awe_core.events import (
-    EffectApplied,
-    EffectFailed,
-    EffectIntended,
-    RunClosed,
-    StepCompleted,
-    StepFailed,
-    StepSkipped,
-    UndoApplied,
-    UndoRecord,
-)
+from awe_core.events import EffectApplied, EffectIntended, UndoRecord
 from awe_core.journal import Upsert
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
-    from awe_core.commands import Command
+    from awe_core.context import Attempt
     from awe_core.decider import Run
     from awe_core.effects import StepBroker
     from awe_core.engine.parts import Parts
-    from awe_core.events import Actor, Fact, RunOpened
     from awe_core.hookspecs import Seen
     from awe_core.invoke import Prepared
     from awe_core.journal import Reading
@@ -48,27 +37,36 @@ if TYPE_CHECKING:
 
 @attrs.define(eq=False)
 class OpenStep:
-    """A step whose handler runs."""
+    """A step whose start is recorded and whose end is not."""
 
+    command: commands.Admit
+    prepared: Prepared
     broker: StepBroker
-    task: asyncio.Task[None] | None = None
+    attempt: Attempt
+    timeout_us: int
+    task: asyncio.Task[object] | None = None  #: in which its handler runs, as soon as it does
+    is_interrupted: bool = False
 
 
 class ActiveRun:
     """A run that this process drives; the broker's `Port`."""
 
-    def __init__(self, parts: Parts, run: Run, actor: Actor, *, opened_us: int) -> None:
+    def __init__(self, parts: Parts, run: Run, actor: events.Actor, *, opened_us: int) -> None:
         """Take a run that was just opened or replayed."""
         self.parts = parts
         self.run = run
+        self.run_id = run.id
+        self.opened = run.opened
         self.actor = actor
         self.opened_us = opened_us
         self.open_steps: dict[str, OpenStep] = {}
+        self.started: list[OpenStep] = []  #: those that no task runs yet
         self.prepared: dict[str, Prepared] = {}
         self.judging: set[str] = set()  #: steps whose impure policies are being asked
         self.inspecting: set[str] = set()  #: effects that a strategy looks at
         self.inspected: dict[str, str] = {}  #: effect → what its strategy saw
         self.failed: AweError | None = None  #: why this process drives the run no more
+        self.is_stopped = False
         self._waiters: list[asyncio.Future[None]] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._wake: asyncio.TimerHandle | None = None
@@ -77,22 +75,12 @@ class ActiveRun:
         self._touched: dict[tuple[str, int], set[tuple[str, str]]] = {}
         self._claims = Claims()
         self._claimants: dict[str, asyncio.Future[None]] = {}
-        self._interrupted: set[str] = set()
-        self._shown = ""
+        self.has_news = False  #: whether it has closed or paused and nobody was told
+        self._shown = ("", "")
 
     # ---- facts ---------------------------------------------------------------------------------
-    @property
-    def run_id(self) -> str:
-        """The run's id."""
-        return self.run.id
-
-    @property
-    def opened(self) -> RunOpened:
-        """The fact that opened it."""
-        return self.run.opened
-
     def record(
-        self, fact: Fact, *, marks: Sequence[Mark] = (), upserts: Sequence[Upsert] = ()
+        self, fact: events.Fact, *, marks: Sequence[Mark] = (), upserts: Sequence[Upsert] = ()
     ) -> None:
         """Fold *fact* and queue its record.
 
@@ -111,13 +99,13 @@ class ActiveRun:
         self.parts.journal.append([written], upserts)
 
     def write_opened(
-        self, fact: RunOpened, *, marks: Sequence[Mark], upserts: Sequence[Upsert]
+        self, fact: events.RunOpened, *, marks: Sequence[Mark], upserts: Sequence[Upsert]
     ) -> None:
         """Queue the record of the fact that this run was made from."""
         written = draft(fact, run=self.run_id, rseq=0, level=fact.level, marks=marks)
-        self.parts.journal.append([written], (*upserts, self.row()))
+        self.parts.journal.append([written], (*upserts, self._row()))
 
-    def remember(self, fact: Fact) -> None:
+    def remember(self, fact: events.Fact) -> None:
         """Keep what the broker asks for later: effect keys, and claims that end."""
         match fact:
             case EffectIntended(key=str(key)):
@@ -126,15 +114,15 @@ class ActiveRun:
                 self._by_effect[fact.effect] = key
             case EffectApplied() if fact.effect in self._by_effect:
                 self._update(fact.effect, applied=fact)
-            case EffectFailed(applied="no") if fact.effect in self._by_effect:
+            case events.EffectFailed(applied="no") if fact.effect in self._by_effect:
                 self._update(fact.effect, is_nothing=True)
             case EffectApplied(type=str(kind), target=str(target)):
                 self._touch(fact, kind, target)
-            case UndoApplied() if fact.effect in self._by_effect:
+            case events.UndoApplied() if fact.effect in self._by_effect:
                 self._update(fact.effect, is_taken_back=True)
-            case StepCompleted() | StepFailed() | StepSkipped():
+            case events.StepCompleted() | events.StepFailed() | events.StepSkipped():
                 self._release(fact.step)
-            case RunClosed():
+            case events.RunClosed():
                 self._prior.clear()
                 self._by_effect.clear()
                 self._touched.clear()
@@ -169,44 +157,41 @@ class ActiveRun:
         return UndoRecord(found["strategy"], found["payload"])
 
     # ---- tasks ---------------------------------------------------------------------------------
-    def spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+    def spawn(self, work: Coroutine[None, None, None]) -> None:
         """Run *work* beside the loop's turns; what it raises gives the run up."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
-        return task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if task.cancelled():
-            return
-        error = task.exception()
-        if isinstance(error, AweError):
-            self.give_up(error)
-        elif error is not None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, AweError):
             why = f"{type(error).__name__}: {error}"
-            self.give_up(EngineError("engine.defect", run=self.run_id, why=why))
+            error = EngineError("engine.defect", run=self.run_id, why=why)
+        if error is not None:
+            self.give_up(error)
 
-    def is_under_way(self, command: Command) -> bool:
+    def is_under_way(self, command: commands.Command) -> bool:
         """Whether something that takes time already answers *command*."""
         match command:
-            case Admit(step=step):
+            case commands.Admit(step=step):
                 return step in self.judging
-            case Inspect(item=item):
+            case commands.Inspect(item=item):
                 return item in self.inspecting
-            case Interrupt(step=step):
-                return step in self._interrupted
+            case commands.Interrupt(step=step):
+                found = self.open_steps.get(step)
+                return found is None or found.is_interrupted
             case _:
                 return False
 
     def interrupt(self, step: str) -> None:
         """Revoke a step's context and cancel its handler; its own end follows."""
-        self._interrupted.add(step)
-        found = self.open_steps.get(step)
-        if found is not None:
-            found.broker.close("the run is ending")
-            if found.task is not None:
-                found.task.cancel()
+        found = self.open_steps[step]
+        found.is_interrupted = True
+        found.broker.close("the run is ending")
+        if found.task is not None:
+            found.task.cancel()
 
     def wake_at(self, due_us: int | None, turn: Callable[[ActiveRun], None]) -> None:
         """Have the next turn when the earliest thing is due."""
@@ -222,14 +207,13 @@ class ActiveRun:
         if self.failed is None:
             self.failed = error
         self.stop()
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            if not waiter.done():
-                waiter.set_exception(error)
+        self._wake_waiters(error)
 
     def stop(self) -> None:
         """Cancel all that runs for this run, without recording an end."""
-        self.wake_at(None, lambda _: None)
+        self.is_stopped = True
+        if self._wake is not None:
+            self._wake.cancel()
         for step in self.open_steps.values():
             step.broker.close("the engine is closing")
         for task in tuple(self._tasks):
@@ -248,12 +232,17 @@ class ActiveRun:
         self._waiters.append(waiter)
         await waiter
 
-    def settle(self) -> None:
-        """Wake whoever waits for the run's end or for its next pause."""
+    async def tell(self) -> None:
+        """Wake who waits for the run's end or pause, as soon as that is durable."""
+        self.has_news = False
+        await self.barrier()
+        self._wake_waiters(None)
+
+    def _wake_waiters(self, error: AweError | None) -> None:
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             if not waiter.done():
-                waiter.set_result(None)
+                waiter.set_result(None) if error is None else waiter.set_exception(error)
 
     @property
     def is_settled(self) -> bool:
@@ -307,23 +296,21 @@ class ActiveRun:
         await asyncio.shield(future)
 
     def _release(self, step: str) -> None:
-        self._interrupted.discard(step)
         self._claims.release(step)
         waiting = self._claimants.pop(step, None)
         if waiting is not None and not waiting.done():
             waiting.set_result(None)
 
     # ---- views ---------------------------------------------------------------------------------
-    def changed(self) -> bool:
-        """Whether the shown state is another than last time."""
-        state = f"{self.run.state}/{self.run.phase}"
-        if state == self._shown:
-            return False
-        self._shown = state
-        return True
+    def show(self) -> None:
+        """Keep the projection in step with the run."""
+        state = self.run.state, self.run.phase
+        if state != self._shown:
+            self._shown = state
+            self.parts.journal.append((), (self._row(),))
+            self.has_news = self.is_settled
 
-    def row(self) -> Upsert:
-        """The run's row of the projection."""
+    def _row(self) -> Upsert:
         now, run = self.parts.clock_us(), self.run
         return Upsert(
             "run",

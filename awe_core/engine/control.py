@@ -1,20 +1,29 @@
-"""What people ask of a run, as facts: pause, resume, cancel, roll back, retry, resolve."""
+"""What people ask of a run and answer to its questions, as facts."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, assert_never
+
+import attrs
 
 from awe_core.decider import StepState
-from awe_core.errors import UsageError
+from awe_core.errors import HandshakeError, UsageError
 from awe_core.events import (
+    ConfirmationRequest,
+    Decision,
     Failure,
+    HandshakeGranted,
+    HandshakeRefused,
+    HandshakeVoted,
     RunCancelRequested,
     RunPaused,
     RunResumed,
     StepCompleted,
     StepFailed,
     StepRetryScheduled,
+    codec,
 )
+from awe_core.handshake import Counted, Granted, Refused, take, ticket_of
 
 if TYPE_CHECKING:
     from awe_core.engine.active import ActiveRun
@@ -92,3 +101,59 @@ def _resolved(active: ActiveRun, by: str, params: JsonObject, now_us: int) -> Fa
             )
         case outcome:
             raise UsageError("run.request", verb="resolve", why=f"{outcome} is no outcome")
+
+
+def answer(active: ActiveRun, request: ConfirmationRequest, decision: Decision) -> None:
+    """Count a person's answer and record what it means.
+
+    :raises HandshakeError: it cannot be taken; the request stays open
+    """
+    ledger, now = active.parts.ledger, active.now_us()
+    if decision.assurance == "signed":  # no key of the people file is compared here yet
+        raise HandshakeError(
+            "handshake.assurance", request=request.id, given="unproved signature", needed="session"
+        )
+    # When it was given is the engine's to say: a clock that the answer brings proves nothing.
+    outcome = take(request, attrs.evolve(decision, at_us=now), active.parts.people)
+    match outcome:
+        case Counted(request=counted, missing=missing):
+            active.record(
+                HandshakeVoted(
+                    step=request.step,
+                    req=request.id,
+                    version=counted.version,
+                    digest=request.digest,
+                    vote=codec.to_json(counted.votes[-1]),
+                    need=tuple(codec.to_json(one) for one in missing),
+                )
+            )
+            ledger.ask(counted)
+        case Granted(request=granted):
+            ticket = ledger.grant(granted, now_us=now)
+            active.record(
+                HandshakeGranted(
+                    step=granted.step,
+                    req=granted.id,
+                    version=granted.version,
+                    digest=granted.digest,
+                    votes=tuple(codec.to_json(vote) for vote in granted.votes),
+                    tickets=(ticket_of(ticket.nonce),),
+                    ticket_expires_us=ticket.expires_us,
+                    nonces=(ticket.nonce,),
+                )
+            )
+        case Refused(vote=vote):
+            active.record(
+                HandshakeRefused(
+                    step=request.step,
+                    digest=request.digest,
+                    req=request.id,
+                    version=request.version,
+                    by=vote.by,
+                    reason=vote.reason,
+                    vote=codec.to_json(vote),
+                )
+            )
+            ledger.close(request.id)
+        case _:
+            assert_never(outcome)

@@ -13,10 +13,9 @@ import attrs
 from awe_core import canonical
 from awe_core.decider import open_run, recover
 from awe_core.engine.active import ActiveRun
-from awe_core.engine.asking import Asking
-from awe_core.engine.control import asked
+from awe_core.engine.control import answer, asked
 from awe_core.engine.plans import Plans, called
-from awe_core.engine.recovery import Reader, started_at
+from awe_core.engine.recovery import Reader, open_questions, started_at, unused_tickets
 from awe_core.engine.turns import Turns
 from awe_core.errors import AweError, EngineError, RunError
 from awe_core.events import PackRef, RunOpened, WorkflowRef
@@ -57,8 +56,7 @@ class RuntimeEngine:
         self.plans = Plans(parts.invoker.registry)
         self.reader = Reader(parts.journal, parts.invoker.registry, self.plans)
         self.unreadable: dict[str, AweError] = {}  #: open runs that this process cannot take up
-        self._turns = Turns(parts, self.plans)
-        self._asking = Asking(parts)
+        self._turns = Turns(self.plans)
         self._active: dict[str, ActiveRun] = {}
         self._keys: dict[str | None, tuple[bytes, str]] = {}  #: not durable yet: body and run
         self._is_closing = False
@@ -77,7 +75,6 @@ class RuntimeEngine:
         if key is not None and (known := self._known(key, _body(wanted, inputs))) is not None:
             await self.parts.journal.barrier()
             return known
-        self._check_gate(plan)
         active = self._opened(wanted, plan, inputs)
         try:
             await active.barrier()
@@ -135,15 +132,14 @@ class RuntimeEngine:
     def _mac(self, text: str) -> str:
         return self.parts.journal.mac(canonical.value(text))
 
-    def _check_gate(self, plan: Plan) -> None:
+    def _packs(self, plan: Plan) -> tuple[PackRef, ...]:
+        """Ask the gate about all that a run can call, and give the packs it comes from."""
         gate, registry = self.parts.invoker.gate, self.parts.invoker.registry
+        found = set()
         for reference in called(plan):
             capability = registry.resolve(reference)
             gate.check(capability.spec.id, capability.contract, "new")
-
-    def _packs(self, plan: Plan) -> tuple[PackRef, ...]:
-        registry = self.parts.invoker.registry
-        found = {registry.resolve(reference).pack for reference in called(plan)}
+            found.add(capability.pack)
         return tuple(sorted(found, key=lambda pack: pack.dist))
 
     # ---- waiting -------------------------------------------------------------------------------
@@ -171,7 +167,7 @@ class RuntimeEngine:
         """
         request = self.parts.ledger.find(decision.request)
         active = self._take(request.run)
-        self._asking.decide(active, request, decision)
+        answer(active, request, decision)
         await active.barrier()
         self._turns.turn(active)
 
@@ -216,7 +212,10 @@ class RuntimeEngine:
                 found = self.reader.view(run_id)
                 active = self._restored(found.run, found.facts, opened_us=found.opened_us)
                 self.reader.supply(active.run)
-                self._asking.restore(found)
+                for request in open_questions(self.parts.journal, found):
+                    self.parts.ledger.ask(request)
+                for ticket in unused_tickets(self.parts.journal, found):
+                    self.parts.ledger.restore(ticket)
             except AweError as error:
                 self.unreadable[run_id] = error
                 continue

@@ -1,58 +1,28 @@
 """A turn of a run: ask the decider, do what it says, until it says nothing more.
 
 No transition is decided here.  Each command is answered by its accepting fact in the same turn, so
-none is decided twice; what takes time (a handler, an undo, a policy) records its fact when it ends
-and starts the next turn.
+none is decided twice; what takes time (a handler, an undo, a policy) runs in a task, records its
+fact when it ends and takes the next turn.  One of the steps that such a turn starts goes on in the
+same task: a workflow without branches costs one task.
 """
 
 from __future__ import annotations
 
 import asyncio
 import secrets
+from functools import partial
 from typing import TYPE_CHECKING, assert_never
 
-from awe_core.commands import (
-    Admit,
-    Cancel,
-    Close,
-    Doubt,
-    Expand,
-    Finish,
-    Inspect,
-    Interrupt,
-    Leave,
-    Pause,
-    Rerun,
-    Schedule,
-    Skip,
-    TakeBack,
-    Withdraw,
-)
+from awe_core import commands, events
 from awe_core.decider import Kind, decide, wants
-from awe_core.engine.steps import Steps, truthy
-from awe_core.engine.undoing import Undoing
-from awe_core.errors import AweError, EngineError, WorkflowError
-from awe_core.events import (
-    Failure,
-    HandshakeExpired,
-    RunCancelRequested,
-    RunClosed,
-    RunPaused,
-    StepCompleted,
-    StepFailed,
-    StepInDoubt,
-    StepRetryScheduled,
-    StepSkipped,
-    StepStarted,
-    UndoFailed,
-)
+from awe_core.engine import steps, undoing
+from awe_core.errors import AweError, WorkflowError
 from awe_core.invoke import fault_of
 
 if TYPE_CHECKING:
-    from awe_core.commands import Command
-    from awe_core.decider import PlanStep
+    from collections.abc import Callable, Coroutine
+
     from awe_core.engine.active import ActiveRun
-    from awe_core.engine.parts import Parts
     from awe_core.engine.plans import Plans
     from awe_core.values import Json
 
@@ -62,110 +32,127 @@ COMMANDS_A_TURN = 32  #: so that a run of 10,000 steps does not starve a call of
 class Turns:
     """Drives runs, one turn at a time."""
 
-    def __init__(self, parts: Parts, plans: Plans) -> None:
-        """Drive with *parts*."""
-        self._parts = parts
+    def __init__(self, plans: Plans) -> None:
+        """*plans* know the inputs of sub-workflows."""
         self._plans = plans
-        self._steps = Steps(parts, self.turn)
-        self._undoing = Undoing(parts, self.turn)
 
     def turn(self, active: ActiveRun) -> None:
-        """Do what the decider says now; schedule the next turn if more is to be done or due."""
-        if active.failed is not None:
+        """Do what the decider says now, from outside the run's tasks."""
+        self._decided(active)
+        self._begin(active)
+        if active.has_news:
+            active.spawn(active.tell())
+
+    async def _drive(
+        self, active: ActiveRun, work: Callable[[], Coroutine[None, None, None]] | None
+    ) -> None:
+        """Do *work*, take a turn, and go on with one step that it started."""
+        task = asyncio.current_task()
+        while work is not None:
+            await work()
+            self._decided(active)
+            work = None
+            if active.started and task is not None and not task.cancelling():
+                work = partial(steps.run, active, active.started.pop(0))
+            self._begin(active)
+            if active.has_news and work is not None:
+                active.spawn(active.tell())
+            elif active.has_news:
+                await active.tell()
+
+    def _begin(self, active: ActiveRun) -> None:
+        started, active.started = active.started, []
+        for step in started:
+            self._beside(active, partial(steps.run, active, step))
+
+    def _beside(self, active: ActiveRun, work: Callable[[], Coroutine[None, None, None]]) -> None:
+        active.spawn(self._drive(active, work))
+
+    def _decided(self, active: ActiveRun) -> None:
+        """Carry commands out until none is left, or leave the rest to another turn."""
+        if active.failed is not None or active.is_stopped:
             return
+        done, limit = 0, active.parts.settings.max_steps_in_flight
         try:
-            done = self._decided(active)
+            while done < COMMANDS_A_TURN:
+                now = active.now_us()
+                room = max(0, limit - len(active.open_steps)) + len(active.judging)
+                decision = decide(active.run, now, room)
+                fresh = [c for c in decision.commands if not active.is_under_way(c)]
+                if not fresh:
+                    active.wake_at(decision.wake_at_us, self.turn)
+                    break
+                for command in fresh:
+                    if wants(active.run, command, now):
+                        self._perform(active, command)
+                done += len(fresh)
         except AweError as error:
             active.give_up(error)
             return
-        self._show(active)
+        active.show()
         if done >= COMMANDS_A_TURN:
             asyncio.get_running_loop().call_soon(self.turn, active)
 
-    def _decided(self, active: ActiveRun) -> int:
-        done = 0
-        while done < COMMANDS_A_TURN:
-            now = self._parts.clock_us()
-            room = self._parts.settings.max_steps_in_flight - len(active.open_steps)
-            decision = decide(active.run, now, max(0, room) + len(active.judging))
-            fresh = [c for c in decision.commands if not active.is_under_way(c)]
-            if not fresh:
-                active.wake_at(decision.wake_at_us, self.turn)
-                return done
-            for command in fresh:
-                if wants(active.run, command, now):
-                    self._perform(active, command)
-                done += 1
-        return done
-
-    def _perform(self, active: ActiveRun, command: Command) -> None:  # noqa: C901, PLR0912 - one table
+    def _perform(self, active: ActiveRun, command: commands.Command) -> None:  # noqa: C901, PLR0912 - one table
         match command:
-            case Admit():
-                self._steps.admit(active, command)
-            case Expand():
+            case commands.Admit():
+                asking = steps.admit(active, command)
+                if asking is not None:
+                    self._beside(active, asking)
+            case commands.Expand():
                 self._expand(active, command)
-            case Finish():
-                self._finish(active, command)
-            case Skip(step=step):
-                active.record(StepSkipped(step=step, cause="need"))
-            case Schedule():
-                active.record(self._scheduled(command))
-            case Withdraw():
-                self._withdraw(active, command)
-            case Interrupt(step=step):
+            case commands.Finish():
+                _finish(active, command)
+            case commands.Skip(step=step):
+                active.record(events.StepSkipped(step=step, cause="need"))
+            case commands.Schedule():
+                active.record(_scheduled(active, command))
+            case commands.Withdraw():
+                _withdraw(active, command)
+            case commands.Interrupt(step=step):
                 active.interrupt(step)
-            case Inspect():
-                self._undoing.inspect(active, command)
-            case TakeBack():
-                self._undoing.take_back(active, command)
-            case Leave():
-                active.record(
-                    UndoFailed(
-                        step=command.step,
-                        effect=command.item,
-                        err=Failure(f"undo.{command.cause}", command.why),
-                        cause=command.cause,
-                    )
-                )
-            case Cancel(cause=cause):
-                active.record(RunCancelRequested(via="engine", mode="rollback", cause=cause))
-            case Pause(cause=cause, steps=steps):
-                active.record(RunPaused(cause=cause, steps=steps))
-            case Rerun():
-                self._steps.rerun(active, command)
-            case Doubt():
-                active.record(_doubt(command, active.inspected))
-            case Close():
-                self._close(active, command)
+            case commands.Inspect(item=item):
+                active.inspecting.add(item)
+                self._beside(active, partial(undoing.inspect, active, command))
+            case commands.TakeBack():
+                active.record(_undo_started(active, command))
+                self._beside(active, partial(undoing.take_back, active, command))
+            case commands.Leave():
+                active.record(_left(command))
+            case commands.Cancel(cause=cause):
+                active.record(events.RunCancelRequested(via="engine", mode="rollback", cause=cause))
+            case commands.Pause(cause=cause, steps=held):
+                active.record(events.RunPaused(cause=cause, steps=held))
+            case commands.Rerun():
+                steps.rerun(active, command)
+            case commands.Doubt():
+                active.record(_doubt(active, command))
+            case commands.Close():
+                active.record(_closed(active, command))
             case _:
                 assert_never(command)
 
-    # ---- containers ----------------------------------------------------------------------------
-    def _expand(self, active: ActiveRun, command: Expand) -> None:
-        unit = active.run.unit(command.step)
-        step = unit.step
-        if step is None:
-            raise EngineError("engine.defect", run=active.run_id, why="a run is no step")
-        admit = Admit(command.step, command.attempt, command.epoch)
+    def _expand(self, active: ActiveRun, command: commands.Expand) -> None:
+        """Open a fan-out with its items, or a sub-workflow with its checked inputs."""
+        step = steps.planned(active, command.step)
+        admit = commands.Admit(command.step, command.attempt, command.epoch)
+        items = called = None
         try:
             scope = active.run.scope(command.step)
-            when = active.run.when(command.step)
-            if when is not None and not truthy(when.evaluate(scope)):
-                active.record(
-                    StepSkipped(step=command.step, cause="when", epoch=command.epoch or None)
-                )
+            if steps.is_left_out(active, admit, scope):
                 return
             if step.kind is Kind.FANOUT and step.foreach is not None:
                 inside = _items(step.foreach.evaluate(scope), command.step)
-                items, called = len(inside), None
+                items = len(inside)
             else:
-                inside = self._inputs(step, step.with_.evaluate(scope))
-                items, called = None, step.spec.workflow
+                inside, called = step.with_.evaluate(scope), step.spec.workflow
+                if step.block is not None:
+                    inside = self._plans.inputs(step.block.spec).apply(inside, side="input")
         except AweError as error:
-            self._steps.fail(active, admit, error)
+            steps.fail(active, admit, error)
             return
         active.record(
-            StepStarted(
+            events.StepStarted(
                 step=command.step,
                 attempt=command.attempt,
                 epoch=command.epoch or None,
@@ -175,104 +162,92 @@ class Turns:
             )
         )
 
-    def _inputs(self, step: PlanStep, given: Json) -> Json:
-        """Check what a sub-workflow is given against its own inputs."""
-        if step.block is None:
-            return given
-        return self._plans.inputs(step.block.spec).apply(given, side="input")
-
-    def _finish(self, active: ActiveRun, command: Finish) -> None:
-        path, run = command.step, active.run
-        unit = run.unit(path)
-        epoch = unit.epoch or None
-        failure, class_ = command.failure, command.class_ or "error"
-        output: Json = None
-        if failure is None:
-            try:
-                output = self._collected(active, path)
-            except AweError as error:
-                fault = fault_of(error)
-                failure, class_ = fault.failure, fault.class_
-        if failure is not None:
-            failed = StepFailed(
-                step=path, attempt=command.attempt, epoch=epoch, err=failure, class_=class_
-            )
-            active.record(failed)
-            return
-        active.record(
-            StepCompleted(step=path, attempt=command.attempt, epoch=epoch, dur_us=0, output=output)
-        )
-
-    @staticmethod
-    def _collected(active: ActiveRun, path: str) -> Json:
-        """The output of a fan-out (its items') or of a scope (its ``outputs``)."""
-        unit = active.run.unit(path)
-        if unit.step.kind is Kind.FANOUT:
-            return active.run.collected(path)
-        return active.run.block_of(unit).outputs.evaluate(active.run.inside(path))
-
-    # ---- the rest ------------------------------------------------------------------------------
-    def _scheduled(self, command: Schedule) -> StepRetryScheduled:
-        delay = secrets.randbelow(command.base_us + 1) if command.is_jittered else command.base_us
-        due = self._parts.clock_us() + delay
-        return StepRetryScheduled(step=command.step, attempt=command.attempt, due_us=due)
-
-    def _withdraw(self, active: ActiveRun, command: Withdraw) -> None:
-        unit = active.run.unit(command.step)
-        request = self._parts.ledger.of_step(active.run_id, command.step)
-        self._parts.ledger.close(command.request)
-        self._parts.ledger.drop(active.run_id, command.step)
-        active.record(
-            HandshakeExpired(
-                step=command.step,
-                req=command.request,
-                version=unit.version,
-                digest="" if request is None else request.digest,
-                cause=command.cause,
-            )
-        )
-
-    def _close(self, active: ActiveRun, command: Close) -> None:
-        """Record the run's end; its result leaves only when that is durable."""
-        output, state, failure = None, command.state, command.failure
-        run = active.run
-        if state == "COMPLETED":
-            output = run.plan.root.outputs.evaluate(run.inside(""))
-        now = self._parts.clock_us()
-        active.record(
-            RunClosed(
-                state=state,
-                count=active.run.next_rseq + 1,
-                dur_us=max(0, now - active.opened_us),
-                residue=command.residue,
-                standing=command.standing,
-                err=failure,
-                output=output,
-            )
-        )
-
-    async def _settled(self, active: ActiveRun) -> None:
-        await active.barrier()
-        active.settle()
-
-    def _show(self, active: ActiveRun) -> None:
-        """Keep the projection of the run in step with what is shown, and wake who waits for it."""
-        if active.changed():
-            self._parts.journal.append((), (active.row(),))
-            if active.is_settled:
-                active.spawn(self._settled(active))
-
-
-def _doubt(command: Doubt, inspected: dict[str, str]) -> StepInDoubt:
-    return StepInDoubt(
-        step=command.step,
-        attempt=command.attempt,
-        effects=command.effects,
-        inspect={effect: inspected.get(effect, "applied") for effect in command.effects},
-    )
-
 
 def _items(found: Json, step: str) -> list[Json]:
     if not isinstance(found, list):
         raise WorkflowError("workflow.foreach_no_list", step=step, found=type(found).__name__)
     return found
+
+
+def _finish(active: ActiveRun, command: commands.Finish) -> None:
+    """Record the end of a fan-out or scope, with its items' outputs or its ``outputs``."""
+    path, attempt = command.step, command.attempt
+    unit = active.run.unit(path)
+    epoch = unit.epoch or None
+    failure, class_ = command.failure, command.class_ or "error"
+    output: Json = None
+    if failure is None:
+        try:
+            if unit.step.kind is Kind.FANOUT:
+                output = active.run.collected(path)
+            else:
+                output = active.run.block_of(unit).outputs.evaluate(active.run.inside(path))
+        except AweError as error:
+            fault = fault_of(error)
+            failure, class_ = fault.failure, fault.class_
+    active.record(
+        events.StepCompleted(step=path, attempt=attempt, epoch=epoch, dur_us=0, output=output)
+        if failure is None
+        else events.StepFailed(step=path, attempt=attempt, epoch=epoch, err=failure, class_=class_)
+    )
+
+
+def _withdraw(active: ActiveRun, command: commands.Withdraw) -> None:
+    ledger = active.parts.ledger
+    request = ledger.of_step(active.run_id, command.step)
+    ledger.close(command.request)
+    ledger.drop(active.run_id, command.step)
+    active.record(
+        events.HandshakeExpired(
+            step=command.step,
+            req=command.request,
+            version=active.run.unit(command.step).version,
+            digest="" if request is None else request.digest,
+            cause=command.cause,
+        )
+    )
+
+
+def _scheduled(active: ActiveRun, command: commands.Schedule) -> events.StepRetryScheduled:
+    delay = secrets.randbelow(command.base_us + 1) if command.is_jittered else command.base_us
+    return events.StepRetryScheduled(
+        step=command.step, attempt=command.attempt, due_us=active.now_us() + delay
+    )
+
+
+def _undo_started(active: ActiveRun, command: commands.TakeBack) -> events.UndoStarted:
+    return events.UndoStarted(
+        step=command.step,
+        effect=command.item,
+        strategy=active.run.item(command.item).strategy or "",
+        try_=command.try_,
+        cause=command.cause,
+    )
+
+
+def _left(command: commands.Leave) -> events.UndoFailed:
+    err = events.Failure(f"undo.{command.cause}", command.why)
+    return events.UndoFailed(step=command.step, effect=command.item, err=err, cause=command.cause)
+
+
+def _doubt(active: ActiveRun, command: commands.Doubt) -> events.StepInDoubt:
+    seen = {effect: active.inspected.get(effect, "applied") for effect in command.effects}
+    return events.StepInDoubt(
+        step=command.step, attempt=command.attempt, effects=command.effects, inspect=seen
+    )
+
+
+def _closed(active: ActiveRun, command: commands.Close) -> events.RunClosed:
+    """The run's end; its result leaves only when that is durable."""
+    run, output = active.run, None
+    if command.state == "COMPLETED":
+        output = run.plan.root.outputs.evaluate(run.inside(""))
+    return events.RunClosed(
+        state=command.state,
+        count=run.next_rseq + 1,
+        dur_us=max(0, active.now_us() - active.opened_us),
+        residue=command.residue,
+        standing=command.standing,
+        err=command.failure,
+        output=output,
+    )

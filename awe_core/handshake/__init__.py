@@ -7,20 +7,17 @@ what is open and what was granted is kept (`ledger`); who waits and who acts is 
 """
 
 from awe_core.handshake.chain import PolicyChain
-from awe_core.handshake.digest import Call, digest_of
 from awe_core.handshake.fold import AskPeople, Grant, Judged, Refuse, default_requirement, fold
 from awe_core.handshake.ledger import Ledger, Ticket, new_request_id, ticket_of
 from awe_core.handshake.policies import Allowed, AllowList, Auto, Console, DenyAll
-from awe_core.handshake.question import Asked, question, summary, undo_in_words
+from awe_core.handshake.question import call_digest, summary, undo_in_words
 from awe_core.handshake.votes import Counted, Granted, People, Refused, take, unmet
 
 __all__ = [
     "AllowList",
     "Allowed",
     "AskPeople",
-    "Asked",
     "Auto",
-    "Call",
     "Console",
     "Counted",
     "DenyAll",
@@ -33,11 +30,10 @@ __all__ = [
     "Refuse",
     "Refused",
     "Ticket",
+    "call_digest",
     "default_requirement",
-    "digest_of",
     "fold",
     "new_request_id",
-    "question",
     "summary",
     "take",
     "ticket_of",

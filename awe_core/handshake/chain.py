@@ -18,6 +18,7 @@ from awe_core import canonical
 from awe_core.errors import HandshakeError
 from awe_core.events import Approve, Ask, Deny, PolicyAnswer, Requirement
 from awe_core.handshake.fold import Judged
+from awe_core.handshake.policies import Auto
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -47,6 +48,13 @@ class _Health:
     shut_until_us: int = 0
 
 
+@attrs.frozen
+class _Failed:
+    """What a policy did instead of answering."""
+
+    why: str
+
+
 class PolicyChain:
     """The policies of one deployment, in no particular order."""
 
@@ -63,28 +71,22 @@ class PolicyChain:
         :param settings: all that ``confirm:`` says, for the digest
         :raises HandshakeError: ``handshake.policy_missing`` when two of them share a name
         """
-        names = [policy.name for policy in policies]
-        twice = {name for name in names if names.count(name) > 1}
+        self.names = tuple(policy.name for policy in policies)
+        twice = sorted({name for name in self.names if self.names.count(name) > 1})
         if twice:
-            raise HandshakeError(
-                "handshake.policy_missing",
-                policy=", ".join(sorted(twice)),
-                why="two policies have this name",
-            )
+            why = "two policies have this name"
+            raise HandshakeError("handshake.policy_missing", policy=", ".join(twice), why=why)
         self._policies = tuple(policies)
         self._threads = threads
         self._timeout_s = timeout_s
         self._overdue: set[asyncio.Task[object]] = set()
-        self._health = {name: _Health() for name in names}
+        self._health = {name: _Health() for name in self.names}
         self.is_pure = all(policy.is_pure for policy in policies)
+        #: Whether calls of one contract, confirmed alike and previewed alike, are answered alike.
+        self.reads_contracts_alone = all(type(policy) is Auto for policy in policies)
         described = [[p.name, p.version] for p in sorted(policies, key=lambda p: p.name)]
         #: Digest of the policy set; another one re-gates what waits.
         self.digest = canonical.digest(canonical.value([described, settings]))
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The policies' names, as configured."""
-        return tuple(policy.name for policy in self._policies)
 
     def judge_now(self, request: ConfirmationRequest, facts: Facts) -> list[Judged]:
         """Ask every policy inline; only for a chain whose policies are all pure."""
@@ -98,34 +100,32 @@ class PolicyChain:
     def _judge_pure(
         self, policy: ConfirmationPolicy, request: ConfirmationRequest, facts: Facts
     ) -> Judged:
-        shut = self._shut(policy, facts.now_us)
-        if shut is not None:
-            return shut
+        if self._is_shut(policy, facts.now_us):
+            why = "failed three times in a row; denies for 30 s"
+            return _judged(policy, None, "failed", why)
         try:
-            answer = policy.judge(request, facts)
+            answer: object = policy.judge(request, facts)
         except (Exception, SystemExit, asyncio.CancelledError) as error:  # noqa: BLE001 - foreign
-            return self._failed(policy, facts.now_us, f"raised {type(error).__name__}")
+            answer = _Failed(f"raised {type(error).__name__}")
         return self._taken(policy, facts.now_us, answer)
 
     async def _judge_any(
         self, policy: ConfirmationPolicy, request: ConfirmationRequest, facts: Facts
     ) -> Judged:
-        if policy.is_pure:
+        if policy.is_pure or self._is_shut(policy, facts.now_us):
             return self._judge_pure(policy, request, facts)
-        shut = self._shut(policy, facts.now_us)
-        if shut is not None:
-            return shut
         asked = asyncio.ensure_future(self._asked(policy, request, facts))
+        answer: object = _Failed(f"no answer in {self._timeout_s:g} s")
         try:
             await asyncio.wait({asked}, timeout=self._timeout_s)
         finally:
-            if not asked.done():
-                self._leave(asked)
-        if not asked.done():
-            return self._failed(policy, facts.now_us, f"no answer in {self._timeout_s:g} s")
-        if asked.cancelled():
-            return self._failed(policy, facts.now_us, "raised CancelledError")
-        return self._taken(policy, facts.now_us, asked.result())
+            if asked.done():
+                answer = _Failed("raised CancelledError") if asked.cancelled() else asked.result()
+            else:  # wait no longer, whatever it makes of being cancelled
+                self._overdue.add(asked)
+                asked.add_done_callback(self._overdue.discard)
+                asked.cancel()
+        return self._taken(policy, facts.now_us, answer)
 
     async def _asked(
         self, policy: ConfirmationPolicy, request: ConfirmationRequest, facts: Facts
@@ -137,63 +137,47 @@ class PolicyChain:
             answer = await self._threads.run(lambda: policy.judge(request, facts))
             return await answer if inspect.isawaitable(answer) else answer
         except (Exception, SystemExit) as error:  # noqa: BLE001 - foreign code; it is recorded
-            return _Raised(type(error).__name__)
+            return _Failed(f"raised {type(error).__name__}")
 
-    def _leave(self, asked: asyncio.Task[object]) -> None:
-        """Wait no longer for *asked*, whatever it makes of being cancelled."""
-        self._overdue.add(asked)
-        asked.add_done_callback(self._overdue.discard)
-        asked.cancel()
+    def _is_shut(self, policy: ConfirmationPolicy, now_us: int) -> bool:
+        return now_us < self._health[policy.name].shut_until_us
 
-    def _shut(self, policy: ConfirmationPolicy, now_us: int) -> Judged | None:
-        if now_us >= self._health[policy.name].shut_until_us:
-            return None
-        return _judged(policy, None, "failed", "failed three times in a row; denies for 30 s")
-
-    def _failed(self, policy: ConfirmationPolicy, now_us: int, why: str) -> Judged:
+    def _taken(self, policy: ConfirmationPolicy, now_us: int, answer: object) -> Judged:
         health = self._health[policy.name]
+        if isinstance(answer, _Failed):
+            failed = answer
+        elif (word := _word(answer)) is not None:
+            health.failures = 0
+            reason = "" if answer is None else answer.reason[:_LONGEST]  # type: ignore[attr-defined]  # an answer, as `_word` says
+            return _judged(policy, answer, word, reason)  # type: ignore[arg-type]  # as above
+        else:
+            if inspect.iscoroutine(answer):
+                answer.close()
+            failed = _Failed(f"answered {type(answer).__name__}, which is no answer")
         health.failures += 1
         if health.failures >= FAILURES_IN_A_ROW:
             health.failures, health.shut_until_us = 0, now_us + SHUT_FOR_US
-        return _judged(policy, None, "failed", why)
-
-    def _taken(self, policy: ConfirmationPolicy, now_us: int, answer: object) -> Judged:
-        if isinstance(answer, _Raised):
-            return self._failed(policy, now_us, f"raised {answer.kind}")
-        match answer:
-            case None:
-                word: Literal["approve", "deny", "ask", "none"] = "none"
-            case Approve(reason=str()):
-                word = "approve"
-            case Deny(reason=str()):
-                word = "deny"
-            case Ask(reason=str(), requirements=wanted) if _are_requirements(wanted):
-                word = "ask"
-            case _:
-                if inspect.iscoroutine(answer):
-                    answer.close()
-                why = f"answered {type(answer).__name__}, which is no answer"
-                return self._failed(policy, now_us, why)
-        self._health[policy.name].failures = 0
-        return _judged(policy, answer, word, "" if answer is None else answer.reason[:_LONGEST])
+        return _judged(policy, None, "failed", failed.why)
 
 
-@attrs.frozen
-class _Raised:
-    """What an impure policy did instead of answering."""
-
-    kind: str
+_Word = Literal["approve", "deny", "ask", "none", "failed"]
 
 
-def _are_requirements(wanted: object) -> bool:
-    return isinstance(wanted, tuple) and all(isinstance(one, Requirement) for one in wanted)
+def _word(answer: object) -> _Word | None:
+    """Name what was answered; None when it is no answer."""
+    match answer:
+        case None:
+            return "none"
+        case Approve(reason=str()):
+            return "approve"
+        case Deny(reason=str()):
+            return "deny"
+        case Ask(reason=str(), requirements=tuple() as wanted):
+            return "ask" if all(isinstance(one, Requirement) for one in wanted) else None
+        case _:
+            return None
 
 
-def _judged(
-    policy: ConfirmationPolicy,
-    answer: Answer,
-    word: Literal["approve", "deny", "ask", "none", "failed"],
-    reason: str,
-) -> Judged:
+def _judged(policy: ConfirmationPolicy, answer: Answer, word: _Word, reason: str) -> Judged:
     record = PolicyAnswer(name=policy.name, version=policy.version, answer=word, reason=reason)
     return Judged(answer, record)

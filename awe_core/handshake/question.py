@@ -1,20 +1,22 @@
-"""Builds the question of one call: engine-written, from the effects plan, for all channels."""
+"""What the question of one call binds and shows: its digest and the engine's own words for it.
+
+Written from the effects plan, the same for all channels; no sentence of an agent or a pack is in
+it (50-handshake, sections 1 and 2).
+"""
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, assert_never
 
-import attrs
-
+from awe_core import canonical
 from awe_core.capability import (
-    CapabilitySpec,
     UndoCaptured,
     UndoCompensate,
     UndoNone,
     UndoNotNeeded,
     UndoStrategyNamed,
 )
-from awe_core.events import Actor, ConfirmationRequest, PackRef
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,61 +24,36 @@ if TYPE_CHECKING:
     from awe_core.capability import Undo
     from awe_core.values import Json, JsonObject
 
+_PREFIX = b"awe:call:v1\n"
 _SHOWN = 3  #: first values of a phrase
 _CUT = 80  #: characters of one value in a summary
 
 
-@attrs.frozen(kw_only=True)
-class Asked:
-    """The exact call a question is about."""
-
-    spec: CapabilitySpec
-    pack: PackRef
-    arguments: Json  #: as people may see them: sensitive ones as {redacted, mac, len}
-    digest: str
-    effects: Sequence[JsonObject]  #: narrowed
-    run: str
-    step: str
-    attempts: int
-    confirm: str
-    actor: Actor
-    undo: Undo
-    preview: JsonObject | None = None
-
-
-def question(  # noqa: PLR0913 - what the engine adds to the call
-    asked: Asked,
+def call_digest(  # noqa: PLR0913 - the members that an approval covers; any drift of one voids it
     *,
-    request_id: str,
-    policy_set: str,
-    now_us: int,
-    expires_us: int,
-    replaces: str | None = None,
-) -> ConfirmationRequest:
-    """Write the first version of the request; policies judge it, people read it."""
-    return ConfirmationRequest(
-        id=request_id,
-        version=1,
-        summary=summary(asked.effects),
-        capability=asked.spec.full_reference,
-        pack=asked.pack,
-        risk=asked.spec.risk.value,
-        confirm=asked.confirm,
-        arguments=asked.arguments,
-        digest=asked.digest,
-        effects=tuple(asked.effects),
-        preview=asked.preview,
-        undo=undo_in_words(asked.undo),
-        requester=str(asked.actor),
-        on_behalf_of=asked.actor.on_behalf_of,
-        run=asked.run,
-        step=asked.step,
-        attempts=asked.attempts,
-        policy_set=policy_set,
-        opened_us=now_us,
-        expires_us=expires_us,
-        replaces=replaces,
-    )
+    capability: str,
+    version: str,
+    pack: str,
+    arguments: Json,
+    workspace: str,
+    preimages: Sequence[JsonObject],
+) -> str:
+    """``sha256:`` and the hex SHA-256 over one exact call.
+
+    :param pack: digest of the approved record
+    :param arguments: exact, defaults applied; sensitive ones as their keyed MAC
+    :param workspace: deployment id and workspace id
+    :param preimages: {path, kind, sha256 or "absent", mode} of all it may change
+    """
+    call = {
+        "capability": capability,
+        "version": version,
+        "pack": pack,
+        "arguments": arguments,
+        "workspace": workspace,
+        "preimages": sorted(preimages, key=lambda p: str(p["path"])),
+    }
+    return "sha256:" + hashlib.sha256(_PREFIX + canonical.value(call)).hexdigest()
 
 
 def summary(effects: Sequence[JsonObject]) -> tuple[JsonObject, ...]:

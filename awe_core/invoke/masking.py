@@ -10,8 +10,6 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-import attrs
-
 from awe_core import canonical
 from awe_core.contract import Mark
 from awe_core.redaction import is_telling
@@ -31,35 +29,23 @@ def masked(value: Json, marks: Sequence[tuple[str, Mark]], mac: Callable[[bytes]
     """
     values = {pointer for pointer, mark in marks if mark in {Mark.SENSITIVE, Mark.HIDDEN}}
     keys = {pointer for pointer, mark in marks if mark is Mark.KEY}
-    return _Masking(values, keys, mac).of(value, "")
 
-
-@attrs.frozen
-class _Masking:
-    values: set[str]
-    keys: set[str]
-    mac: Callable[[bytes], str]
-
-    def of(self, value: Json, at: str) -> Json:
-        if at in self.values:
-            return self._hidden(value)
-        match value:
-            case dict():
-                return dict(self._member(f"{at}/{_escaped(k)}", k, v) for k, v in value.items())
-            case list():
-                return [self.of(one, f"{at}/{i}") for i, one in enumerate(value)]
-            case _:
-                return value
-
-    def _member(self, at: str, key: str, value: Json) -> tuple[str, Json]:
-        shown = self.mac(canonical.value(key)) if at in self.keys else key
-        return shown, self._hidden(value) if _tells(key) else self.of(value, at)
-
-    def _hidden(self, value: Json) -> Json:
+    def hidden(value: Json) -> Json:
         written = canonical.value(value)
-        return {"redacted": "sensitive", "mac": self.mac(written), "len": len(written)}
+        return {"redacted": "sensitive", "mac": mac(written), "len": len(written)}
 
+    def shown(value: Json, at: str) -> Json:
+        if at in values:
+            return hidden(value)
+        if isinstance(value, dict):
+            return dict(member(at, key, one) for key, one in value.items())
+        if isinstance(value, list):
+            return [shown(one, f"{at}/{i}") for i, one in enumerate(value)]
+        return value
 
-def _escaped(key: str) -> str:
-    """A key as a step of a JSON pointer (RFC 6901)."""
-    return key.replace("~", "~0").replace("/", "~1")
+    def member(at: str, key: str, value: Json) -> tuple[str, Json]:
+        at = f"{at}/{key.replace('~', '~0').replace('/', '~1')}"  # RFC 6901
+        name = mac(canonical.value(key)) if at in keys else key
+        return name, hidden(value) if _tells(key) else shown(value, at)
+
+    return shown(value, "")

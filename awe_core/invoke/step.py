@@ -11,15 +11,16 @@ from awe_core import canonical
 from awe_core.context import AsyncExecutionContext
 from awe_core.effects import CORE_KINDS, Grant, GrantPlan
 from awe_core.errors import ContractError, EngineError
-from awe_core.events import Facts
+from awe_core.events import ConfirmationRequest, Facts, codec
+from awe_core.handshake import Grant as GrantedByPolicy
 from awe_core.handshake import (
-    Asked,
-    Call,
     PolicyChain,
+    call_digest,
     default_requirement,
     fold,
     new_request_id,
-    question,
+    summary,
+    undo_in_words,
 )
 from awe_core.invoke.masking import masked
 
@@ -30,10 +31,9 @@ if TYPE_CHECKING:
     from awe_core.context import Attempt
     from awe_core.contract import Mark
     from awe_core.effects import StepBroker
-    from awe_core.events import Actor, ConfirmationRequest, Requirement
+    from awe_core.events import Actor, Requirement
     from awe_core.gate import Gate, Purpose
     from awe_core.handshake import AskPeople, Judged, Refuse
-    from awe_core.handshake import Grant as GrantedByPolicy
     from awe_core.hookspecs import Executor
     from awe_core.registry import Capability, CapabilityRegistry
     from awe_core.values import Json, JsonObject
@@ -57,10 +57,12 @@ class Prepared:
     capability: Capability
     arguments: JsonObject  #: validated, defaults applied
     grant: Grant
+    effects: tuple[JsonObject, ...]  #: the grant, as the record and people see it
     digest: str  #: of the exact call
     confirm: Confirm  #: the stricter of contract and step
     marks: Sequence[tuple[str, Mark]]  #: what of the arguments is marked
     shown: Json  #: the arguments as people and the digest see them: marked ones as their MAC
+    has_preview: bool  #: see `Invoker.facts`
 
     @property
     def spec(self) -> CapabilitySpec:
@@ -96,6 +98,7 @@ class Invoker:
             name: canonical.digest_value(dict(one.probe())) for name, one in executors.items()
         }
         self._plans: dict[tuple[str, str], GrantPlan] = {}
+        self._granted: dict[tuple[object, ...], JsonObject] = {}
 
     def promises(self, executor: str) -> str:
         """Give the digest of what an executor promised when it was probed."""
@@ -113,20 +116,39 @@ class Invoker:
         :raises AweError: whatever of these refuses; nothing has happened then
         """
         capability = self.registry.resolve(reference)
-        self.gate.check(capability.spec.id, capability.contract, purpose)
+        spec, pack = capability.spec, capability.pack
+        self.gate.check(spec.id, capability.contract, purpose)
         valid: JsonObject = capability.input.apply(arguments, side="input")
-        grant = self._plan(capability).narrow(valid, self.config_of(capability))
+        plan = self._plans.get((spec.full_reference, pack.record))
+        if plan is None:
+            plan = GrantPlan.compile(spec, kinds=CORE_KINDS)
+            self._plans[spec.full_reference, pack.record] = plan
+        grant = plan.narrow(valid, self.config_of(capability))
         marks = capability.input.marks(valid)
         shown = masked(valid, marks, self._mac)
         return Prepared(
             capability=capability,
             arguments=valid,
             grant=grant,
-            digest=self._digest(capability, shown, grant),
-            confirm=max(confirm, capability.spec.confirm),
+            effects=grant.as_json,
+            digest=call_digest(
+                capability=spec.id,
+                version=spec.version,
+                pack=pack.record,
+                arguments=shown,
+                workspace=self._place,
+                preimages=[_preimage(self.workspace, path) for path in grant.may_change],
+            ),
+            confirm=max(confirm, spec.confirm),
             marks=marks,
             shown=shown,
+            has_preview=capability.executor == "inproc" and grant.is_closed,
         )
+
+    # ---- the handshake -------------------------------------------------------------------------
+    def granted(self, prepared: Prepared) -> JsonObject | None:
+        """Give the policy's grant of an earlier call that policies cannot tell from this one."""
+        return self._granted.get(self._likeness(prepared))
 
     def ask(  # noqa: PLR0913 - what a question is made of
         self,
@@ -141,25 +163,27 @@ class Invoker:
         replaces: str | None,
     ) -> ConfirmationRequest:
         """Write the question of *prepared*; policies judge it and, if need be, people read it."""
-        expires = now_us + self.handshake.expires_us
-        asked = Asked(
-            spec=prepared.spec,
+        expires, spec = now_us + self.handshake.expires_us, prepared.spec
+        return ConfirmationRequest(
+            id=new_request_id(),
+            version=1,
+            summary=summary(prepared.effects),
+            capability=spec.full_reference,
             pack=prepared.capability.pack,
+            risk=spec.risk.value,
+            confirm=prepared.confirm.value,
             arguments=prepared.shown,
             digest=prepared.digest,
-            effects=prepared.grant.as_json,
+            effects=prepared.effects,
+            preview=None,
+            undo=undo_in_words(spec.undo),
+            requester=str(actor),
+            on_behalf_of=actor.on_behalf_of,
             run=run,
             step=step,
             attempts=attempts,
-            confirm=prepared.confirm.value,
-            actor=actor,
-            undo=prepared.spec.undo,
-        )
-        return question(
-            asked,
-            request_id=new_request_id(),
             policy_set=self.handshake.chain.digest,
-            now_us=now_us,
+            opened_us=now_us,
             expires_us=expires if limit_us is None else min(expires, limit_us),
             replaces=replaces,
         )
@@ -175,7 +199,7 @@ class Invoker:
             now_us=now_us,
             environment=self.handshake.environment,
             requester_roles=actor.roles,
-            has_preview=prepared.grant.is_closed and prepared.capability.executor == "inproc",
+            has_preview=prepared.has_preview,
         )
 
     def fold(
@@ -184,8 +208,18 @@ class Invoker:
         """Fold the policies' answers into one outcome."""
         risk = prepared.spec.risk
         default = default_requirement(risk, self.handshake.requirements)
-        return fold(judged, confirm=prepared.confirm, risk=risk, default=default)
+        outcome = fold(judged, confirm=prepared.confirm, risk=risk, default=default)
+        if isinstance(outcome, GrantedByPolicy) and self.handshake.chain.reads_contracts_alone:
+            self._granted[self._likeness(prepared)] = codec.to_json(outcome.by)
+        return outcome
 
+    @staticmethod
+    def _likeness(prepared: Prepared) -> tuple[object, ...]:
+        """All of a call that a chain which `reads_contracts_alone` can see, in few words."""
+        capability = prepared.capability
+        return capability.contract, capability.pack, prepared.confirm, prepared.has_preview
+
+    # ---- the handler ---------------------------------------------------------------------------
     async def perform(
         self,
         prepared: Prepared,
@@ -195,7 +229,7 @@ class Invoker:
         actor: Actor,
         timeout_us: int,
     ) -> Json:
-        """Run the handler and check what it returns.
+        """Run the handler, in the task of the caller, and check what it returns.
 
         :raises EngineError: ``step.timeout``
         :raises ContractError: ``contract.output``
@@ -204,62 +238,66 @@ class Invoker:
         executor = self.executors[prepared.capability.executor]
         context = AsyncExecutionContext(broker, attempt, actor)
         handler = prepared.capability.handler()
-        clock = asyncio.timeout(timeout_us / 1e6)
-        shut = _shut_after(timeout_us / 1e6, broker)
+        alarm = _Alarm(broker, timeout_us)
         try:
-            async with clock:
-                found = await executor.call(handler, context, prepared.arguments)
-            if _is_late(clock):  # a handler that blocked the loop let no timer fire
-                raise _late(attempt, timeout_us)
-        except TimeoutError:
-            if not clock.expired():
+            found = await executor.call(handler, context, prepared.arguments)
+        except (asyncio.CancelledError, TimeoutError):
+            if not alarm.is_the_reason:
                 raise
             raise _late(attempt, timeout_us) from None
         finally:
-            shut.cancel()
+            alarm.stop()
             await broker.end("the step has ended")
-        return self._checked(prepared, found)
+        if alarm.is_late:  # a handler that blocked the loop let no timer fire
+            raise _late(attempt, timeout_us)
+        return _checked(prepared, found)
 
-    def _checked(self, prepared: Prepared, found: Json) -> Json:
-        output = prepared.capability.output.apply(
-            prepared.capability.structure(found), side="output"
+
+class _Alarm:
+    """Ends a step at its deadline: closes its broker first, as it may act no more, then cancels.
+
+    One timer instead of `asyncio.timeout` and another for the broker, at every step of every run.
+    """
+
+    def __init__(self, broker: StepBroker, timeout_us: int) -> None:
+        """Watch the current task."""
+        self._broker = broker
+        self._task = asyncio.current_task()
+        self._requests = 0 if self._task is None else self._task.cancelling()
+        self._loop = asyncio.get_running_loop()
+        self._due = self._loop.time() + timeout_us / 1e6
+        self._timer = self._loop.call_at(self._due, self._ring)
+        self._has_rung = self.is_late = False
+
+    def _ring(self) -> None:
+        self._has_rung = True
+        self._broker.close("the step took longer than its timeout")
+        if self._task is not None:
+            self._task.cancel()
+
+    @property
+    def is_the_reason(self) -> bool:
+        """Whether nobody but this alarm has cancelled the task."""
+        return self._has_rung and (
+            self._task is None or self._task.cancelling() <= self._requests + 1
         )
-        size, limit = len(canonical.value(output)), prepared.spec.output_bytes
-        if size > limit:
-            raise ContractError(
-                "contract.output_size", capability=prepared.spec.id, size=size, limit=limit
-            )
-        return output
 
-    def _plan(self, capability: Capability) -> GrantPlan:
-        key = (capability.spec.full_reference, capability.pack.record)
-        plan = self._plans.get(key)
-        if plan is None:
-            plan = self._plans[key] = GrantPlan.compile(capability.spec, kinds=CORE_KINDS)
-        return plan
-
-    def _digest(self, capability: Capability, shown: Json, grant: Grant) -> str:
-        preimages = [_preimage(self.workspace, path) for path in grant.may_change]
-        return Call(
-            capability=capability.spec.id,
-            version=capability.spec.version,
-            pack=capability.pack.record,
-            arguments=shown,
-            workspace=self._place,
-            preimages=preimages,
-        ).digest
+    def stop(self) -> None:
+        """Ring no more, and take back what a ring has asked of the task."""
+        self._timer.cancel()
+        self.is_late = self._has_rung or self._loop.time() >= self._due
+        if self._has_rung and self._task is not None:
+            self._task.uncancel()
 
 
-def _shut_after(seconds: float, broker: StepBroker) -> asyncio.TimerHandle:
-    """Let the broker close before the handler is cancelled: on that it may act no more."""
-    loop = asyncio.get_running_loop()
-    return loop.call_later(seconds, broker.close, "the step took longer than its timeout")
-
-
-def _is_late(clock: asyncio.Timeout) -> bool:
-    """Whether the instant of *clock* has passed, noticed or not."""
-    due = clock.when()
-    return due is not None and asyncio.get_running_loop().time() >= due
+def _checked(prepared: Prepared, found: Json) -> Json:
+    output = prepared.capability.output.apply(prepared.capability.structure(found), side="output")
+    size, limit = len(canonical.value(output)), prepared.spec.output_bytes
+    if size > limit:
+        raise ContractError(
+            "contract.output_size", capability=prepared.spec.id, size=size, limit=limit
+        )
+    return output
 
 
 def _late(attempt: Attempt, timeout_us: int) -> EngineError:
