@@ -11,7 +11,7 @@ value as parsed, so comments, order, quoting and line ends change nothing, and e
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 import attrs
 
@@ -144,16 +144,10 @@ load_people = _PEOPLE.load
 load_proposal = _PROPOSAL.load
 load_allow_list = _ALLOW_LIST.load
 
-_BUILDERS: dict[str, Callable[[Parsed], Document]] = {
-    "capability": specs.capability,
-    "workflow": specs.workflow,
-    "facade": specs.facade,
-    "pack": specs.pack,
-    "deployment": specs.deployment,
-    "people": specs.people,
-    "proposal": specs.proposal,
-    "allow-list": specs.allow_list,
-}
+_BUILT: tuple[Kind[Any], ...] = (
+    *(CAPABILITY, WORKFLOW, FACADE, PACK, _DEPLOYMENT, _PEOPLE, _PROPOSAL, _ALLOW_LIST),
+)
+_BUILDERS: dict[str, Callable[[Parsed], Document]] = {kind.name: kind.build for kind in _BUILT}
 
 
 @lru_cache(maxsize=1024)
