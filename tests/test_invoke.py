@@ -342,10 +342,10 @@ def ask(invoker, prepared, *, limit_us=None):
 
 def test_a_question_shows_what_is_bound_and_not_what_is_sensitive(invoker_of):
     invoker = invoker_of(expires_us=50)
-    prepared = prepare(invoker, pin="1234")
+    prepared = prepare(invoker, pin="no-digest")  # with a sign that no digest and no id has
     asked = ask(invoker, prepared)
     assert asked.arguments == prepared.shown
-    assert "1234" not in json.dumps(attrs.asdict(asked))
+    assert "no-digest" not in json.dumps(attrs.asdict(asked))
     assert asked.digest == prepared.digest
     assert asked.policy_set == invoker.handshake.chain.digest
     assert (asked.opened_us, asked.expires_us, asked.replaces) == (100, 150, "hs_old")

@@ -50,7 +50,8 @@ class _Story:
         from awe_core.cli import run  # noqa: PLC0415 - the table of commands imports this module
 
         words = (*line.split(), *words)
-        note(f"\n$ awe {' '.join(words)}", invocation())
+        note("", invocation())
+        note(f"$ awe {' '.join(words)}", invocation())
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
             code = run([*words, "--json"])

@@ -61,10 +61,11 @@ def listing(items: Iterable[object], columns: str, *, exit_code: int = 0) -> Ans
 def details(found: object, *more: str, exit_code: int = 0) -> Answer:
     """Answer with all there is of one thing: names and values, and a table for each list."""
     data = jsonable(found)
-    flat = {k: v for k, v in data.items() if not _is_rows(v) and v not in (None, "", [], {})}
+    shown = {key: _rows_of(value) for key, value in data.items() if value not in (None, "", [], {})}
+    flat = {key: value for key, value in shown.items() if not _is_rows(value)}
     named = tuple((key.removesuffix("_us"), _cell(key, value)) for key, value in flat.items())
     parts: list[str | Table] = [Table((), named)] if named else []
-    for key, rows in data.items():
+    for key, rows in shown.items():
         if _is_rows(rows):
             parts += [f"{key}:", _tabled(rows, list(rows[0]))]
     return Answer(data, (*parts, *more), exit_code)
@@ -100,6 +101,13 @@ def _cell(name: str, value: Json) -> str:
             )
         case _:
             return compact(value)
+
+
+def _rows_of(value: Json) -> Json:
+    """Give an object of objects, like files by path, as rows; anything else as it is."""
+    if isinstance(value, dict) and all(isinstance(one, dict) for one in value.values()):
+        return [{"name": name, **fields} for name, fields in value.items()]
+    return value
 
 
 def _is_rows(value: Json) -> bool:
