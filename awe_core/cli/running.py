@@ -65,7 +65,7 @@ def call(
     runtime: Runtime, capability: str, words: tuple[str, ...], source: str | None, key: str | None
 ) -> Answer:
     """Call one capability: a run of one step, like any other."""
-    schema = runtime.deployment.registry.resolve(capability).spec.input
+    schema = runtime.deployment.capability(capability).input
     given = arguments(words, source, schema=schema, workspace=runtime.config.workspace.root)
     return finish(runtime, runtime.submit_call(capability, given, idempotency_key=key))
 
@@ -76,7 +76,7 @@ def _schema(runtime: Runtime, workflow: str, facade: str | None) -> JsonObject:
     if facade is not None:
         exposes = runtime.deployment.gate.facade(facade).document["exposes"]
         if "capability" in exposes:
-            found: JsonObject = registry.resolve(exposes["capability"]).spec.input
+            found: JsonObject = runtime.deployment.capability(exposes["capability"]).input
             return found
         workflow = exposes["workflow"]
     return named(workflow, registry).inputs

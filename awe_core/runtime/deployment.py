@@ -13,7 +13,7 @@ import attrs
 
 from awe_core import __version__, canonical
 from awe_core.effects import GrantPlan
-from awe_core.errors import AweError, PackError, TrustError
+from awe_core.errors import AccessError, AweError, PackError, TrustError
 from awe_core.gate import Gate, GateSnapshot
 from awe_core.governance import Governance, StoreFolder, mark_from_json
 from awe_core.handshake import People
@@ -33,6 +33,7 @@ from awe_core.trust import check_documents
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from awe_core.capability import CapabilitySpec
     from awe_core.config import Config
     from awe_core.journal import Reading
     from awe_core.packs import Found, VerifiedPack
@@ -54,6 +55,16 @@ class Deployment:
     refused: tuple[tuple[str, AweError], ...]  #: distributions that are off here, and why
     found: tuple[Found, ...]  #: every installed distribution with the entry point
     trouble: AweError | None = None  #: why newer news in the store was not taken; the old stands
+
+    def capability(self, reference: str) -> CapabilitySpec:
+        """Resolve what may be called; where a listed pack is off here, its reason is the answer.
+
+        :raises AweError: ``capability.unknown``, or why its pack is off
+        """
+        try:
+            return self.registry.resolve(reference).spec
+        except AccessError as error:
+            raise self.gate.reason(reference.partition("@")[0]) or error from None
 
     @property
     def trust(self) -> str:

@@ -23,7 +23,6 @@ from awe_core.events import Actor, codec
 from awe_core.workflow import Need, Retry, WorkflowSpec
 
 if TYPE_CHECKING:
-    from awe_core.capability import CapabilitySpec
     from awe_core.engine import Plans
     from awe_core.runtime.deployment import Deployment
     from awe_core.values import JsonObject
@@ -97,7 +96,7 @@ def resolve(request: JsonObject, deployment: Deployment, plans: Plans) -> Submis
     if facade is not None:
         target, inputs = _exposed(str(facade), inputs, actor, deployment)
     if "call" in target:
-        spec = plans.call(_capability(deployment, str(target["call"])))
+        spec = plans.call(deployment.capability(str(target["call"])))
     elif "document" in target:
         document = target["document"]
         spec = plans.document(document, file=str(target.get("file", "workflow")))
@@ -132,14 +131,6 @@ def _exposed(
     exposes = entry.document["exposes"]
     kind = "call" if "capability" in exposes else "workflow"
     return {kind: next(iter(exposes.values()))}, {**fixed, **inputs}
-
-
-def _capability(deployment: Deployment, reference: str) -> CapabilitySpec:
-    """Resolve what is called; where a listed pack is off here, its reason is the answer."""
-    try:
-        return deployment.registry.resolve(reference).spec
-    except AccessError as error:
-        raise deployment.gate.reason(reference.partition("@")[0]) or error from None
 
 
 def default_actor(via: str = "sdk") -> Actor:

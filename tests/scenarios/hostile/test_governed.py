@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from awe_core.cli import run as awe
 from awe_core.config import load_config
 from awe_core.errors import AweError, RunNotCompletedError
 from awe_core.events import Actor, Decision
@@ -238,10 +239,13 @@ def _appended(path: Path) -> None:
     ids=["changed", "added", "missing", "contract"],
 )
 def test_a_pack_that_is_not_what_people_approved_is_off_and_the_others_run(
-    stdlib, active_too, spoil, code, refused
+    stdlib, active_too, spoil, code, refused, capsys
 ):
     pack = active_too(SIMPLE, go=PLAIN)
     spoil(pack)
+    config = str(stdlib.root / "awe.yaml")
+    assert 0 != awe(["--config", config, "--json", "call", f"{pack.name}.go"])
+    assert code == json.loads(capsys.readouterr().out)["error"]["code"]
     with stdlib.open() as rt:
         assert [(pack.distribution, code)] == [(n, e.code) for n, e in rt.deployment.refused]
         assert code == refused(rt.call, f"{pack.name}.go").code
