@@ -239,13 +239,10 @@ def _appended(path: Path) -> None:
     ids=["changed", "added", "missing", "contract"],
 )
 def test_a_pack_that_is_not_what_people_approved_is_off_and_the_others_run(
-    stdlib, active_too, spoil, code, refused, capsys
+    stdlib, active_too, spoil, code, refused
 ):
     pack = active_too(SIMPLE, go=PLAIN)
     spoil(pack)
-    config = str(stdlib.root / "awe.yaml")
-    assert 0 != awe(["--config", config, "--json", "call", f"{pack.name}.go"])
-    assert code == json.loads(capsys.readouterr().out)["error"]["code"]
     with stdlib.open() as rt:
         assert [(pack.distribution, code)] == [(n, e.code) for n, e in rt.deployment.refused]
         assert code == refused(rt.call, f"{pack.name}.go").code
@@ -260,6 +257,14 @@ def test_a_pack_that_is_not_what_people_approved_is_off_and_the_others_run(
     pack.install()
     with stdlib.open() as rt:
         assert {"x": 5} == rt.call(f"{pack.name}.go", x=5)
+
+
+def test_the_command_line_says_why_a_pack_is_off(site, active, capsys):
+    pack = active(SIMPLE, go=PLAIN)
+    _appended(pack.place("work.py"))
+    words = ["--config", str(site.root / "awe.yaml"), "--json", "call", f"{pack.name}.go"]
+    assert 7 == awe(words)
+    assert "pack.file_changed" == json.loads(capsys.readouterr().out)["error"]["code"]
 
 
 def test_what_changes_on_the_disk_changes_nothing_in_a_process_that_holds_the_approved_bytes(
