@@ -8,7 +8,7 @@ form with the defaults filled in, and ``${…}`` is still the raw text people wr
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Self, TypeAlias
 
 import attrs
 
@@ -24,22 +24,26 @@ if TYPE_CHECKING:
 class _Ordered(StrEnum):
     """Words that stand in an order: the first member is the least."""
 
-    @property
-    def rank(self) -> int:
-        """The place in the order, from 0."""
-        return list(type(self)).index(self)
+    rank: int  #: the place in the order, from 0
+
+    def __init__(self, _: str) -> None:
+        self.rank = len(type(self).__members__)
 
     def __lt__(self, other: str) -> bool:
-        return self.rank < type(self)(other).rank
+        return self.rank < self._of(other).rank
 
     def __le__(self, other: str) -> bool:
-        return self.rank <= type(self)(other).rank
+        return self.rank <= self._of(other).rank
 
     def __gt__(self, other: str) -> bool:
-        return self.rank > type(self)(other).rank
+        return self.rank > self._of(other).rank
 
     def __ge__(self, other: str) -> bool:
-        return self.rank >= type(self)(other).rank
+        return self.rank >= self._of(other).rank
+
+    def _of(self, other: str) -> Self:
+        kind = type(self)
+        return other if type(other) is kind else kind(other)
 
 
 class Risk(_Ordered):

@@ -76,7 +76,7 @@ class Capability:
 
     def structure(self, output: object) -> Json:
         """Give the JSON of what the handler returned."""
-        return structure(output)
+        return output if type(output) is dict else structure(output)
 
 
 class CapabilityRegistry:

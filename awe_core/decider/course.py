@@ -99,11 +99,13 @@ def _recount_steps(run: Run, scope: Container) -> None:
             for used in child.step.uses:
                 children[used].readers += 1
         if child.state in (StepState.WAITING, StepState.READY):
-            needs = [children[need] for need in child.step.needs]
-            child.missing = len([need for need in needs if need.state not in GOOD])
-            skipped = [need for need in needs if need.state is StepState.SKIPPED]
-            strict = [n for n in skipped if (child.ordinal, False) in n.step.dependents]
-            child.is_need_skipped = bool(strict)
+            child.missing, child.is_need_skipped = 0, False
+            for need in child.step.needs:
+                needed = children[need]
+                child.missing += needed.state not in GOOD
+                if needed.state is StepState.SKIPPED:
+                    is_strict = (child.ordinal, False) in needed.step.dependents
+                    child.is_need_skipped = child.is_need_skipped or is_strict
         if child.state in (StepState.READY, StepState.GRANTED):
             enlist(run, child)
         else:

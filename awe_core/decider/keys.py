@@ -12,7 +12,7 @@ from hashlib import sha256
 
 def step_key(run_id: str, path: str, epoch: int) -> str:
     """Give the key of one step in one epoch."""
-    told = "\0".join(("awe-idem-v1", run_id, path, str(epoch)))
+    told = f"awe-idem-v1\0{run_id}\0{path}\0{epoch}"
     return b32encode(sha256(told.encode()).digest()[:20]).decode().lower()
 
 

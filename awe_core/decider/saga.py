@@ -282,6 +282,6 @@ def progress(run: Run) -> None:
     units = run.units
     while run.ready and units[run.ready[0]].state not in (StepState.READY, StepState.GRANTED):
         heappop(run.ready)
-    for heap in (run.backoffs, run.alarms):
+    for heap in (run.backoffs, run.alarms) if run.backoffs or run.alarms else ():
         while heap and units[heap[0][1]].due_us != heap[0][0]:
             heappop(heap)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
@@ -22,7 +22,7 @@ from awe_core.events import EffectApplied, EffectIntended, UndoRecord
 from awe_core.journal import Upsert
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
 
     from awe_core.context import Attempt
     from awe_core.decider import Run
@@ -76,6 +76,7 @@ class ActiveRun:
         self._claims = Claims()
         self._claimants: dict[str, asyncio.Future[None]] = {}
         self.has_news = False  #: whether it has closed or paused and nobody was told
+        self.owes_barrier = False  #: whether a step's end must be durable before others begin
         self._shown = ("", "")
 
     # ---- facts ---------------------------------------------------------------------------------
@@ -107,28 +108,50 @@ class ActiveRun:
 
     def remember(self, fact: events.Fact) -> None:
         """Keep what the broker asks for later: effect keys, and claims that end."""
-        match fact:
-            case EffectIntended(key=str(key)):
-                self._touch(fact, fact.type, fact.target)
-                self._prior[key] = Prior(fact, None, is_taken_back=False)
-                self._by_effect[fact.effect] = key
-            case EffectApplied() if fact.effect in self._by_effect:
-                self._update(fact.effect, applied=fact)
-            case events.EffectFailed(applied="no") if fact.effect in self._by_effect:
-                self._update(fact.effect, is_nothing=True)
-            case EffectApplied(type=str(kind), target=str(target)):
-                self._touch(fact, kind, target)
-            case events.UndoApplied() if fact.effect in self._by_effect:
-                self._update(fact.effect, is_taken_back=True)
-            case events.StepCompleted() | events.StepFailed() | events.StepSkipped():
-                self._release(fact.step)
-            case events.RunClosed():
-                self._prior.clear()
-                self._by_effect.clear()
-                self._touched.clear()
-                self.prepared.clear()
-            case _:
-                pass
+        remember = self._REMEMBERED.get(type(fact))
+        if remember is not None:
+            remember(self, fact)
+
+    def _intended(self, fact: EffectIntended) -> None:
+        if fact.key is not None:
+            self._touch(fact, fact.type, fact.target)
+            self._prior[fact.key] = Prior(fact, None, is_taken_back=False)
+            self._by_effect[fact.effect] = fact.key
+
+    def _applied(self, fact: EffectApplied) -> None:
+        if fact.effect in self._by_effect:
+            self._update(fact.effect, applied=fact)
+        elif fact.type is not None and fact.target is not None:
+            self._touch(fact, fact.type, fact.target)
+
+    def _not_applied(self, fact: events.EffectFailed) -> None:
+        if fact.applied == "no" and fact.effect in self._by_effect:
+            self._update(fact.effect, is_nothing=True)
+
+    def _taken_back(self, fact: events.UndoApplied) -> None:
+        if fact.effect in self._by_effect:
+            self._update(fact.effect, is_taken_back=True)
+
+    def _step_ended(
+        self, fact: events.StepCompleted | events.StepFailed | events.StepSkipped
+    ) -> None:
+        self._release(fact.step)
+
+    def _closed(self, _: events.RunClosed) -> None:
+        for kept in (self._prior, self._by_effect, self._touched, self.prepared):
+            kept.clear()
+
+    #: What is done with a fact, by its kind; of all others nothing is kept.
+    _REMEMBERED: ClassVar[Mapping[type[events.Fact], Callable[[ActiveRun, Any], None]]] = {
+        EffectIntended: _intended,
+        EffectApplied: _applied,
+        events.EffectFailed: _not_applied,
+        events.UndoApplied: _taken_back,
+        events.StepCompleted: _step_ended,
+        events.StepFailed: _step_ended,
+        events.StepSkipped: _step_ended,
+        events.RunClosed: _closed,
+    }
 
     def _touch(self, fact: EffectIntended | EffectApplied, kind: str, target: str) -> None:
         if kind.startswith("fs."):

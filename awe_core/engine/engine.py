@@ -14,7 +14,7 @@ from awe_core import canonical
 from awe_core.decider import open_run, recover
 from awe_core.engine.active import ActiveRun
 from awe_core.engine.control import answer, asked
-from awe_core.engine.plans import Plans, called
+from awe_core.engine.plans import Plans
 from awe_core.engine.recovery import Reader, open_questions, started_at, unused_tickets
 from awe_core.engine.turns import Turns
 from awe_core.errors import AweError, EngineError, RunError
@@ -136,7 +136,7 @@ class RuntimeEngine:
         """Ask the gate about all that a run can call, and give the packs it comes from."""
         gate, registry = self.parts.invoker.gate, self.parts.invoker.registry
         found = set()
-        for reference in called(plan):
+        for reference in self.plans.called(plan):
             capability = registry.resolve(reference)
             gate.check(capability.spec.id, capability.contract, "new")
             found.add(capability.pack)
@@ -150,8 +150,9 @@ class RuntimeEngine:
         """
         active = self._active.get(run)
         if active is not None and not active.is_settled:
-            await active.settled()
-        await self.parts.journal.barrier()
+            await active.settled()  # told only once it is durable
+        else:
+            await self.parts.journal.barrier()
         self._evict(run)
 
     def _evict(self, run: str) -> None:

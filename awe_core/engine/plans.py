@@ -34,6 +34,8 @@ class Plans:
         self._inputs: dict[int, tuple[WorkflowSpec, Schema]] = {}
         self._calls: dict[str, WorkflowSpec] = {}
         self._documents: dict[str, WorkflowSpec] = {}
+        self._digests: dict[int, tuple[WorkflowSpec, str]] = {}
+        self._called: dict[int, tuple[Plan, tuple[str, ...]]] = {}
         self._generation = registry.generation
 
     def document(self, document: JsonObject, *, file: str) -> WorkflowSpec:
@@ -100,7 +102,19 @@ class Plans:
         """Digest the workflow: its document, or the approved spec of its pack, or the call."""
         if document is not None:
             return canonical.digest_value(document)
-        return canonical.digest_value([spec.id, spec.version])
+        found = self._digests.get(id(spec))
+        if found is None:
+            found = (spec, canonical.digest_value([spec.id, spec.version]))
+            _keep(self._digests, id(spec), found)
+        return found[1]
+
+    def called(self, plan: Plan) -> tuple[str, ...]:
+        """Name every capability that a run of *plan* can call, each once, in file order."""
+        found = self._called.get(id(plan))
+        if found is None:
+            found = (plan, called(plan))
+            _keep(self._called, id(plan), found)
+        return found[1]
 
     def call(self, capability: CapabilitySpec) -> WorkflowSpec:
         """Give the workflow of one step that a single call is: arguments in, output out.

@@ -333,5 +333,4 @@ async def run(active: ActiveRun, step: OpenStep) -> None:
         ),
         marks=step.prepared.capability.output.marks(output),
     )
-    if active.parts.settings.barriers == "step":
-        await active.barrier()
+    active.owes_barrier = active.parts.settings.barriers == "step"

@@ -22,7 +22,7 @@ from awe_core.invoke import fault_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from awe_core.engine.active import ActiveRun
+    from awe_core.engine.active import ActiveRun, OpenStep
     from awe_core.engine.plans import Plans
     from awe_core.values import Json
 
@@ -39,7 +39,8 @@ class Turns:
     def turn(self, active: ActiveRun) -> None:
         """Do what the decider says now, from outside the run's tasks."""
         self._decided(active)
-        self._begin(active)
+        started, active.started = active.started, []
+        self._begin(active, started)
         if active.has_news:
             active.spawn(active.tell())
 
@@ -51,17 +52,19 @@ class Turns:
         while work is not None:
             await work()
             self._decided(active)
-            work = None
-            if active.started and task is not None and not task.cancelling():
-                work = partial(steps.run, active, active.started.pop(0))
-            self._begin(active)
+            work, started, active.started = None, active.started, []
+            if active.owes_barrier and (started or not active.has_news):  # telling waits for one
+                active.owes_barrier = False
+                await active.barrier()
+            if started and task is not None and not task.cancelling():
+                work = partial(steps.run, active, started.pop(0))
+            self._begin(active, started)
             if active.has_news and work is not None:
                 active.spawn(active.tell())
             elif active.has_news:
                 await active.tell()
 
-    def _begin(self, active: ActiveRun) -> None:
-        started, active.started = active.started, []
+    def _begin(self, active: ActiveRun, started: list[OpenStep]) -> None:
         for step in started:
             self._beside(active, partial(steps.run, active, step))
 
@@ -82,8 +85,8 @@ class Turns:
                 if not fresh:
                     active.wake_at(decision.wake_at_us, self.turn)
                     break
-                for command in fresh:
-                    if wants(active.run, command, now):
+                for n, command in enumerate(fresh):
+                    if not n or wants(active.run, command, now):  # the first was just decided
                         self._perform(active, command)
                 done += len(fresh)
         except AweError as error:

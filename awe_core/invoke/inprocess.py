@@ -16,6 +16,7 @@ import contextvars
 import inspect
 import queue
 import threading
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from awe_core.values import Json, JsonObject
 
 _T = TypeVar("_T")
+
+_asked = lru_cache(1024)(inspect.iscoroutinefunction)  # at every call of the same few handlers
 
 #: What the in-process executor promises of each right (40, section 7): time and output are watched,
 #: everything else rests on the people who put the pack on the root's ``inproc`` list.
@@ -66,10 +69,17 @@ class InProcess:
 
         :raises BaseException: whatever the handler raised
         """
-        if inspect.iscoroutinefunction(handler):
+        if _is_async(handler):
             return await handler(context, **arguments)
         waiting = ExecutionContext.bound(context, asyncio.get_running_loop())
         return await self._pool.run(lambda: handler(waiting, **arguments))
+
+
+def _is_async(handler: Callable[..., Any]) -> bool:
+    try:
+        return _asked(handler)
+    except TypeError:  # it has no hash
+        return inspect.iscoroutinefunction(handler)
 
 
 _ENDING = (SystemExit, KeyboardInterrupt, StopIteration, GeneratorExit)

@@ -27,6 +27,8 @@ def masked(value: Json, marks: Sequence[tuple[str, Mark]], mac: Callable[[bytes]
 
     :param marks: JSON pointers into *value*, as `contract` finds them
     """
+    if not marks and not _has_telling(value):  # nearly always
+        return value
     values = {pointer for pointer, mark in marks if mark in {Mark.SENSITIVE, Mark.HIDDEN}}
     keys = {pointer for pointer, mark in marks if mark is Mark.KEY}
 
@@ -49,3 +51,16 @@ def masked(value: Json, marks: Sequence[tuple[str, Mark]], mac: Callable[[bytes]
         return name, hidden(value) if _tells(key) else shown(value, at)
 
     return shown(value, "")
+
+
+def _has_telling(value: Json) -> bool:
+    kind = type(value)
+    if kind is dict:
+        for key, one in value.items():
+            if _tells(key) or (type(one) is not str and _has_telling(one)):
+                return True
+    elif kind is list:
+        return any(map(_has_telling, value))
+    elif isinstance(value, dict | list):  # of a kind of its own: looked at member by member
+        return True
+    return False

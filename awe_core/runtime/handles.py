@@ -53,8 +53,11 @@ class AsyncRunHandle:
 
         :raises TimeoutError: it goes on; the run is left alone
         """
-        async with asyncio.timeout(timeout):
+        if timeout is None:
             await self._runtime.settle(self.run_id)
+        else:
+            async with asyncio.timeout(timeout):
+                await self._runtime.settle(self.run_id)
         return self.result()
 
     async def events(self, after: int = -1, *, follow: bool = True) -> AsyncIterator[SealedRecord]:
