@@ -54,6 +54,7 @@ class ActiveRun:
     def __init__(self, parts: Parts, run: Run, actor: events.Actor, *, opened_us: int) -> None:
         """Take a run that was just opened or replayed."""
         self.parts = parts
+        self.now_us = parts.clock_us
         self.run = run
         self.run_id = run.id
         self.opened = run.opened
@@ -297,10 +298,6 @@ class ActiveRun:
             return await self.parts.pool.run(partial(self.parts.undo.inspect, record))
         except UndoError:
             return "unknown"
-
-    def now_us(self) -> int:
-        """Give the wall clock."""
-        return self.parts.clock_us()
 
     def check_gate(self, step: str) -> None:
         """Ask the gate whether this step may still act."""

@@ -140,4 +140,4 @@ def unused_tickets(journal: Reading, found: View) -> Iterator[Ticket]:
 def started_at(opened_us: int) -> str:
     """When a run was opened, for expressions: RFC 3339, to the second, UTC."""
     at = datetime.fromtimestamp(opened_us // 1_000_000, UTC)
-    return at.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return f"{at.isoformat()[:19]}Z"

@@ -7,6 +7,7 @@ it (50-handshake, sections 1 and 2).
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from typing import TYPE_CHECKING, assert_never
 
 from awe_core import canonical
@@ -45,15 +46,18 @@ def call_digest(  # noqa: PLR0913 - the members that an approval covers; any dri
     :param workspace: deployment id and workspace id
     :param preimages: {path, kind, sha256 or "absent", mode} of all it may change
     """
-    call = {
-        "capability": capability,
-        "version": version,
-        "pack": pack,
-        "arguments": arguments,
-        "workspace": workspace,
-        "preimages": sorted(preimages, key=lambda p: str(p["path"])),
-    }
-    return "sha256:" + hashlib.sha256(_PREFIX + canonical.value(call)).hexdigest()
+    begin, middle, end = _around(capability, version, pack, workspace)
+    images = sorted(preimages, key=lambda p: str(p["path"])) if preimages else []
+    call = begin + canonical.value(arguments) + middle + canonical.value(images) + end
+    return "sha256:" + hashlib.sha256(call).hexdigest()
+
+
+@lru_cache(1024)
+def _around(capability: str, version: str, pack: str, workspace: str) -> tuple[bytes, bytes, bytes]:
+    """Write what is the same for every call: the members around the arguments and pre-images."""
+    before = canonical.value({"capability": capability, "pack": pack})[1:-1]
+    after = canonical.value({"version": version, "workspace": workspace})[1:]
+    return _PREFIX + b'{"arguments":', b"," + before + b',"preimages":', b"," + after
 
 
 def summary(effects: Sequence[JsonObject]) -> tuple[JsonObject, ...]:

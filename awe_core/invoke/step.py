@@ -97,7 +97,7 @@ class Invoker:
         self._promises = {
             name: canonical.digest_value(dict(one.probe())) for name, one in executors.items()
         }
-        self._plans: dict[tuple[str, str], GrantPlan] = {}
+        self._plans: dict[Capability, GrantPlan] = {}
         self._granted: dict[tuple[object, ...], JsonObject] = {}
 
     def promises(self, executor: str) -> str:
@@ -119,10 +119,9 @@ class Invoker:
         spec, pack = capability.spec, capability.pack
         self.gate.check(spec.id, capability.contract, purpose)
         valid: JsonObject = capability.input.apply(arguments, side="input")
-        plan = self._plans.get((spec.full_reference, pack.record))
+        plan = self._plans.get(capability)
         if plan is None:
-            plan = GrantPlan.compile(spec, kinds=CORE_KINDS)
-            self._plans[spec.full_reference, pack.record] = plan
+            plan = self._plans[capability] = GrantPlan.compile(spec, kinds=CORE_KINDS)
         grant = plan.narrow(valid, self.config_of(capability))
         marks = capability.input.marks(valid)
         shown = masked(valid, marks, self._mac)
@@ -216,8 +215,7 @@ class Invoker:
     @staticmethod
     def _likeness(prepared: Prepared) -> tuple[object, ...]:
         """All of a call that a chain which `reads_contracts_alone` can see, in few words."""
-        capability = prepared.capability
-        return capability.contract, capability.pack, prepared.confirm, prepared.has_preview
+        return prepared.capability, prepared.confirm, prepared.has_preview
 
     # ---- the handler ---------------------------------------------------------------------------
     async def perform(
