@@ -12,6 +12,9 @@ from pathlib import Path
 import attrs
 import pytest
 
+from awe_core.documents import load_workflow
+from awe_core.invoke.inprocess import InProcess
+from awe_core.testing.deployment import Deployment
 from awe_core.testing.floor import Floor
 from awe_core.testing.load import DEFAULT, PEERS, Figures, LoadOptions, LoadReport, Mode, measure
 from awe_core.testing.measuring import BODY, Held, is_right, lay_out, leaked, packs, tree_digest
@@ -209,3 +212,35 @@ def test_without_built_wheels_the_installed_packs_are_named(monkeypatch):
     assert all(wheel.suffix == ".whl" for wheel in packs())
     monkeypatch.delenv("AWE_TEST_WHEELS")
     assert ("awe-pack-stdlib", "awe-pack-load-test") == packs()
+
+
+def test_with_barriers_at_steps_no_handler_begins_before_earlier_ends_are_durable(
+    tmp_path, monkeypatch
+):
+    durable = []
+    call = InProcess.call
+    spec = {
+        "awe": "workflow/v1",
+        "id": "t.two",
+        "version": "1.0.0",
+        "summary": "Two steps, one after the other.",
+        "steps": [
+            {"id": "a", "capability": "id.uuid@1"},
+            {"id": "b", "capability": "id.uuid@1", "needs": ["a"]},
+        ],
+    }
+
+    async def drive(place):
+        async with place.open(flags={"engine.barriers": "step"}) as runtime:
+
+            async def counted(*given):
+                sql = "SELECT count(*) FROM log WHERE kind = 'step.completed'"
+                durable.append(runtime.journal.rows(sql)[0][0])
+                return await call(*given)
+
+            monkeypatch.setattr(InProcess, "call", counted)
+            await runtime.run(load_workflow(json.dumps(spec), file="two"))
+
+    with Deployment.create(tmp_path / "made", packs()) as made:
+        asyncio.run(drive(made.copy(tmp_path / "home")))
+    assert durable == [0, 1]
