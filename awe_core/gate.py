@@ -172,9 +172,10 @@ class Gate:
         return record
 
     def reason(self, capability: str) -> AweError | None:
-        """Tell why *capability*, which a listed pack offers, cannot run; None: none offers it."""
+        """Tell why *capability* cannot run though a pack offers it, or none can; else None."""
         now = self.snapshot
-        return now.refusal(capability, None, "new") if now.offering(capability) else None
+        is_known = now.failure is not None or now.offering(capability)
+        return now.refusal(capability, None, "new") if is_known else None
 
     def facade(
         self, name: str, *, channel: str | None = None, roles: Collection[str] | None = None

@@ -291,15 +291,6 @@ def test_a_name_that_cannot_be_leaves_nothing_behind(tmp_path, monkeypatch, caps
     assert [] == list(tmp_path.iterdir())
 
 
-def test_a_production_root_is_unsigned_and_nothing_may_run(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    assert 0 == run(["init", "--prod"])
-    assert (tmp_path / "governance" / "root" / "unsigned.json").is_file()
-    assert "root_sha256" not in (tmp_path / "awe.yaml").read_text(encoding="utf-8")
-    assert 7 == run(["verify"])
-    assert "trust" in capsys.readouterr().out
-
-
 def test_a_pack_goes_from_proposal_to_revocation(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
 

@@ -30,13 +30,13 @@ __all__ = ["COMMANDS", "main", "root", "run"]
 
 #: Name → module, one line of help, in the order of ``awe --help``.
 COMMANDS: Mapping[str, tuple[str, str]] = {
-    "init": ("governing", "Found a deployment in this folder."),
+    "init": ("trusting", "Found a deployment in this folder."),
     "demo": ("demo", "Show the whole story in one terminal, offline."),
     "status": ("looking", "Say how the deployment is, on one screen."),
     "doctor": ("looking", "Check the machine and the home; name cause and next step."),
     "version": ("looking", "Say what is installed."),
     "completion": ("looking", "Print the completion script of a shell."),
-    "verify": ("governing", "Check the store and the installed packs, importing nothing."),
+    "verify": ("trusting", "Check the store and the installed packs, importing nothing."),
     "run": ("running", "Run a workflow, a file or a facade."),
     "call": ("running", "Call one capability: a run of one step."),
     "undo": ("steering", "Take back what a run did."),
@@ -48,7 +48,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "capabilities": ("looking", "See what may be called."),
     "packs": ("governing", "Decide which packs may run."),
     "facades": ("governing", "Decide what is exposed on channels."),
-    "trust": ("governing", "See the root of trust; make your own key."),
+    "trust": ("trusting", "See the root of trust, change it, sign for it."),
     "audit": ("auditing", "Read, prove and export the log."),
     "config": ("looking", "See and check the settings."),
     "bench": ("looking", "Measure load and torment runs."),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import functools
 import os
 import time
@@ -13,10 +15,11 @@ from awe_core import signing
 from awe_core.cli.asking import terminal
 from awe_core.cli.shared import invocation
 from awe_core.config import load_config
-from awe_core.errors import TrustError
+from awe_core.errors import EngineError, TrustError
 from awe_core.events import Actor
-from awe_core.runtime import Runtime
-from awe_core.runtime.deployment import governance_of, load
+from awe_core.governance import MarkFile
+from awe_core.runtime import Runtime, control, known_mark
+from awe_core.runtime.deployment import governance_of, load, pinnable
 from awe_core.runtime.requests import default_actor
 
 if TYPE_CHECKING:
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from awe_core.runtime.deployment import Deployment
     from awe_core.runtime.waiting import Opener
     from awe_core.signing import KeyFile
+    from awe_core.trust import Mark
 
 
 def settings() -> Config:
@@ -80,13 +84,44 @@ def now_s() -> int:
 
 
 def deployment() -> Deployment:
-    """Judge trust and verify what is installed, without opening the journal."""
-    return load(settings(), now_s=now_s(), mark=None)
+    """Judge trust and verify what is installed, without opening the journal for writing."""
+    config = settings()
+    return load(config, now_s=now_s(), mark=_mark(config))
 
 
 def governance() -> Governance:
-    """Give the store of this deployment."""
-    return governance_of(settings())
+    """Give the store of this deployment, and remember how far it has come."""
+    config = settings()
+    desk = governance_of(config, _mark(config))
+    if known_mark(config) is None:
+        with contextlib.suppress(TrustError):  # what is asked for next meets it again
+            verdict = desk.verdict(now=now_s())
+            if not verdict.is_dev:  # whoever develops goes back and forth between branches
+                MarkFile.of(desk.pin, os.environ).keep(verdict.mark)
+    return desk
+
+
+def poke() -> None:
+    """Have the process that owns this home look at the store now; without one nothing waits."""
+
+    async def tell() -> None:
+        client = await control.Client.connect(settings().home)
+        await client.ask("poke", {})
+        await client.close()
+
+    with contextlib.suppress(EngineError):
+        asyncio.run(tell())
+
+
+def documents(desk: Governance) -> dict[str, str]:
+    """Give the deployment's files that the next manifest pins, as they are now."""
+    return pinnable(settings(), desk.to_be_pinned())
+
+
+def _mark(config: Config) -> Mark | None:
+    """How far this home has come; without a journal, how far this user has."""
+    pin, known = config.trust.root_sha256, known_mark(config)
+    return known if known or pin is None else MarkFile.of(pin, os.environ).read()
 
 
 def signer() -> KeyFile:

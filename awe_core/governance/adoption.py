@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from awe_core.errors import TrustError
 from awe_core.governance.survey import Subject, lacks, read_statements, read_subjects
 from awe_core.lifecycle import State
-from awe_core.trust import Mark, Stop, envelopes, root_file
+from awe_core.trust import envelopes, root_file
 from awe_core.trust.history import walk
 
 if TYPE_CHECKING:
@@ -164,25 +163,3 @@ def _event(subject: Subject, verb: str, before: State, after: State) -> JsonObje
     about = {named: subject.group, "version": subject.record.version, "record": subject.digest}
     change = {"from": before.value, "to": after.value}
     return {"kind": f"{subject.kind}.{verb}", "subject": about, **change}
-
-
-def mark_to_json(mark: Mark) -> JsonObject:
-    """Give the form in which a home keeps its mark."""
-    stops = sorted([each.statement, each.subject, each.decision] for each in mark.stops)
-    return {**attrs.asdict(mark, recurse=False), "stops": stops, "denied": sorted(mark.denied)}
-
-
-def mark_from_json(x: Json) -> Mark:
-    """Read a mark.
-
-    :raises TrustError: ``trust.mark``
-    """
-    try:
-        stops = frozenset(Stop(*each) for each in x["stops"])
-        mark = Mark(**{**x, "stops": stops, "denied": frozenset(x["denied"])})
-        numbers = {type(each) for each in (mark.root_version, mark.version, mark.seen_at)}
-        if mark_to_json(mark) == x and numbers == {int}:
-            return mark
-    except (KeyError, TypeError, ValueError):
-        pass
-    raise TrustError("trust.mark", why="it is not in its form")

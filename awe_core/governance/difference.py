@@ -1,20 +1,23 @@
-"""What differs between two records, for the people who decide about the newer one."""
+"""What differs between two signed documents, for the people who decide about the newer one."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
 
-from awe_core.records import FacadeRecord, PackRecord
+from awe_core import canonical
+from awe_core.records import FacadeRecord, Manifest, PackRecord, Root, timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+Compared: TypeAlias = PackRecord | FacadeRecord | Root | Manifest
+
 #: In the order in which people are told: grants and contracts first, files last.
 _ABOUT = (
     *("grant", "risk", "effects", "contract", "workflow", "dependency", "evidence", "file"),
-    *("facade", "reaches"),
+    *("facade", "reaches", "role", "key", "retired", "policy", "entry", "document", "denied"),
 )
 _GRANTS = ("kind", "executor", "reuse", "native", "interpreter", "source", "proposed_by")
 _LISTS = ("hooks", "top_level", "authors", "facades")
@@ -37,9 +40,7 @@ class Difference:
         return f"~ {self.about} {self.name}: {self.before} → {self.after}"
 
 
-def differences(
-    before: PackRecord | FacadeRecord | None, after: PackRecord | FacadeRecord
-) -> tuple[Difference, ...]:
+def differences(before: Compared | None, after: Compared) -> tuple[Difference, ...]:
     """Tell what *after* has otherwise than *before*; None: nothing was in force, all is new."""
     old = {fact[:2]: fact[2] for fact in _facts(before)} if type(before) is type(after) else {}
     new = {fact[:2]: fact[2] for fact in _facts(after)}
@@ -51,13 +52,37 @@ def differences(
     )
 
 
-def _facts(record: PackRecord | FacadeRecord | None) -> Iterator[tuple[str, str, str]]:
+def _facts(document: Compared | None) -> Iterator[tuple[str, str, str]]:
     """Give all that people compare: about, name, text."""
-    if isinstance(record, FacadeRecord):
-        yield from (("facade", name, repr(value)) for name, value in record.facade.items())
-        yield from (("reaches", each.id, each.contract[:12]) for each in record.reaches)
-    elif record is not None:
-        yield from _pack_facts(record)
+    match document:
+        case FacadeRecord():
+            yield from (("facade", name, repr(value)) for name, value in document.facade.items())
+            yield from (("reaches", each.id, each.contract[:12]) for each in document.reaches)
+        case PackRecord():
+            yield from _pack_facts(document)
+        case Root():
+            yield from _root_facts(document)
+        case Manifest():
+            for entry in document.entries:
+                until = f" until {timestamp(entry.sunset)}" if entry.sunset else ""
+                yield "entry", f"{entry.name} {entry.record[:12]}", f"{entry.status}{until}"
+            yield from (("document", *pinned) for pinned in document.documents.items())
+            yield from (("denied", record[:12], "for ever") for record in document.denied)
+
+
+def _root_facts(root: Root) -> Iterator[tuple[str, str, str]]:
+    for name, role in root.roles.items():
+        who = ", ".join(sorted(root.owners(name))) or "nobody"
+        yield "role", name, f"{role.threshold} of {who}"
+    for key in root.keys.values():
+        yield "key", f"{key.owner} {key.public[:12]}", f"{key.kind}, {key.scheme}"
+    for keyid, gone in root.retired.items():
+        yield "retired", keyid[:12], f"{gone.reason}, {len(gone.statements)} statements count"
+    document = root.to_json()
+    for name in ("deployment", "environment", "expires"):
+        yield "policy", name, document[name]
+    for name, value in document["policy"].items():
+        yield "policy", name, canonical.value(value).decode()
 
 
 def _pack_facts(record: PackRecord) -> Iterator[tuple[str, str, str]]:

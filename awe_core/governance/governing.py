@@ -8,11 +8,13 @@ handed in; nothing is read from the clock.  What lacks signatures waits under ``
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import attrs
 
 from awe_core.errors import PackError, TrustError, UsageError
+from awe_core.governance.checking import faults
 from awe_core.governance.releases import (
     Change,
     check_release,
@@ -23,25 +25,32 @@ from awe_core.governance.releases import (
     signed_also,
     statement,
 )
+from awe_core.governance.roots import losses, read_root, successor, write_root
 from awe_core.governance.store import PENDING
-from awe_core.governance.survey import find, record_file, subject_of, survey
+from awe_core.governance.survey import find, read_statements, record_file, subject_of, survey
 from awe_core.governance.views import views
 from awe_core.lifecycle import TRANSITIONS, State, transition
+from awe_core.records import Manifest, Root, timestamp
 from awe_core.trust import envelopes, judge, manifest_file, needs, root_file
 from awe_core.trust.decisions import DECIDERS, excluded
 from awe_core.trust.history import walk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import Unpack
 
+    from awe_core.errors import AweError
+    from awe_core.governance.checking import Fault
     from awe_core.governance.releases import By
     from awe_core.governance.store import StoreFolder
     from awe_core.governance.survey import Kind, Subject, SubjectState
-    from awe_core.records import Digest, FacadeRecord, PackRecord, Root, Seconds
+    from awe_core.records import Digest, FacadeRecord, PackRecord, Seconds
     from awe_core.trust import Chain, Mark, Signer, StoreBytes, Verdict
+    from awe_core.trust.envelopes import Envelope
+    from awe_core.values import JsonObject
 
 SUNSET_S = 7 * 86_400  #: how long a replaced record takes new runs, unless told otherwise
+_GONE_BACK = frozenset({"trust.rollback", "trust.equivocation", "trust.chain", "store.gap"})
 _NEVER_APPROVED = frozenset({State.NONE, State.REJECTED, State.WITHDRAWN, State.REVOKED})
 
 
@@ -51,6 +60,7 @@ class Released:
 
     file: str  #: relative to the store
     is_pending: bool  #: it still lacks signatures; `Governance.sign` adds them
+    refused: tuple[str, ...] = ()  #: what it lists and does not let run, with the reason
 
 
 @attrs.frozen
@@ -69,6 +79,11 @@ class Look:
         """The root in force."""
         return self.chain.current
 
+    def must_be_news(self) -> None:
+        """Refuse to decide on a store that has gone back: that is an attack or a lost backup."""
+        if self.failure is not None and self.failure.code in _GONE_BACK:
+            raise self.failure
+
 
 @attrs.frozen
 class Governance:
@@ -77,15 +92,46 @@ class Governance:
     store: StoreFolder
     pin: Digest
     deployment: str
+    mark: Mark | None = None  #: how far whoever asks has come; nothing older is taken
 
     # -------------------------------------------------------------------------------- looking
 
-    def verdict(self, *, now: Seconds, mark: Mark | None = None) -> Verdict:
+    def root(self) -> Root:
+        """Give the root in force, whether or not a manifest was made for it."""
+        return walk(self.store.read(), pin=self.pin, deployment=self.deployment).current
+
+    def to_be_pinned(self) -> frozenset[str]:
+        """Name the deployment's files that the next manifest has to pin."""
+        store = self.store.read()
+        chain = walk(store, pin=self.pin, deployment=self.deployment)
+        before = latest(store, chain)
+        always = {"people.yaml"} if chain.current.environment == "prod" else set()
+        return frozenset(before.manifest.documents if before else ()) | always
+
+    def history(self) -> Iterator[JsonObject]:
+        """List all roots and manifests of the store, oldest first, and who signed them."""
+        store = self.store.read()
+        keys = walk(store, pin=self.pin, deployment=self.deployment).every_key
+        for file in sorted(store, key=lambda name: (name.startswith("manifests/"), name)):
+            is_root = file.startswith("root/")
+            if is_root or file.startswith("manifests/"):
+                kind = "trust-root" if is_root else "manifest"
+                envelope = envelopes.parse(store[file], kind, at=file)
+                document = envelope.document(Root) if is_root else envelope.document(Manifest)
+                yield {
+                    "file": file,
+                    "issued": timestamp(document.issued),
+                    "expires": timestamp(document.expires),
+                    "signed_by": sorted({key.owner for key in envelope.signers(keys).values()}),
+                    "digest": envelope.digest,
+                }
+
+    def verdict(self, *, now: Seconds) -> Verdict:
         """Judge the store as it is.
 
         :raises TrustError: root or manifest do not hold
         """
-        return self._judge(self.store.read(), now, mark)
+        return self._judge(self.store.read(), now)
 
     def states(self, *, now: Seconds) -> tuple[SubjectState, ...]:
         """Tell where every record stands; packs first, then facades."""
@@ -98,12 +144,32 @@ class Governance:
         """
         return find(self._look(now).states, name, kind=kind)
 
+    def in_force(self, subject: Subject, now: Seconds) -> PackRecord | FacadeRecord | None:
+        """Give the ACTIVE record that *subject* would take the place of; None: there is none."""
+        for each in self.states(now=now):
+            other, group = each.subject, (subject.kind, subject.group)
+            if each.state is State.ACTIVE and (other.kind, other.group) == group:
+                return other.record if other.digest != subject.digest else None
+        return None
+
     def next_revision(self, name: str, version: str) -> int:
         """Tell the revision that the same version gets when it is proposed anew."""
         records = (each.subject.record for each in self._look(0).states)
         named = (each for each in records if each.name == name)
         same = (each for each in named if each.kind == "facade" or each.version == version)
         return max((each.revision for each in same), default=0) + 1
+
+    def faults(self, *, now: Seconds) -> Iterator[Fault]:
+        """Check the store whole: every file, every signature, every entry, every view.
+
+        :raises TrustError: the roots do not hold
+        """
+        look = self._look(now)
+        yield from faults(self.store, look.store, look.chain)
+        if look.failure is not None:
+            yield "manifests", look.failure
+        for each in look.verdict.entries if look.verdict else ():
+            yield from ((each.name, refusal) for refusal in each.refusals)
 
     def write_views(self) -> None:
         """Write the YAML that people read in pull requests anew."""
@@ -115,11 +181,16 @@ class Governance:
         self,
         record: PackRecord | FacadeRecord,
         facades: Iterable[FacadeRecord] = (),
+        papers: Mapping[str, bytes] = MappingProxyType({}),
         **by: Unpack[By],
     ) -> tuple[Subject, ...]:
-        """Put a pack and the facades it comes with before people."""
+        """Put a pack and the facades it comes with before people.
+
+        :param papers: what reviewers read beside the record: name in its folder → content
+        """
         subjects = (subject_of(record), *(subject_of(facade) for facade in facades))
         look = self._look(by["now"])
+        look.must_be_news()
         states = {each.subject.digest: each.state for each in look.states}
         files: dict[str, bytes] = {}
         for subject in subjects:
@@ -128,16 +199,15 @@ class Governance:
             _must_propose(look, subject, by["signer"])
             files |= dict([record_file(subject)])
             files |= statement(look.root, subject, "propose", "proposer", by)
+        folder = record_file(subjects[0])[0].rpartition("/")[0]
+        self.store.replace({f"{folder}/{name}": data for name, data in papers.items()})
         self._write(files)
         return subjects
-
-    def propose_facade(self, record: FacadeRecord, **by: Unpack[By]) -> Subject:
-        """Put a facade of the deployment's own before people."""
-        return self.propose(record, **by)[0]
 
     def approve(self, subject: Subject, *, role: str, **by: Unpack[By]) -> SubjectState:
         """Approve a record under one role."""
         look, known = self._stands(subject, by["now"])
+        look.must_be_news()
         subject = known.subject
         if known.state in _NEVER_APPROVED:
             transition(known.state, State.APPROVED, subject=subject.title)
@@ -177,6 +247,7 @@ class Governance:
     def resume(self, subject: Subject, **by: Unpack[By]) -> SubjectState:
         """Lift what stopped a record; it is ACTIVE again when `activate` has released that."""
         look, known = self._step(subject, State.ACTIVE, by["now"])
+        look.must_be_news()
         lifted: list[Digest | None] = [each.digest for each in known.standing_stops]
         if known.state is State.SUPERSEDED:
             lifted = [look.verdict.manifest_digest] if look.verdict else []
@@ -217,10 +288,14 @@ class Governance:
         return self._release(look, changes, [wanted], signers, documents)
 
     def trust_local(
-        self, record: PackRecord, facades: Iterable[FacadeRecord] = (), **by: Unpack[By]
+        self,
+        record: PackRecord,
+        facades: Iterable[FacadeRecord] = (),
+        papers: Mapping[str, bytes] = MappingProxyType({}),
+        **by: Unpack[By],
     ) -> tuple[Subject, ...]:
         """Propose, approve and activate in one step; only a development root lets one person."""
-        subjects = self.propose(record, facades, **by)
+        subjects = self.propose(record, facades, papers, **by)
         policy = self.verdict(now=by["now"]).root.policy
         for subject in subjects:
             for role in sorted(needs(policy, subject.record)):
@@ -229,14 +304,20 @@ class Governance:
         return subjects
 
     def deprecate(
-        self, subject: Subject, *, sunset: Seconds, signers: Sequence[Signer], now: Seconds
+        self,
+        subject: Subject,
+        *,
+        sunset: Seconds,
+        signers: Sequence[Signer],
+        now: Seconds,
+        documents: Mapping[str, Digest] | None = None,
     ) -> Released:
         """Let a record take new runs until *sunset* only."""
         look, known = self._stands(subject, now)
         if known.state is not State.DEPRECATED:  # another sunset is no step
             transition(known.state, State.DEPRECATED, subject=known.subject.title)
         changes = {known.subject.digest: Change(State.DEPRECATED, sunset)}
-        return self._release(look, changes, [known.subject], signers, None)
+        return self._release(look, changes, [known.subject], signers, documents)
 
     def renew(
         self,
@@ -248,11 +329,37 @@ class Governance:
         """Sign the next manifest with unchanged contents; standing stops are written into it."""
         return self._release(self._look(now), {}, [], signers, documents)
 
+    def next_root(self, *, now: Seconds, file: str) -> bytes:
+        """Write the root that follows as people edit it; so far nothing differs but its dates."""
+        return write_root(successor(self._look(now).root, now=now), file=file)
+
+    def read_root(self, text: bytes, *, file: str) -> Root:
+        """Read the next root as people wrote it; raised as by `roots.read_root`."""
+        store = self.store.read()
+        chain = walk(store, pin=self.pin, deployment=self.deployment)
+        return read_root(text, file=file, chain=chain, statements=read_statements(store, chain))
+
+    def losses(self, root: Root, *, now: Seconds) -> tuple[tuple[str, AweError], ...]:
+        """Name what runs today and would lack approvals under *root*, with the reason."""
+        if root.version == 1:
+            return ()
+        look = self._look(now)
+        return tuple(losses(look.states, look.store, look.chain, root, now=now))
+
+    def before(self, document: Root | Manifest, *, now: Seconds) -> Root | Manifest | None:
+        """Give what *document* would take the place of; None: there is nothing yet."""
+        if isinstance(document, Root):
+            return None if document.version == 1 else self.root()
+        verdict = self._look(now).verdict
+        return verdict.manifest if verdict else None
+
     def rotate(self, root: Root, *, signers: Sequence[Signer], now: Seconds) -> Released:
-        """Sign the next root.
+        """Sign the next root, or the first one: its digest is the pin then.
 
         :param root: complete, its version one above the current one
         """
+        for signer in signers:
+            self._must_sign_roots(root, signer)
         data = signed("trust-root", root, signers)
         return self._publish(root_file(root.version), data, now=now)
 
@@ -262,16 +369,19 @@ class Governance:
         :param file: its name as `Released` gave it, with or without ``pending/``
         :raises UsageError: ``governance.not_pending``
         """
-        name = file.removeprefix(f"{PENDING}/")
-        data = self.store.read_pending().get(name)
-        if data is None:
-            raise UsageError("governance.not_pending", file=file)
-        kind = "trust-root" if name.startswith("root/") else "manifest"
-        return self._publish(
-            name, signed_also(envelopes.parse(data, kind, at=name), signer), now=now
-        )
+        name, waiting = pending(self.store, file)
+        if waiting.kind == "trust-root":
+            self._must_sign_roots(waiting.document(Root), signer)
+        else:
+            entitled(self.root(), signer, role="release")
+        return self._publish(name, signed_also(waiting, signer), now=now)
 
     # --------------------------------------------------------------------------------- inside
+
+    def _must_sign_roots(self, root: Root, signer: Signer) -> None:
+        """Refuse a key that neither this root nor the one before asks."""
+        if root.version == 1 or not self.root().holds(signer.keyid, "root"):
+            entitled(root, signer, role="root")
 
     def _look(self, now: Seconds) -> Look:
         """Read the store once."""
@@ -343,7 +453,9 @@ class Governance:
         wanted: Sequence[Subject] = (),
     ) -> Released:
         """Write a document where it counts if it holds, and to ``pending/`` if signatures lack."""
-        before = before or self._look(now).verdict
+        if before is None and file != root_file(1):
+            before = self._look(now).verdict
+        refused: tuple[str, ...] = ()
         try:
             after = self._judge({**self.store.read(), file: data}, now)
         except TrustError as error:
@@ -354,17 +466,31 @@ class Governance:
                 raise  # a new root makes every older manifest unusable; the next one follows
         else:
             check_release(before, after, wanted)
+            refused = tuple(f"{e.name}: {e.refusals[0]}" for e in after.entries if e.refusals)
         self._write({file: data})
         self.store.remove_pending(file)
-        return Released(file, is_pending=False)
+        return Released(file, is_pending=False, refused=refused)
 
     def _write(self, files: Mapping[str, bytes]) -> None:
         """Add documents and show them in the views."""
         self.store.add(files)
         self.store.replace(views(files))
 
-    def _judge(self, store: StoreBytes, now: Seconds, mark: Mark | None = None) -> Verdict:
-        return judge(store, pin=self.pin, deployment=self.deployment, mark=mark, now=now)
+    def _judge(self, store: StoreBytes, now: Seconds) -> Verdict:
+        return judge(store, pin=self.pin, deployment=self.deployment, mark=self.mark, now=now)
+
+
+def pending(store: StoreFolder, file: str) -> tuple[str, Envelope]:
+    """Give the document that waits for signatures as *file*, and its name in the store.
+
+    :raises UsageError: ``governance.not_pending``
+    """
+    name = file.rpartition(f"{PENDING}/")[2]
+    data = store.read_pending().get(name)
+    if data is None:
+        raise UsageError("governance.not_pending", file=file)
+    kind = "trust-root" if name.startswith("root/") else "manifest"
+    return name, envelopes.parse(data, kind, at=name)
 
 
 def _must_propose(look: Look, subject: Subject, signer: Signer) -> None:

@@ -111,7 +111,7 @@ def _policy(*, alone: bool, inproc: tuple[str, ...]) -> Policy:
         manifest_days=30,
         on_expiry="drain",
         grace_days=7,
-        warn_days=7,
+        warn_days=30,
         dependencies="versions",
         evidence=(),
         inproc=inproc,

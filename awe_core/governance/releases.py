@@ -115,11 +115,15 @@ def next_manifest(
 
 
 def check_release(before: Verdict | None, after: Verdict, wanted: Iterable[Subject]) -> None:
-    """Refuse a manifest that would refuse what is asked for, or what is in force today."""
-    asked = {subject.digest for subject in wanted}
-    fine = {each.digest for each in before.entries if not each.refusals} if before else set()
+    """Refuse a manifest that would refuse what is asked for, or what is in force today.
+
+    After a rotation nothing is in force: what has lost its approvals stays listed and refused, as
+    those who signed the root were told, and everything else works again.
+    """
+    kept = {subject.digest for subject in wanted}
+    kept |= {each.digest for each in before.entries if not each.refusals} if before else set()
     for each in after.entries:
-        if each.refusals and (before is None or each.digest in asked | fine):
+        if each.refusals and each.digest in kept:
             raise each.refusals[0]
 
 

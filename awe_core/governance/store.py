@@ -54,6 +54,14 @@ class StoreFolder:
         """Read the documents that still lack signatures, under the names they shall have."""
         return {name.partition("/")[2]: data for name, data in self._files((PENDING,))}
 
+    def names(self) -> Iterator[str]:
+        """Name every file that lies in the store, git's own left out; links are not followed."""
+        for at, folders, files in os.walk(self.folder):
+            folders[:] = [name for name in folders if name != ".git"]
+            links = [name for name in folders if (Path(at) / name).is_symlink()]
+            for name in (*files, *links):
+                yield (Path(at) / name).relative_to(self.folder).as_posix()
+
     def read_one(self, name: str) -> bytes | None:
         """Read one file of the store; None: it is not there."""
         file = self.folder / name

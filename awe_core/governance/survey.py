@@ -65,6 +65,11 @@ class SubjectState:
     refusals: tuple[AweError, ...]  #: why the manifest's entry is not taken
 
     @property
+    def is_running(self) -> bool:
+        """Whether its runs may begin or go on, as far as its own state goes."""
+        return self.state in {State.ACTIVE, State.DEPRECATED} and not self.refusals
+
+    @property
     def standing_stops(self) -> tuple[Signed, ...]:
         """The suspensions that no resume has lifted."""
         lifted = {each.statement.stops for each in self.signed}

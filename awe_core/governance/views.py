@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 from ruamel.yaml import YAML
 
 from awe_core import canonical
-from awe_core.errors import AweError, TrustError
+from awe_core.errors import AweError
 from awe_core.governance.survey import RECORD
 from awe_core.trust import envelopes, history
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from awe_core.trust import StoreBytes
+    from awe_core.values import JsonObject
 
 _HEAD = "# Generated from signed documents; nobody signs or reads this file.\n"
 
@@ -38,20 +37,15 @@ def views(store: StoreBytes) -> dict[str, bytes]:
             document = canonical.parse_document(data)
         except AweError:
             continue
-        writer = YAML(typ="safe", pure=True)
-        writer.default_flow_style, writer.allow_unicode, writer.width = False, False, 100
-        out = io.StringIO()
-        writer.dump(document, out)
-        found[name] = (_HEAD + out.getvalue()).encode()
+        found[name] = (_HEAD + as_yaml(document)).encode()
     return found
 
 
-def check_views(store: StoreBytes, written: Callable[[str], bytes | None]) -> None:
-    """Compare the views that lie in the store with those it would generate.
-
-    :param written: gives the bytes of a view as it lies there, None where it is missing
-    :raises TrustError: ``store.view_differs``
-    """
-    for name, data in sorted(views(store).items()):
-        if written(name) != data:
-            raise TrustError("store.view_differs", file=name)
+def as_yaml(document: JsonObject) -> str:
+    """Write a document for people."""
+    writer = YAML(typ="safe", pure=True)
+    writer.default_flow_style, writer.allow_unicode, writer.width = False, False, 100
+    writer.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # typed by its default
+    out = io.StringIO()
+    writer.dump(document, out)
+    return out.getvalue()

@@ -7,6 +7,7 @@
 
 from awe_core.runtime.deployment import Deployment
 from awe_core.runtime.handles import AsyncRunHandle
+from awe_core.runtime.owner import known_mark, repin
 from awe_core.runtime.results import ItemView, RunResult, RunRow, RunView, StepView
 from awe_core.runtime.runtime import AsyncRuntime
 from awe_core.runtime.waiting import RunHandle, Runtime
@@ -22,4 +23,6 @@ __all__ = [
     "RunView",
     "Runtime",
     "StepView",
+    "known_mark",
+    "repin",
 ]

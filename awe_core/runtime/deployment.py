@@ -95,14 +95,15 @@ class Deployment:
         return governance_of(self.config)
 
 
-def governance_of(config: Config) -> Governance:
+def governance_of(config: Config, mark: Mark | None = None) -> Governance:
     """Give the store of *config* under its pinned root.
 
     :raises TrustError: ``trust.not_pinned``
     """
-    if config.trust.root_sha256 is None:
+    pin = config.trust.root_sha256
+    if pin is None:
         raise _unpinned(config)
-    return Governance(StoreFolder(config.trust.store), config.trust.root_sha256, config.name)
+    return Governance(StoreFolder(config.trust.store), pin, config.name, mark)
 
 
 def read_mark(journal: Reading, config: Config) -> Mark | None:
@@ -154,17 +155,23 @@ def _judged(
     config: Config, *, now_s: int, mark: Mark | None
 ) -> tuple[Verdict | None, AweError | None]:
     """Judge the store; when it does not hold as a whole, nothing of it is used."""
-    base, digests = config.file.parent if config.file else config.workspace.root, {}
     try:
-        verdict = governance_of(config).verdict(now=now_s, mark=mark)
+        verdict = governance_of(config, mark).verdict(now=now_s)
         if verdict.manifest is not None:
-            for name in verdict.manifest.documents:  # of the deployment's own files
-                with contextlib.suppress(OSError):
-                    digests[name] = canonical.sha256_hex((base / name).read_bytes())
-            check_documents(verdict.manifest, digests)
+            check_documents(verdict.manifest, pinnable(config, verdict.manifest.documents))
     except AweError as error:
         return None, error
     return verdict, None
+
+
+def pinnable(config: Config, names: Iterable[str]) -> dict[str, str]:
+    """Give the digests of those of the deployment's own files that are there, by name."""
+    base = config.file.parent if config.file else config.workspace.root
+    found = {}
+    for name in names:
+        with contextlib.suppress(OSError):
+            found[name] = canonical.sha256_hex((base / name).read_bytes())
+    return found
 
 
 def _taken(

@@ -131,9 +131,9 @@ class Owner:
 
         :raises EngineError: ``engine.locked`` when another process owns it
         """
-        seen, mark = _stamp(config.trust.store), _known_mark(config)
+        seen, mark = _stamp(config.trust.store), known_mark(config)
         deployment = load(config, now_s=int(time.time()), mark=mark)
-        journal = _open_journal(config, deployment)
+        journal = _open_journal(config, trust=deployment.trust)
         try:
             if (latest := read_mark(journal, config)) != mark:  # another owner was quicker
                 mark = latest
@@ -281,12 +281,40 @@ def _changed_at(folder: Path) -> tuple[int, int]:
         return 0, 0
 
 
+def repin(config: Config, *, by: str, reason: str) -> None:
+    """Have a home trust the root that its ``awe.yaml`` pins now; recorded, with who and why.
+
+    Nothing happens to a home that is new, or trusts that root already.  Denials and stops stay.
+
+    :raises EngineError: ``engine.locked`` while a process owns the home
+    """
+    mark, pin = known_mark(config), config.trust.root_sha256
+    if mark is None or pin in {None, mark.pin}:
+        return
+    journal = _open_journal(config, trust="none")
+    try:
+        fresh = attrs.evolve(mark, pin=pin, root_version=0, version=0, digest=None)
+        event = {
+            "kind": "trust.root_changed",
+            "from": {"version": mark.root_version, "digest": mark.pin},
+            "to": {"version": 0, "digest": pin},
+            "keyids": [],
+            "reason": reason,
+            "by": by,
+        }
+        row = Upsert("mark", (config.name, canonical.document(mark_to_json(fresh))))
+        journal.append([draft_of(event)], (row,))
+        journal.commit()
+    finally:
+        journal.close()
+
+
 def _unreadable(error: OSError) -> AweError:
     why = error.strerror or type(error).__name__
     return TrustError("store.unreadable", file=error.filename or "the store", why=why)
 
 
-def _open_journal(config: Config, deployment: Deployment) -> Journal:
+def _open_journal(config: Config, *, trust: str) -> Journal:
     try:
         config.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         if config.home.stat().st_uid == os.geteuid():
@@ -299,7 +327,7 @@ def _open_journal(config: Config, deployment: Deployment) -> Journal:
         config.home,
         signer=signer,
         origin=config.audit.origin,
-        opened={"awe": __version__, "trust": deployment.trust},
+        opened={"awe": __version__, "trust": trust},
         durability=config.engine.durability,
         clock_us=now_us,
     )
@@ -318,7 +346,7 @@ def _open_workspace(config: Config) -> Workspace:
     )
 
 
-def _known_mark(config: Config) -> Mark | None:
+def known_mark(config: Config) -> Mark | None:
     """How far this home has come, read before the journal is opened for writing."""
     try:
         with JournalReader(config.home) as reader:

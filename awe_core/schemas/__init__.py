@@ -23,6 +23,7 @@ KINDS: tuple[str, ...] = (
     "deployment",
     "people",
     "proposal",
+    "root",
     "review",
     "binding",
     "allow-list",

@@ -162,7 +162,10 @@ class Deployment:
         )
         made = draft(here, path, proposed_by=who, reason=_REASON)
         return here.governance.propose(
-            made.record, made.facades, signer=self.key(who), reason=_REASON, now=self._now
+            *(made.record, made.facades, made.papers),
+            signer=self.key(who),
+            reason=_REASON,
+            now=self._now,
         )
 
     def approve(self, subjects: Iterable[Subject], *, by: str | None = None) -> None:
