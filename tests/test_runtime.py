@@ -164,7 +164,7 @@ def test_only_whoever_runs_the_process_is_local(place):
             assert "relayed" == rt.actor.assurance
 
 
-def test_plain_calls_are_refused_inside_a_loop_and_after_a_fork(place):
+def test_plain_calls_are_refused_inside_a_loop_after_a_fork_and_after_the_end(place):
     with place.open() as rt:
 
         async def inside() -> str:
@@ -180,6 +180,12 @@ def test_plain_calls_are_refused_inside_a_loop_and_after_a_fork(place):
                 os._exit(0 if error.code == "sdk.forked" else 1)
             os._exit(2)
         assert 0 == os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        run = rt.submit_call("time.sleep", {"seconds": 0})
+        run.wait()
+    for late in (rt.runs, run.status, lambda: list(run.events())):
+        with pytest.raises(UsageError) as caught:
+            late()
+        assert "sdk.closed" == caught.value.code
 
 
 def test_waiting_too_long_leaves_the_run_alone(place):

@@ -101,7 +101,13 @@ def _verb(
     return made
 
 
-_verb("resume", "Let RUN go on.")
+_verb(
+    "resume",
+    "Let RUN go on.",
+    click.option(
+        "--accept", multiple=True, metavar="RECORD", help="With this other record of a pack."
+    ),
+)
 _verb(
     "cancel",
     "End RUN before its time.",

@@ -58,6 +58,7 @@ class ActiveRun:
         self.run = run
         self.run_id = run.id
         self.opened = run.opened
+        self.pinned = {pack.dist: pack for pack in run.opened.packs}  #: what it may go on with
         self.actor = actor
         self.opened_us = opened_us
         self.open_steps: dict[str, OpenStep] = {}
@@ -138,6 +139,9 @@ class ActiveRun:
     ) -> None:
         self._release(fact.step)
 
+    def _resumed(self, fact: events.RunResumed) -> None:
+        self.pinned |= {pack.dist: pack for pack in fact.packs or ()}
+
     def _closed(self, _: events.RunClosed) -> None:
         for kept in (self._prior, self._by_effect, self._touched, self.prepared):
             kept.clear()
@@ -151,6 +155,7 @@ class ActiveRun:
         events.StepCompleted: _step_ended,
         events.StepFailed: _step_ended,
         events.StepSkipped: _step_ended,
+        events.RunResumed: _resumed,
         events.RunClosed: _closed,
     }
 

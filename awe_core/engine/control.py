@@ -15,6 +15,7 @@ from awe_core.events import (
     HandshakeGranted,
     HandshakeRefused,
     HandshakeVoted,
+    PackRef,
     RunCancelRequested,
     RunPaused,
     RunResumed,
@@ -26,9 +27,14 @@ from awe_core.events import (
 from awe_core.handshake import Counted, Granted, Refused, take, ticket_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from awe_core.engine.active import ActiveRun
     from awe_core.events import Actor, Fact
     from awe_core.values import JsonObject
+
+
+_SHORTEST = 12  #: characters of a digest that name a record
 
 
 def asked(active: ActiveRun, verb: str, actor: Actor, params: JsonObject, *, now_us: int) -> Fact:
@@ -41,7 +47,8 @@ def asked(active: ActiveRun, verb: str, actor: Actor, params: JsonObject, *, now
         case "pause":
             return RunPaused(cause="operator", reason=reason, by=by)
         case "resume":
-            return RunResumed(mode="forward", reason=reason, by=by)
+            packs = _accepted(active, params.get("accept") or ())
+            return RunResumed(mode="forward", packs=packs or None, reason=reason, by=by)
         case "cancel":
             mode: Literal["keep", "rollback"] = (
                 "keep" if params.get("mode") == "keep" else "rollback"
@@ -61,6 +68,20 @@ def asked(active: ActiveRun, verb: str, actor: Actor, params: JsonObject, *, now
             return _resolved(active, by, params, now_us)
         case _:
             raise UsageError("run.request", verb=verb, why="no such request")
+
+
+def _accepted(active: ActiveRun, records: Iterable[str]) -> tuple[PackRef, ...]:
+    """Find the packs that *records*, or beginnings of their digests, name."""
+    loaded = active.parts.invoker.registry.packs()
+    found = []
+    for wanted in records:
+        named = [one for one in loaded if one.digest.startswith(wanted)]
+        if len(named) != 1 or len(wanted) < _SHORTEST:
+            why = f"no pack that is in force here has the record {wanted}"
+            raise UsageError("run.request", verb="resume", why=why)
+        record = named[0].record
+        found.append(PackRef(record.distribution, record.version, named[0].digest))
+    return tuple(found)
 
 
 def _resolved(active: ActiveRun, by: str, params: JsonObject, now_us: int) -> Fact:

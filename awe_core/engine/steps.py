@@ -125,15 +125,15 @@ def _prepared(active: ActiveRun, command: Admit, *, is_new: bool = True) -> Prep
 def _check_pinned(active: ActiveRun, prepared: Prepared) -> None:
     """A run goes on with the very bytes it was opened with, or it asks first."""
     found = prepared.capability.pack
-    for pinned in active.opened.packs:
-        if pinned.dist == found.dist and pinned.record != found.record:
-            raise PackError(
-                "pack.changed",
-                run=active.run_id,
-                distribution=found.dist,
-                record=f"{pinned.version} ({pinned.record[:12]})",
-                found=f"{found.version} ({found.record[:12]})",
-            )
+    pinned = active.pinned.get(found.dist)
+    if pinned is not None and pinned.record != found.record:
+        raise PackError(
+            "pack.changed",
+            run=active.run_id,
+            distribution=found.dist,
+            before=f"{pinned.version} {pinned.record[:12]}",
+            now=f"{found.version} {found.record[:12]}",
+        )
 
 
 def _hold(active: ActiveRun, command: Admit, error: AweError) -> None:

@@ -97,6 +97,8 @@ class RunResumed(_Recorded):
     to: str | None = None  #: rollback: down to this step
     from_: str | None = None  #: retry: from this step
     inclusive: bool | None = None
+    #: Other records of its packs that a person lets the run go on with.
+    packs: tuple[PackRef, ...] | None = codec.of(PackRef, many=True, default=None)
     reason: str | None = None
     by: str | None = None
 

@@ -10,7 +10,7 @@ from awe_core.events import Decision
 from awe_core.runtime.results import result_of, view_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterable
 
     from awe_core.events import Residue
     from awe_core.events.confirmation import Verdict
@@ -77,9 +77,13 @@ class AsyncRunHandle:
         """Hold the run: what runs ends, nothing new starts."""
         await self._runtime.control(self.run_id, "pause", reason=reason)
 
-    async def resume(self, reason: str | None = None) -> None:
-        """Let a held run go on."""
-        await self._runtime.control(self.run_id, "resume", reason=reason)
+    async def resume(self, reason: str | None = None, *, accept: Iterable[str] = ()) -> None:
+        """Let a held run go on.
+
+        :param accept: digests of pack records that it may go on with, beside those it was opened
+            with; recorded
+        """
+        await self._runtime.control(self.run_id, "resume", reason=reason, accept=list(accept))
 
     async def cancel(
         self, mode: Literal["rollback", "keep"] = "rollback", reason: str | None = None

@@ -45,7 +45,7 @@ class Loop:
     def wait(self, work: Coroutine[Any, Any, _T]) -> _T:
         """Run *work* on the loop and wait for it; an interrupt cancels it.
 
-        :raises UsageError: ``sdk.sync_in_loop`` ``sdk.forked``
+        :raises UsageError: ``sdk.sync_in_loop`` ``sdk.forked`` ``sdk.closed``
         """
         future = self._begun(work)
         try:
@@ -55,10 +55,15 @@ class Loop:
             raise
 
     def _begun(self, work: Coroutine[Any, Any, _T]) -> Future[_T]:
-        is_forked = os.getpid() != self._pid
-        if is_forked or asyncio._get_running_loop() is not None:  # noqa: SLF001 - public, and asks without raising
-            work.close()
-            raise UsageError("sdk.forked" if is_forked else "sdk.sync_in_loop")
+        is_in_loop = asyncio._get_running_loop() is not None  # noqa: SLF001 - public, and asks without raising
+        for wrong, code in (
+            (os.getpid() != self._pid, "sdk.forked"),
+            (is_in_loop, "sdk.sync_in_loop"),
+            (self._loop.is_closed(), "sdk.closed"),
+        ):
+            if wrong:
+                work.close()
+                raise UsageError(code)
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def close(self, last: Coroutine[Any, Any, None] | None = None) -> None:

@@ -223,6 +223,40 @@ def test_a_run_whose_pack_was_stopped_is_paused_and_can_be_taken_back(stdlib, ac
     assert not pack.ran
 
 
+def test_a_run_goes_on_with_another_record_only_when_a_person_accepts_it(
+    stdlib, active_too, hostile
+):
+    old = active_too(SIMPLE, go=PLAIN)
+    flow = stdlib.root / "flow.yaml"
+    slow = "steps: [{id: s, capability: time.sleep@1, with: {seconds: 1}}, "
+    text = FLOW.format(name=old.name).replace("steps: [", slow)
+    flow.write_text(text.replace("@1}]", "@1, needs: [s]}]"))
+    with stdlib.open() as rt:
+        handle = rt.submit(str(flow))
+        handle.pause("an upgrade")
+        assert "PAUSED" == handle.wait().state
+    new = hostile(SIMPLE, name=old.name, version="1.1.0").contract("go", PLAIN)
+    new.install()
+    subjects = stdlib.propose(new.build())
+    stdlib.approve(subjects)
+    stdlib.activate(subjects, at_once=True)
+    record = subjects[0].digest
+    with stdlib.open() as rt:
+        handle = rt.attach(handle.run_id)
+        handle.resume()
+        held = handle.wait()
+        assert ("PAUSED", "pack.changed") == (held.state, held.error.code)
+        assert not new.ran
+        with pytest.raises(AweError, match="no pack that is in force"):
+            handle.resume(accept=["0" * 64])
+        handle.resume("read the difference", accept=[record[:12]])
+    with stdlib.open() as rt:  # what was accepted outlives the process
+        handle = rt.attach(handle.run_id)
+        assert "COMPLETED" == handle.wait().state
+        said = [one.event for one in handle.events() if one.event["kind"] == "run.resumed"]
+    assert record == said[-1]["packs"][0]["record"]
+
+
 # ---- what is installed ---------------------------------------------------------------------------
 def _appended(path: Path) -> None:
     path.write_bytes(path.read_bytes() + b"\n")
