@@ -8,7 +8,7 @@ form with the defaults filled in, and ``${…}`` is still the raw text people wr
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Self, TypeAlias
+from typing import TYPE_CHECKING, Self, TypeAlias, assert_never
 
 import attrs
 
@@ -121,6 +121,24 @@ class UndoStrategyNamed:
 
 
 Undo: TypeAlias = UndoCaptured | UndoNotNeeded | UndoNone | UndoStrategyNamed | UndoCompensate
+
+
+def undo_in_words(undo: Undo) -> JsonObject:
+    """Say how a call would be taken back, as requests and reports show it."""
+    match undo:
+        case UndoCaptured():
+            return {"kind": "captured"}
+        case UndoNotNeeded():
+            return {"kind": "not_needed"}
+        case UndoNone(why=why):
+            return {"kind": "none", "why": why}
+        case UndoStrategyNamed(strategy=strategy):
+            return {"kind": "strategy", "strategy": strategy}
+        case UndoCompensate(compensate=call):
+            return {"kind": "compensate", "capability": call.capability}
+        case _:
+            assert_never(undo)
+
 
 #: What a file holds: text, bytes, or None where there is no file.
 FileContent: TypeAlias = "str | bytes | None"

@@ -21,6 +21,7 @@ from awe_core.capability import (
     UndoNone,
     UndoNotNeeded,
     UndoStrategyNamed,
+    undo_in_words,
 )
 from awe_core.errors import HandshakeError
 from awe_core.events import (
@@ -50,7 +51,6 @@ from awe_core.handshake import (
     summary,
     take,
     ticket_of,
-    undo_in_words,
     unmet,
 )
 

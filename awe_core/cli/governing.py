@@ -24,6 +24,7 @@ from awe_core.cli.opening import (
     governance,
     now_s,
     poke,
+    settings,
     signer,
 )
 from awe_core.cli.render import Answer, block, details, listing
@@ -116,9 +117,17 @@ _on_both("diff", _diff)
 @packs.command()
 @click.argument("wheel", type=_FILE)
 def inspect(wheel: Path) -> Answer:
-    """Look through a WHEEL without importing it: contents, effects, refusals."""
+    """Look through a WHEEL without importing it: contents, effects, refusals, what is new."""
     report = inspect_wheel(wheel)
-    return details(report, exit_code=2 if report.refusals else 0)
+    if report.refusals or settings().trust.root_sha256 is None:
+        return details(report, exit_code=2 if report.refusals else 0)
+    record = draft(deployment(), wheel, proposed_by=actor().id, reason="looked at").record
+    before = governance().in_force(govern.subject_of(record), now_s())
+    if before is None:
+        return details(report)
+    changes = govern.differences(before, record)
+    shown = {**report.as_json(), "active_now": f"{before.name}@{before.version}"}
+    return details({**shown, "changes": changes})
 
 
 @packs.command()

@@ -137,10 +137,13 @@ def _transitions(
         by |= {"owner": verdict.released_by[keyid].owner, "keyid": keyid, "role": "release"}
     for each in verdict.entries:
         before, after = adopted.states.get(each.digest, State.NONE), each.own_status
-        if each.refusals or before is after:
+        is_observed = bool(each.refusals) and each.permits.new  # a development root lets it pass
+        if (each.refusals and not is_observed) or before is after:
             continue
         verb = "activated" if after is State.ACTIVE else after.lower()
         event = _event(Subject(each.record, each.digest), verb, before, after) | by
+        if is_observed:
+            event["reason"] = "observed: " + "; ".join(map(str, each.refusals))
         is_back = after is State.ACTIVE and before in {State.SUSPENDED, State.SUPERSEDED}
         for resume in reversed(statements) if is_back else ():
             said = resume.statement

@@ -10,7 +10,7 @@ from awe_core.handshake.chain import PolicyChain
 from awe_core.handshake.fold import AskPeople, Grant, Judged, Refuse, default_requirement, fold
 from awe_core.handshake.ledger import Ledger, Ticket, new_request_id, ticket_of
 from awe_core.handshake.policies import Allowed, AllowList, Auto, Console, DenyAll
-from awe_core.handshake.question import call_digest, summary, undo_in_words
+from awe_core.handshake.question import call_digest, summary
 from awe_core.handshake.votes import Counted, Granted, People, Refused, take, unmet
 
 __all__ = [
@@ -37,6 +37,5 @@ __all__ = [
     "summary",
     "take",
     "ticket_of",
-    "undo_in_words",
     "unmet",
 ]

@@ -8,21 +8,13 @@ from __future__ import annotations
 
 import hashlib
 from functools import lru_cache
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING
 
 from awe_core import canonical
-from awe_core.capability import (
-    UndoCaptured,
-    UndoCompensate,
-    UndoNone,
-    UndoNotNeeded,
-    UndoStrategyNamed,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from awe_core.capability import Undo
     from awe_core.values import Json, JsonObject
 
 _PREFIX = b"awe:call:v1\n"
@@ -68,23 +60,6 @@ def summary(effects: Sequence[JsonObject]) -> tuple[JsonObject, ...]:
         for kind, fields in effect.items()
         for targets in [_targets(fields)]
     )
-
-
-def undo_in_words(undo: Undo) -> JsonObject:
-    """Say how the call would be taken back."""
-    match undo:
-        case UndoCaptured():
-            return {"kind": "captured"}
-        case UndoNotNeeded():
-            return {"kind": "not_needed"}
-        case UndoNone(why=why):
-            return {"kind": "none", "why": why}
-        case UndoStrategyNamed(strategy=strategy):
-            return {"kind": "strategy", "strategy": strategy}
-        case UndoCompensate(compensate=call):
-            return {"kind": "compensate", "capability": call.capability}
-        case _:
-            assert_never(undo)
 
 
 def _targets(fields: JsonObject) -> list[str]:

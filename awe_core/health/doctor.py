@@ -18,6 +18,7 @@ import attrs
 from awe_core.errors import AweError
 from awe_core.invoke import PROMISES
 from awe_core.journal import JournalReader
+from awe_core.records import timestamp
 from awe_core.runtime.deployment import load, read_mark
 from awe_core.workspace import Workspace
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from awe_core.values import JsonObject
 
 _GIB = 1 << 30
+_DAY_S = 86_400
 _SLOW_MS = 50.0
 _COMMITS = 20
 _OLD_SQLITE, _OLDEST_SQLITE = (3, 45, 0), (3, 37, 0)
@@ -206,9 +208,34 @@ def _packs(patient: _Patient) -> Iterator[_Found]:
     known = {pack.name for pack in here.verdict.packs} if here.verdict else set()
     for found in here.found:
         if found.name not in known:
-            advice = f"awe packs trust-local {found.name}    (or propose its wheel)"
+            advice = "awe packs propose WHEEL --reason T"
+            if here.verdict and here.verdict.is_dev:
+                advice = f"awe packs trust-local {found.name}    (or propose its wheel)"
             yield found.name, Level.AMBER, "installed, not governed", advice
     yield "verified", Level.GREEN, ", ".join(pack.record.name for pack in here.packs) or "none", ""
+
+
+def _expiry(patient: _Patient) -> Iterator[_Found]:
+    """What ends, when, and what comes before it: a signer hears of it weeks before a server."""
+    verdict = patient.here.verdict
+    if verdict is None:
+        return
+    root, manifest = verdict.root, verdict.manifest
+    warn_s = root.policy.warn_days * _DAY_S
+    ends = [("root of trust", root.expires, warn_s, "awe trust rotate")]
+    if manifest is not None:  # a short one is renewed at half its life
+        early_s = min(warn_s, (manifest.expires - manifest.issued) // 2)
+        ends.append(("manifest", manifest.expires, early_s, "awe trust renew"))
+    for each in patient.here.governance.states(now=patient.now_s):
+        given = [(one.statement.expires or 0, one.statement.role) for one in each.signed]
+        for end, role in sorted(one for one in given if one[0] and each.is_running)[:1]:
+            title = each.subject.title
+            advice = f"awe {each.subject.kind}s approve {title} --role {role} --reason T"
+            ends.append((f"approval of {title}", end, warn_s, advice))
+    for what, end, early_s, advice in ends:
+        left_s = end - patient.now_s
+        level = _graded(red=left_s <= 0, amber=left_s <= early_s)
+        yield what, level, f"{left_s // _DAY_S} days left, until {timestamp(end)}", advice
 
 
 def _policies(patient: _Patient) -> Iterator[_Found]:
@@ -258,6 +285,7 @@ TOPICS: Mapping[str, Callable[[_Patient], Iterator[_Found]]] = {
     "undo": _undo,
     "isolation": _isolation,
     "keys": _keys,
+    "expiry": _expiry,
     "packs": _packs,
     "policies": _policies,
     "journal": _journal,

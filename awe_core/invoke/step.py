@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from awe_core import canonical
+from awe_core.capability import undo_in_words
 from awe_core.context import AsyncExecutionContext
 from awe_core.effects import CORE_KINDS, Grant, GrantPlan
 from awe_core.errors import ContractError, EngineError
@@ -20,7 +21,6 @@ from awe_core.handshake import (
     fold,
     new_request_id,
     summary,
-    undo_in_words,
 )
 from awe_core.invoke.masking import masked
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from awe_core import canonical
+from awe_core.capability import undo_in_words
 from awe_core.contract import Schema
 from awe_core.errors import AweError, ContractError, PackError
 from awe_core.packs.archive import open_wheel
@@ -83,7 +84,7 @@ class WheelReport:
             "wheel": {"filename": self.filename, "sha256": self.sha256, "size": self.size},
             **{name: getattr(self, name) for name in same},
             **{name: list(getattr(self, name)) for name in lists},
-            "files": {path: attrs.asdict(found) for path, found in sorted(self.files.items())},
+            "asks": self._asks(),
             "entry_points": {_ascii(name): value for name, value in self.entry_points.items()},
             "requires_dist": [_ascii(one) for one in self.requires_dist],
             "capabilities": [
@@ -93,6 +94,8 @@ class WheelReport:
                     "contract": one.digest,
                     "risk": one.spec.risk.value,
                     "effects": [effect.kind for effect in one.spec.effects],
+                    "undo": " ".join(undo_in_words(one.spec.undo).values()),
+                    "confirm": one.spec.confirm.value,
                     "handler": one.spec.handler,
                 }
                 for one in self.contents.contracts
@@ -102,8 +105,16 @@ class WheelReport:
                 for one in self.contents.workflows
             ],
             "facades": [one.spec.id for one in self.contents.facades],
+            "files": {path: attrs.asdict(found) for path, found in sorted(self.files.items())},
             "refusals": refusals,
         }
+
+    def _asks(self) -> JsonObject:
+        """What ``pack.yaml`` asks to be granted; the proposal decides."""
+        pack = self.contents.pack
+        if pack is None:
+            return {}
+        return {name: getattr(pack, name) for name in ("executor", "reuse", "native")}
 
     @property
     def digest(self) -> str:

@@ -71,6 +71,8 @@ class Deployment:
         """What every record says of the root."""
         if self.verdict is None:
             return "none"
+        if self.verdict.root.policy.observe:
+            return "observe"
         return "dev-local" if self.verdict.is_dev else "prod"
 
     @property
@@ -191,7 +193,7 @@ def _taken(
     failed = []
     for pack in sorted(judged, key=_may_run, reverse=True):
         try:
-            if pack.refusals:
+            if pack.refusals and not _may_run(pack):
                 raise pack.refusals[0]
             if pack.name in packs:
                 version = pack.record.version
@@ -221,7 +223,7 @@ def _refused(
 
 
 def _may_run(pack: PackVerdict) -> bool:
-    return not pack.refusals and (pack.permits.new or pack.permits.resume)
+    return pack.permits.new or pack.permits.resume
 
 
 def _verified(
