@@ -819,3 +819,15 @@ def test_an_unwanted_reject_by_the_proposer_ends_nothing(team):
     (subject,) = team.propose(record())
     assert refused(team.say, "reject", subject, "ann", role="security") == "signer.not_in_role"
     assert team.state(subject) is State.PROPOSED
+
+
+def test_a_stop_that_was_lifted_and_not_yet_released_can_be_said_again(team):
+    subject = team.active()
+    team.say("suspend", subject, "ben")
+    assert refused(team.say, "suspend", subject, "ben", NOW + 1) == "trust.status"
+    team.say("resume", subject, "cay", NOW + 2)
+    again = team.say("suspend", subject, "ben", NOW + 3)
+    assert (State.SUSPENDED, 1) == (again.state, len(again.standing_stops))
+    assert refused(team.activate, subject, now=NOW + 4) == "pack.resume_missing"
+    team.say("revoke", subject, "cay", NOW + 5)
+    assert refused(team.say, "revoke", subject, "cay", NOW + 6) == "trust.status"

@@ -406,7 +406,10 @@ class Governance:
         return look, known
 
     def _stop(self, subject: Subject, decision: str, after: State, by: By) -> SubjectState:
-        look, known = self._step(subject, after, by["now"])
+        look, known = self._stands(subject, by["now"])
+        is_lifted = known.state is State.SUSPENDED and not known.standing_stops
+        if not (after is State.SUSPENDED and is_lifted):  # what was lifted can be stopped anew
+            transition(known.state, after, subject=known.subject.title)
         allowed, keyid = sorted(DECIDERS[decision]), by["signer"].keyid
         role = next((role for role in allowed if look.root.holds(keyid, role)), allowed[0])
         while (

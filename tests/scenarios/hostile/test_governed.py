@@ -7,6 +7,7 @@ import shutil
 import time
 from typing import TYPE_CHECKING
 
+import attrs
 import pytest
 
 from awe_core.cli import run as awe
@@ -255,6 +256,31 @@ def test_a_run_goes_on_with_another_record_only_when_a_person_accepts_it(
         assert "COMPLETED" == handle.wait().state
         said = [one.event for one in handle.events() if one.event["kind"] == "run.resumed"]
     assert record == said[-1]["packs"][0]["record"]
+
+
+@pytest.mark.parametrize("observe", [True, False])
+def test_a_development_root_may_let_a_refused_pack_run_and_the_log_says_so(site, active, observe):
+    pack = active(SIMPLE, go=PLAIN)
+    desk, now, key = site.governance, int(time.time()), site.key(site.people[0])
+    root = desk.root()
+    policy = attrs.evolve(root.policy, evidence=("conformance",), observe=observe)
+    root = attrs.evolve(root, version=2, policy=policy)
+    desk.rotate(root, signers=[key], now=now)
+    desk.renew(signers=[key], now=now)
+    with site.open() as rt:
+        here = rt.deployment
+        if not observe:
+            with pytest.raises(AweError, match="conformance"):
+                rt.call(f"{pack.name}.go")
+            assert not pack.ran
+            return
+        assert "observe" == here.trust == status(rt, now_s=now).trust
+        assert {"x": 3} == rt.call(f"{pack.name}.go", x=3)
+        (said,) = [one.event for one in rt.journal.read(kinds=["pack.activated"])]
+        assert said["reason"].startswith("observed: ")
+        assert "conformance" in said["reason"]
+        (opened,) = [one.event for one in rt.journal.read(kinds=["run.opened"])]
+        assert "observe" == opened["trust"]
 
 
 # ---- what is installed ---------------------------------------------------------------------------
