@@ -49,7 +49,7 @@ INSTALLER_FILES = frozenset(
     {"INSTALLER", "RECORD", "REQUESTED", "direct_url.json", "uv_cache.json", "uv_build.json"}
 )
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the oldest time a zip can hold
-_UNREADABLE = (
+UNREADABLE = (
     *(zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError),
     *(RuntimeError, ValueError, OSError, OverflowError),
 )
@@ -168,7 +168,7 @@ class _Reader:
         try:
             with zipfile.ZipFile(io.BytesIO(content)) as archive:
                 return dict(self._members(archive))
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             why = f"it is unreadable: {error}"
             raise PackError("pack.wheel", wheel=self._wheel, why=why) from None
 

@@ -17,10 +17,17 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from awe_core.errors import PackError
 from awe_core.hookspecs import PROJECT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+    from awe_core.records import PackRecord
+
+
+#: What looks alike (Unicode TS 39, for ASCII); a ``1`` may be read as either of two letters.
+_ALIKE = (str.maketrans("1I0", "llo"), str.maketrans("1I0", "iio"))
 
 
 @attrs.frozen
@@ -43,6 +50,12 @@ class Found:
 def normalised(distribution: str) -> str:
     """Spell a distribution's name the one way (PyPA name normalization)."""
     return re.sub(r"[-_.]+", "-", distribution).lower()
+
+
+def lookalike(name: str, known: Iterable[str]) -> str | None:
+    """Give the other name among *known* that people could take *name* for; None: there is none."""
+    seen = _appearances(name)
+    return next((one for one in known if one != name and seen & _appearances(one)), None)
 
 
 def discover(path: Iterable[str] | None = None, *, also: Iterable[str] = ()) -> tuple[Found, ...]:
@@ -76,10 +89,20 @@ def discover(path: Iterable[str] | None = None, *, also: Iterable[str] = ()) -> 
     )
 
 
-def installed_top_levels() -> dict[str, str]:
+def installed_top_levels() -> dict[str, frozenset[str]]:
     """Give every installed top level and whose it is; slow, so only where people propose."""
     owners = importlib.metadata.packages_distributions()
-    return {top: normalised(names[0]) for top, names in owners.items() if names}
+    return {top: frozenset(map(normalised, names)) for top, names in owners.items()}
+
+
+def foreign_top_levels(record: PackRecord) -> list[PackError]:
+    """Tell which top levels of a pack somebody else has installed as well; as slow."""
+    owners, wheel = installed_top_levels(), record.wheel.filename
+    return [
+        PackError("pack.top_level", wheel=wheel, top_level=top, why=f"belongs to {other} as well")
+        for top in record.top_level
+        for other in sorted(owners.get(top, frozenset()) - {record.distribution})
+    ]
 
 
 def entry_points(text: str) -> dict[str, dict[str, str]]:
@@ -91,6 +114,11 @@ def entry_points(text: str) -> dict[str, dict[str, str]]:
     except configparser.Error:
         return {}
     return {group: dict(parser[group]) for group in parser.sections()}
+
+
+def _appearances(name: str) -> set[str]:
+    read = (name.translate(alike).lower() for alike in _ALIKE)
+    return {one.replace("rn", "m").replace("vv", "w") for one in read}
 
 
 def _offered(distribution: importlib.metadata.Distribution) -> dict[str, str]:

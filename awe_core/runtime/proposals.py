@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from awe_core.lifecycle import State
 from awe_core.packs import (
     asked_for,
     facade_record,
     inspect_wheel,
-    installed_requirements,
     installed_top_levels,
     record_digest,
     record_from_wheel,
+    requirements_of,
 )
 
 if TYPE_CHECKING:
@@ -34,23 +35,24 @@ class Proposal:
     facades: tuple[FacadeRecord, ...]
 
 
-def draft(
+def draft(  # noqa: PLR0913 - what a proposer says
     deployment: Deployment,
     wheel: Path,
     *,
     proposed_by: str,
     reason: str,
     asked: ProposalSpec | None = None,
+    deps: Path | None = None,
 ) -> Proposal:
     """Build the records of *wheel*; nothing of it is imported.
 
     :param asked: what shall be granted; None: exactly what ``pack.yaml`` asks for
-    :raises AweError: the wheel's first refusal, or a facade whose target nobody offers
+    :param deps: a folder with the wheels of all it requires, whose files are pinned then
+    :raises AweError: the wheel's first refusal, what it requires and cannot be pinned, or
+        a facade whose target nobody offers
     """
-    taken = dict(installed_top_levels())  # by what is installed, and by other records
-    for pack in deployment.verdict.packs if deployment.verdict else ():
-        taken |= dict.fromkeys(pack.record.top_level, pack.record.distribution)
-    report = inspect_wheel(wheel, taken=taken)
+    taken, known = _claimed(deployment)
+    report = inspect_wheel(wheel, taken=taken, known=known)
     wanted = asked or asked_for(report, proposed_by=proposed_by, reason=reason)
     offers = [*(pack.contents for pack in deployment.packs), report.contents]
     by, authors, pack_name = wanted.proposed_by, wanted.authors, report.distribution
@@ -59,7 +61,21 @@ def draft(
         for facade in report.contents.facades
     )
     digests = [record_digest(facade) for facade in facades]
-    requires = installed_requirements(report.requires_dist)
+    requires = requirements_of(report.requires_dist, deps)
     return Proposal(
         report, record_from_wheel(report, wanted, facades=digests, requires=requires), facades
     )
+
+
+def _claimed(deployment: Deployment) -> tuple[dict[str, frozenset[str]], set[str]]:
+    """Give the top levels and the names that are taken, by what is installed and by records."""
+    taken, known = installed_top_levels(), set[str]()
+    for pack in deployment.verdict.packs if deployment.verdict else ():
+        record = pack.record
+        if pack.status is not State.REVOKED:  # what is gone for good holds no name
+            for top in record.top_level:
+                taken[top] = taken.get(top, frozenset()) | {record.distribution}
+            known |= {record.name, *(one.id for one in record.capabilities)}
+    known.update(*taken.values())
+    known |= {one.name for one in (deployment.verdict.facades if deployment.verdict else ())}
+    return taken, known
