@@ -187,7 +187,7 @@ def _on_disk(root: Path, listed: Iterable[str]) -> tuple[dict[str, tuple[str, in
         for entry in entries(root / folder):
             path = f"{folder}/{entry.name}" if folder else entry.name
             is_rival = not folder and entry.name.partition(".")[0] in modules
-            if not (whole or path in ours or is_rival) or entry.name == "__pycache__":
+            if not (whole or path in ours or is_rival):
                 continue
             if entry.is_dir(follow_symlinks=False):
                 look(path, whole=whole or path not in ours)

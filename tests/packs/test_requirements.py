@@ -180,8 +180,10 @@ def test_what_real_installers_leave_behind_is_what_was_in_the_wheels(
     monkeypatch.syspath_prepend(str(site))
     check_requirements(runs_with, deep=True)
     (site / "aaa/extra.py").write_text("")
-    with pytest.raises(PackError):
+    with pytest.raises(PackError) as caught:
         check_requirements(runs_with, deep=True)
+    (why,) = caught.value.details
+    assert why.startswith("aaa: aaa/extra.py: ")
 
 
 def test_a_version_is_compared_always(installed):
@@ -233,7 +235,8 @@ def test_a_changed_and_an_added_file_are_found_where_one_looks_deep(installed, p
         "aaa/__pycache__/more.cpython-311.pyc",
         "aaa/deep/__pycache__/more.cpython-311.pyc",
         "aaab.py",
-        "shared-1.0-nspkg.pth",
+        "shared/aaa.py",
+        "shared.event-1.0-nspkg.pth",
         "aaa-1.0.dist-info/REQUESTED",
     ],
 )
@@ -258,6 +261,11 @@ def test_a_link_is_found_even_if_its_bytes_are_right(installed, path):
     place.rename(installed.folder / "elsewhere")
     place.symlink_to(installed.folder / "elsewhere")
     assert f"aaa: {path}: is a link" in differences(installed)
+
+
+def test_an_added_link_is_found(installed):
+    (installed.site / "aaa/extra.py").symlink_to("/etc/hostname")
+    assert "aaa: aaa/extra.py: is a link" in differences(installed)
 
 
 @pytest.mark.parametrize("path", ["aaa/deep/more.py", "aaa-1.0.dist-info/RECORD"])
