@@ -121,7 +121,15 @@ def _appearances(name: str) -> set[str]:
     return {one.replace("rn", "m").replace("vv", "w") for one in read}
 
 
+def _waits(distribution: importlib.metadata.Distribution, name: str) -> bool:
+    """Whether reading a file of its metadata would wait until somebody writes it."""
+    where = getattr(distribution, "_path", None)
+    return isinstance(where, Path) and where.joinpath(name).is_fifo()
+
+
 def _offered(distribution: importlib.metadata.Distribution) -> dict[str, str]:
+    if _waits(distribution, "entry_points.txt"):
+        return {}
     try:
         text = distribution.read_text("entry_points.txt") or ""
     except (ValueError, OSError):
@@ -131,6 +139,8 @@ def _offered(distribution: importlib.metadata.Distribution) -> dict[str, str]:
 
 def _said(distribution: importlib.metadata.Distribution) -> tuple[str, str]:
     """Name and version by its metadata; empty where somebody spoilt it, which verifying finds."""
+    if _waits(distribution, "METADATA"):
+        return "", ""
     try:
         said = distribution.metadata
         name, version = (said[k] if k in said else "" for k in ("Name", "Version"))  # noqa: SIM401 - it has no get

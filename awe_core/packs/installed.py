@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 SHOWN = 20  #: findings of one error
 MAX_NOTE_BYTES = 4 * 1024 * 1024  #: of RECORD and ``direct_url.json``
 _NO_WAITING = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-_READ = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | _NO_WAITING
 
 #: Findings in the order of what they say about the machine; the first one names the error.
 _GRAVITY = (
@@ -90,24 +89,21 @@ def read(root: Path, path: str, limit: int = -1) -> bytes:
     :raises Unfit: ``pack.file_missing``, ``pack.file_symlink``, ``pack.file_not_regular``
     """
     try:
-        descriptor = os.open(root / path, _READ)
+        with open(root / path, "rb", opener=_open) as file:
+            if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                return file.read(limit)
+        why = "is no regular file"
     except (FileNotFoundError, NotADirectoryError):
         raise Unfit("pack.file_missing", path, "is not there") from None
     except OSError as error:
         if (root / path).is_symlink():
             raise Unfit("pack.file_symlink", path, "is a link") from None
         why = f"cannot be read: {error.strerror}"
-        raise Unfit("pack.file_not_regular", path, why) from None
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise Unfit("pack.file_not_regular", path, "is no regular file")
-        with os.fdopen(descriptor, "rb", closefd=False) as file:
-            return file.read(limit)
-    except OSError as error:
-        why = f"cannot be read: {error.strerror}"
-        raise Unfit("pack.file_not_regular", path, why) from None
-    finally:
-        os.close(descriptor)
+    raise Unfit("pack.file_not_regular", path, why)
+
+
+def _open(path: str, flags: int) -> int:
+    return os.open(path, flags | _NO_WAITING)
 
 
 def entries(folder: Path) -> list[os.DirEntry[str]]:
@@ -122,11 +118,11 @@ def entries(folder: Path) -> list[os.DirEntry[str]]:
 def _editable_source(metadata: Path) -> Path | None:
     """Give the folder an editable install points to; None: it is none."""
     try:
-        note = json.loads((metadata / "direct_url.json").read_bytes()[:MAX_NOTE_BYTES])
+        note = json.loads(read(metadata, "direct_url.json", MAX_NOTE_BYTES))
         if not note["dir_info"]["editable"]:
             return None
         return Path(url2pathname(urlsplit(note["url"]).path))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (Unfit, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
 
 

@@ -79,21 +79,18 @@ def check_requirements(record: PackRecord, *, deep: bool = False) -> None:
     :raises PackError: ``pack.dependency``
     """
     differing: list[str] = []
-    trees = [wanted.distribution for wanted in record.requires if deep and wanted.tree]
-    found = {one.name: one for one in discover(also=trees)} if trees else {}
+    names = [wanted.distribution for wanted in record.requires]
+    here = {one.name: one for one in discover(also=names)} if names else {}
     for wanted in record.requires:
-        name = wanted.distribution
-        try:
-            version = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            version = "not installed"
-        if version != wanted.version:
+        name, found = wanted.distribution, here.get(wanted.distribution)
+        if found is None or found.version != wanted.version:
+            version = found.version if found else "not at all"
             differing.append(f"{name}: approved {wanted.version}, installed {version}")
         elif deep and wanted.tree:
-            differing += (f"{name}: {why}" for why in _differences(found.get(name), wanted.tree))
+            differing += (f"{name}: {why}" for why in _differences(found, wanted.tree))
     if differing:
-        names = {"distribution": record.distribution, "version": record.version}
-        raise PackError("pack.dependency", **names, details=differing[:SHOWN])
+        about = {"distribution": record.distribution, "version": record.version}
+        raise PackError("pack.dependency", **about, details=differing[:SHOWN])
 
 
 def _unpinned(requirement: str, why: str) -> PackError:
@@ -139,9 +136,9 @@ def _tree(files: Mapping[str, tuple[str, int]]) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def _differences(found: Found | None, tree: str) -> list[str]:
+def _differences(found: Found, tree: str) -> list[str]:
     """Tell what of an installed distribution is not what was approved, as far as RECORD can."""
-    if found is None or found.duplicates or not found.metadata_folder:
+    if found.duplicates or not found.metadata_folder:
         return ["is not installed in one place, from a wheel"]
     root = Path(found.location)
     try:

@@ -211,6 +211,30 @@ def test_a_fifo_in_the_place_of_an_installers_file_is_found(installed):
     assert refusal(installed).code == "pack.file_added"
 
 
+@pytest.mark.parametrize("name", ["METADATA", "entry_points.txt", "direct_url.json"])
+def test_a_fifo_among_the_metadata_is_found_without_waiting_for_it(installed, name):
+    place = installed.site / installed.dist_info / name
+    place.unlink()
+    os.mkfifo(place)
+    codes = {"METADATA": "pack.version", "entry_points.txt": "pack.file_not_regular"}
+    assert refusal(installed).code == codes.get(name, "pack.file_added")
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        b"[]",
+        b"\xff",
+        b"[" * 100_000,
+        b'{"dir_info": []}',
+        b'{"dir_info": {"editable": 1}, "url": 5}',
+    ],
+)
+def test_a_spoilt_note_of_the_installer_makes_no_editable_install(installed, note):
+    (installed.site / installed.dist_info / "direct_url.json").write_bytes(note)
+    verify(installed)
+
+
 def test_many_differences_are_counted_and_the_first_are_named(installed):
     installed.place("more").mkdir()
     for n in range(50):

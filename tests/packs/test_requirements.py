@@ -195,7 +195,7 @@ def test_a_version_is_compared_always(installed):
         == differences(installed)
         == (
             "aaa: approved 0.9, installed 1.0",
-            "no-such-distribution: approved 1.0, installed not installed",
+            "no-such-distribution: approved 1.0, installed not at all",
         )
     )
 
