@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from awe_core.errors import PackError
-from awe_core.packs.archive import INSTALLER_FILES, MAX_FILE_BYTES, record_rows
+from awe_core.packs.archive import INSTALLER_FILES, MAX_FILE_BYTES, record_rows, shown
 from awe_core.packs.codecache import NO_CACHE, CodeCache
 from awe_core.packs.verified import VerifiedPack
 
@@ -162,8 +162,8 @@ class _Survey:
         for code, whys in self._findings.items():
             if whys:
                 names = {"distribution": self._record.distribution, "version": self._record.version}
-                shown = found_all[:SHOWN]
-                raise PackError(code, **names, count=len(found_all), details=shown)
+                first = found_all[:SHOWN]
+                raise PackError(code, **names, count=len(found_all), details=first)
         return kept
 
     def _look_around(self) -> list[str]:
@@ -213,7 +213,7 @@ class _Survey:
         return folder == self._metadata and name in INSTALLER_FILES
 
     def _find(self, code: str, path: str, why: str) -> None:
-        self._findings[code].append(f"{path}: {why}")
+        self._findings[code].append(f"{shown(path)}: {why}")
 
 
 def _tree(record: PackRecord, source: Path) -> dict[str, bytes]:

@@ -1,27 +1,27 @@
 """What a pack runs with: pinned when it is proposed, compared with what is here when it starts.
 
 Rules.  Requirements are followed through extras and environment markers as they are *here* (PyPA
-"dependency specifiers"); the core is left out.  The version is always pinned, and the files too
-where wheels are given: the tree digest is SHA-256 over a line ``<sha256> <size> <path>`` for each
-file, by path.  It covers what a wheel brings below ``site-packages``; scripts, RECORD,
-``__pycache__`` and what else installers write do not count.  Nothing may be extra in a folder that
-is a package of the distribution; in a namespace, which others share, only its own files are looked
-at.  RECORD is not trusted for digests: it says which files to look for and what has changed.
+"dependency specifiers"); the core is left out.  The version is always pinned, and where wheels are
+given the files too: SHA-256 over a line ``<sha256> <size> <path>`` for each that lies below
+``site-packages``, by path; what installers write does not count.  Nothing may be extra in a folder
+that is a package of the distribution; of a namespace, which others share, only its own files are
+looked at.  RECORD is not trusted: it says which files to look for and, at best, what has changed.
 """
 
 from __future__ import annotations
 
-import base64
+import contextlib
 import csv
 import hashlib
 import importlib.metadata
+import os
 import re
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from awe_core.errors import PackError
-from awe_core.packs.archive import INSTALLER_FILES, UNREADABLE, record_rows
+from awe_core.packs.archive import INSTALLER_FILES, UNREADABLE, record_hash, record_rows, shown
 from awe_core.packs.discovery import discover, normalised
 from awe_core.packs.installed import MAX_NOTE_BYTES, SHOWN, Unfit, entries, read
 from awe_core.records import Requirement
@@ -45,7 +45,6 @@ def requirements_of(
     :raises PackError: ``pack.requirement``
     """
     # Costs 11 ms, and a start, which only compares, has no use for it.
-    from packaging.requirements import InvalidRequirement  # noqa: PLC0415
     from packaging.requirements import Requirement as Wanted  # noqa: PLC0415
 
     known: dict[str, tuple[importlib.metadata.Distribution, str]] = {}
@@ -55,16 +54,17 @@ def requirements_of(
         line, extra = waiting.pop()
         try:
             wanted = Wanted(line)
-        except InvalidRequirement as error:
+            name, marker = normalised(wanted.name), wanted.marker
+            if name == "awe-core" or (marker and not marker.evaluate({"extra": extra})):
+                continue
+            if name not in known:
+                known[name] = _installed(name) if wheels is None else _in_folder(name, wheels)
+            found = known[name][0]
+            version = found.version or ""
+            if not (version and wanted.specifier.contains(version, prereleases=True)):
+                raise _unpinned(line, f"{version or 'no version'} is what was found")
+        except ValueError as error:  # no requirement, no version, no such marker
             raise _unpinned(line, f"{error}".partition("\n")[0]) from None
-        name, marker = normalised(wanted.name), wanted.marker
-        if name == "awe-core" or (marker and not marker.evaluate({"extra": extra})):
-            continue
-        if name not in known:
-            known[name] = _installed(name) if wheels is None else _in_folder(name, wheels)
-        found = known[name][0]
-        if not wanted.specifier.contains(found.version, prereleases=True):
-            raise _unpinned(line, f"{found.version} is what was found")
         new = {(name, one) for one in ("", *wanted.extras)} - seen
         seen |= new
         waiting += [(more, one) for _, one in new for more in found.requires or ()]
@@ -133,7 +133,7 @@ def _counts(path: str) -> bool:
 
 def _tree(files: Mapping[str, tuple[str, int]]) -> str:
     lines = (f"{sha256} {size} {path}\n" for path, (sha256, size) in sorted(files.items()))
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    return hashlib.sha256(os.fsencode("".join(lines))).hexdigest()
 
 
 def _differences(found: Found, tree: str) -> list[str]:
@@ -155,17 +155,12 @@ def _differences(found: Found, tree: str) -> list[str]:
     files, findings = _on_disk(root, listed)
     if _tree(files) == tree and not findings:
         return []
-    here = {path: _recorded(sha256) for path, (sha256, _) in files.items()}
-    findings += [
-        f"{path}: its RECORD says {listed.get(path, 'nothing')}, found {here.get(path, 'nothing')}"
-        for path in sorted({*listed, *here})
-        if listed.get(path) != here.get(path)
-    ]
+    here = {path: record_hash(bytes.fromhex(sha256)) for path, (sha256, _) in files.items()}
+    for path in sorted({*listed, *here}):
+        said, seen = (each.get(path, "nothing") for each in (listed, here))
+        if said != seen:
+            findings.append(f"{shown(path)}: its RECORD says {shown(said)}, found {seen}")
     return findings or [f"approved tree {tree}, installed {_tree(files)}"]
-
-
-def _recorded(sha256: str) -> str:
-    return "sha256=" + base64.urlsafe_b64encode(bytes.fromhex(sha256)).decode().rstrip("=")
 
 
 def _on_disk(root: Path, listed: Iterable[str]) -> tuple[dict[str, tuple[str, int]], list[str]]:
@@ -174,12 +169,16 @@ def _on_disk(root: Path, listed: Iterable[str]) -> tuple[dict[str, tuple[str, in
     ours = {"/".join(part[: n + 1]) for part in parts for n in range(len(part))}
     packages = {"/".join(part[:-1]) for part in parts if part[-1].startswith("__init__.")}
     packages |= {part[0] for part in parts if part[0].endswith(".dist-info")}
-    packages -= {one for one in packages if _is_namespace(root / one / "__init__.py")}
+    for one in sorted(packages):
+        with contextlib.suppress(Unfit):
+            if _NAMESPACE.search(read(root, f"{one}/__init__.py")):
+                packages.discard(one)
     modules = {part[0].partition(".")[0] for part in parts if len(part) == 1 or part[0] in packages}
     files: dict[str, tuple[str, int]] = {}
     findings: list[str] = []
-
-    def look(folder: str, *, whole: bool) -> None:
+    waiting = [("", False)]
+    while waiting:
+        folder, whole = waiting.pop()
         whole = whole or folder in packages
         for entry in entries(root / folder):
             path = f"{folder}/{entry.name}" if folder else entry.name
@@ -187,21 +186,11 @@ def _on_disk(root: Path, listed: Iterable[str]) -> tuple[dict[str, tuple[str, in
             if not (whole or path in ours or is_rival):
                 continue
             if entry.is_dir(follow_symlinks=False):
-                look(path, whole=whole or path not in ours)
+                waiting.append((path, whole or path not in ours))
             elif _counts(path):
                 try:
                     content = read(root, path)
-                except Unfit as unfit:
-                    findings.append(f"{path}: {unfit.args[2]}")
-                else:
                     files[path] = (hashlib.sha256(content).hexdigest(), len(content))
-
-    look("", whole=False)
+                except Unfit as unfit:
+                    findings.append(f"{shown(path)}: {unfit.args[2]}")
     return files, findings
-
-
-def _is_namespace(init: Path) -> bool:
-    try:
-        return _NAMESPACE.search(read(init.parent, init.name)) is not None
-    except Unfit:
-        return False

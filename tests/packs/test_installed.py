@@ -135,6 +135,12 @@ def test_a_file_that_nobody_approved_is_found(installed, path):
     assert named in error.details[0]
 
 
+def test_a_name_that_no_terminal_can_show_is_found_and_can_be_shown(installed):
+    (installed.site / installed.package / os.fsdecode(b"\xff.py")).write_text("")
+    (line,) = refusal(installed).details
+    assert line == f"{installed.package}/\\udcff.py: is not in the approved wheel"
+
+
 def test_a_neighbour_is_no_extra_file(installed):
     (installed.site / f"{installed.package}_of_somebody_else.py").write_text("")
     (installed.site / "zzz").mkdir()

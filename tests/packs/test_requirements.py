@@ -82,6 +82,12 @@ def test_what_is_no_requirement_is_refused():
     assert "what is this" in refused("what is this?")
 
 
+@pytest.mark.parametrize(("version", "line"), [("", "aaa"), ("", "aaa>=1"), ("banana", "aaa>=1")])
+def test_what_has_no_version_fits_nothing(dependency, deps, version, line):
+    dependency("aaa", version=version)
+    assert line in refused(line, deps=deps)
+
+
 def test_one_wheel_of_each_requirement_must_be_there(dependency, deps):
     dependency("aaa", requires=["B_b.b>=1"])
     (deps / "b_b_b-1.0.tar.gz").write_bytes(b"")
@@ -302,6 +308,20 @@ def test_two_installs_of_a_requirement_are_a_difference(installed, monkeypatch):
     shutil.copytree(installed.site / "aaa-1.0.dist-info", other / "aaa-1.0.dist-info")
     monkeypatch.syspath_prepend(str(other))
     assert ("aaa: is not installed in one place, from a wheel",) == differences(installed)
+
+
+def test_names_and_depths_that_no_wheel_has_are_found_all_the_same(installed):
+    (installed.site / "aaa" / os.fsdecode(b"\xff.py")).write_text("")
+    deep = installed.site / "aaa"
+    for _ in range(600):
+        deep = deep / "d"
+    deep.mkdir(parents=True)
+    (deep / "x.py").write_text("")
+    first, second = differences(installed)
+    assert first.startswith("aaa: aaa/d/d/d/d/")
+    assert second.startswith("aaa: aaa/\\udcff.py: ")
+    first.encode("ascii")
+    second.encode("ascii")
 
 
 def test_the_first_twenty_differences_are_named(installed):
