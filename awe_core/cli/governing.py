@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from awe_core.runtime.proposals import Proposal
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 with_reason = click.option(
     "--reason", required=True, metavar="T", help="Signed, and kept for ever."
 )
@@ -121,7 +122,7 @@ def inspect(wheel: Path) -> Answer:
     report = inspect_wheel(wheel)
     if report.refusals or settings().trust.root_sha256 is None:
         return details(report, exit_code=2 if report.refusals else 0)
-    record = draft(deployment(), wheel, proposed_by=actor().id, reason="looked at").record
+    record = _drafted(wheel, "looked at").record
     before = governance().in_force(govern.subject_of(record), now_s())
     if before is None:
         return details(report)
@@ -133,10 +134,11 @@ def inspect(wheel: Path) -> Answer:
 @packs.command()
 @click.argument("wheel", type=_FILE)
 @click.option("--proposal", type=_FILE, help="What to grant; else what pack.yaml asks for.")
+@click.option("--deps", type=_FOLDER, metavar="DIR", help="Pin the wheels of what it requires.")
 @with_reason
-def propose(wheel: Path, proposal: Path | None, reason: str) -> Answer:
+def propose(wheel: Path, reason: str, **more: Path | None) -> Answer:
     """Put a WHEEL and the facades it brings before people."""
-    return _proposed(governance().propose, _drafted(wheel, proposal, reason), reason)
+    return _proposed(governance().propose, _drafted(wheel, reason, **more), reason)
 
 
 @packs.command("trust-local")
@@ -145,7 +147,7 @@ def propose(wheel: Path, proposal: Path | None, reason: str) -> Answer:
 def trust_local(name: str, reason: str) -> Answer:
     """Propose, approve and activate an installed pack, or a wheel, under a development root."""
     with tempfile.TemporaryDirectory() as folder:
-        made = _drafted(_wheel(name, Path(folder)), None, reason)
+        made = _drafted(_wheel(name, Path(folder)), reason)
     return _proposed(governance().trust_local, made, reason)
 
 
@@ -160,19 +162,15 @@ def propose_facade(file: Path, reason: str) -> Answer:
     written = Written(str(file), load_facade(text, file=str(file)), document, digest)
     offers = [pack.contents for pack in here.packs]
     store = governance()
-    record = facade_record(written, offers, pack=None, proposed_by=_proposer(store))
+    record = facade_record(written, offers, pack=None, proposed_by=_proposer())
     record = attrs.evolve(record, revision=store.next_revision(record.name, record.version))
     papers = {"proposal.yaml": text}
     found = store.propose(record, (), papers, signer=signer(), reason=reason, now=now_s())
     return _listed(found)
 
 
-def _drafted(wheel: Path, proposal: Path | None, reason: str) -> Proposal:
-    here, store = deployment(), governance()
-    made = draft(here, wheel, proposed_by=_proposer(store), reason=reason, proposal=proposal)
-    record = made.record
-    revision = store.next_revision(record.name, record.version)
-    return attrs.evolve(made, record=attrs.evolve(record, revision=revision))
+def _drafted(wheel: Path, reason: str, **more: Path | None) -> Proposal:
+    return draft(deployment(), wheel, proposed_by=_proposer(), reason=reason, **more)
 
 
 def _proposed(propose: Callable[..., Iterable[Subject]], made: Proposal, reason: str) -> Answer:
@@ -184,9 +182,9 @@ def _listed(subjects: Iterable[Subject]) -> Answer:
     return listing([{"title": one.title, "digest": one.digest} for one in subjects], "title digest")
 
 
-def _proposer(store: Governance) -> str:
+def _proposer() -> str:
     """Name whose key signs; whom the root does not know signs in vain, and is told so then."""
-    key = store.root().keys.get(signer().keyid)
+    key = governance().root().keys.get(signer().keyid)
     return key.owner if key else actor().id
 
 

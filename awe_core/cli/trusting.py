@@ -33,7 +33,7 @@ from awe_core.cli.shared import command, group
 from awe_core.documents import load_deployment, read
 from awe_core.errors import AweError, TrustError, UsageError
 from awe_core.governance import Governance, StoreFolder
-from awe_core.packs import check_requirements
+from awe_core.packs import check_requirements, foreign_top_levels
 from awe_core.records import Manifest, Root, timestamp
 from awe_core.runtime import repin as repin_home
 
@@ -297,7 +297,8 @@ def _faults(here: Deployment, deep: bool, is_whole: bool) -> Iterator[tuple[str,
     for facade in here.verdict.facades if here.verdict else ():
         yield from ((facade.name, error) for error in facade.refusals)
     for pack in here.packs if deep else ():
-        yield from _fault(pack.record.name, partial(check_requirements, pack.record))
+        yield from _fault(pack.record.name, partial(check_requirements, pack.record, deep=True))
+        yield from ((pack.record.name, error) for error in foreign_top_levels(pack.record))
     if is_whole:
         yield from here.governance.faults(now=now_s())
 

@@ -188,21 +188,25 @@ class Governance:
 
         :param papers: what reviewers read beside the record: name in its folder → content
         """
-        subjects = (subject_of(record), *(subject_of(facade) for facade in facades))
+        subjects = [subject_of(record), *(subject_of(facade) for facade in facades)]
         look = self._look(by["now"])
         look.must_be_news()
         states = {each.subject.digest: each.state for each in look.states}
         files: dict[str, bytes] = {}
+        proposed = []
         for subject in subjects:
             before = states.get(subject.digest, State.NONE)
+            if before is State.ACTIVE and subject.kind == "facade":
+                continue  # a new version of its pack leaves it as it was approved
             transition(before, State.PROPOSED, subject=subject.title)
             _must_propose(look, subject, by["signer"])
             files |= dict([record_file(subject)])
             files |= statement(look.root, subject, "propose", "proposer", by)
+            proposed.append(subject)
         folder = record_file(subjects[0])[0].rpartition("/")[0]
         self.store.replace({f"{folder}/{name}": data for name, data in papers.items()})
         self._write(files)
-        return subjects
+        return tuple(proposed)
 
     def approve(self, subject: Subject, *, role: str, **by: Unpack[By]) -> SubjectState:
         """Approve a record under one role."""
@@ -268,24 +272,32 @@ class Governance:
     ) -> Released:
         """Make a record ACTIVE; the one it replaces drains, or with *at_once* is superseded.
 
+        The facades that a pack brings go with it, as far as they are approved.
+
         :param documents: deployment files to pin, path → digest; None: as they were
         """
         look, known = self._stands(subject, now)
-        wanted = known.subject
+        title = known.subject.title
         if known.lacking and (known.state, State.APPROVED) in TRANSITIONS:
             raise known.lacking[0]
-        transition(known.state, State.ACTIVE, subject=wanted.title)
+        transition(known.state, State.ACTIVE, subject=title)
         for stop in known.standing_stops:
-            raise PackError("pack.resume_missing", name=wanted.title, stop=stop.digest[:12])
-        replaced = Change(State.SUPERSEDED) if at_once else Change(State.DEPRECATED, now + SUNSET_S)
-        changes = {
-            each.subject.digest: replaced
+            raise PackError("pack.resume_missing", name=title, stop=stop.digest[:12])
+        brought = getattr(known.subject.record, "facades", ())
+        wanted = [known.subject] + [
+            each.subject
             for each in look.states
-            if (each.subject.kind, each.subject.group) == (wanted.kind, wanted.group)
-            and each.state is State.ACTIVE
-        }
-        changes[wanted.digest] = Change(State.ACTIVE)
-        return self._release(look, changes, [wanted], signers, documents)
+            if each.subject.digest in brought and each.state is State.APPROVED
+        ]
+        changes = {subject.digest: Change(State.ACTIVE) for subject in wanted}
+        drains = Change(State.DEPRECATED, now + SUNSET_S)
+        for each in look.states:
+            kind, group = each.subject.kind, each.subject.group
+            is_replaced = (kind, group) in {(one.kind, one.group) for one in wanted}
+            if is_replaced and each.state is State.ACTIVE:  # runs keep to packs, never to facades
+                leaves = at_once or kind == "facade"
+                changes[each.subject.digest] = Change(State.SUPERSEDED) if leaves else drains
+        return self._release(look, changes, wanted, signers, documents)
 
     def trust_local(
         self,
@@ -300,7 +312,9 @@ class Governance:
         for subject in subjects:
             for role in sorted(needs(policy, subject.record)):
                 self.approve(subject, role=role, **by)
-            self.activate(subject, signers=[by["signer"]], now=by["now"])
+        for subject in subjects:  # the first one brings those that its record lists
+            if self._stands(subject, by["now"])[1].state is not State.ACTIVE:
+                self.activate(subject, signers=[by["signer"]], now=by["now"])
         return subjects
 
     def deprecate(

@@ -118,13 +118,16 @@ def check_release(before: Verdict | None, after: Verdict, wanted: Iterable[Subje
     """Refuse a manifest that would refuse what is asked for, or what is in force today.
 
     After a rotation nothing is in force: what has lost its approvals stays listed and refused, as
-    those who signed the root were told, and everything else works again.
+    those who signed the root were told, and everything else works again.  A facade that the change
+    of its pack leaves behind is refused until it is approved anew.
     """
-    kept = {subject.digest for subject in wanted}
-    kept |= {each.digest for each in before.entries if not each.refusals} if before else set()
+    asked = {subject.digest for subject in wanted}
+    fine = {each.digest for each in before.entries if not each.refusals} if before else set()
     for each in after.entries:
-        if each.refusals and each.digest in kept:
-            raise each.refusals[0]
+        for why in each.refusals:
+            is_left_behind = why.code.startswith("facade.")
+            if each.digest in asked or (each.digest in fine and not is_left_behind):
+                raise why
 
 
 def _entry(known: SubjectState, change: Change, *, now: Seconds) -> ManifestPack | ManifestFacade:

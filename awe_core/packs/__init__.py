@@ -16,6 +16,7 @@ from awe_core.packs.codecache import CodeCache as CodeCache
 from awe_core.packs.contents import Written as Written
 from awe_core.packs.discovery import Found as Found
 from awe_core.packs.discovery import discover as discover
+from awe_core.packs.discovery import foreign_top_levels as foreign_top_levels
 from awe_core.packs.discovery import installed_top_levels as installed_top_levels
 from awe_core.packs.discovery import normalised as normalised
 from awe_core.packs.installed import verify_installed as verify_installed
@@ -23,10 +24,10 @@ from awe_core.packs.pinned import ImportBlockedError as ImportBlockedError
 from awe_core.packs.pinned import PinnedFiles as PinnedFiles
 from awe_core.packs.pinned import PinnedFinder as PinnedFinder
 from awe_core.packs.proposal import asked_for as asked_for
-from awe_core.packs.proposal import check_requirements as check_requirements
 from awe_core.packs.proposal import facade_record as facade_record
-from awe_core.packs.proposal import installed_requirements as installed_requirements
 from awe_core.packs.proposal import record_from_wheel as record_from_wheel
+from awe_core.packs.requirements import check_requirements as check_requirements
+from awe_core.packs.requirements import requirements_of as requirements_of
 from awe_core.packs.verified import VerifiedPack as VerifiedPack
 from awe_core.packs.verified import record_digest as record_digest
 from awe_core.packs.wheel import WheelReport as WheelReport

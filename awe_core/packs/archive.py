@@ -49,7 +49,7 @@ INSTALLER_FILES = frozenset(
     {"INSTALLER", "RECORD", "REQUESTED", "direct_url.json", "uv_cache.json", "uv_build.json"}
 )
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the oldest time a zip can hold
-_UNREADABLE = (
+UNREADABLE = (
     *(zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError),
     *(RuntimeError, ValueError, OSError, OverflowError),
 )
@@ -111,6 +111,16 @@ def record_rows(content: bytes) -> list[list[str]]:
     return [row for row in csv.reader(io.StringIO(_text(content))) if row]
 
 
+def record_hash(sha256: bytes) -> str:
+    """Write a digest as RECORD does."""
+    return f"sha256={base64.urlsafe_b64encode(sha256).decode().rstrip('=')}"
+
+
+def shown(name: str) -> str:
+    """Write somebody's file name so that any terminal can show it."""
+    return name.encode("ascii", "backslashreplace").decode()[:200]
+
+
 def rebuild_wheel(found: Found, folder: Path) -> Path:
     """Write the wheel of an installed distribution into *folder* again and give its path.
 
@@ -130,7 +140,10 @@ def rebuild_wheel(found: Found, folder: Path) -> Path:
         if not (is_installers or path.startswith("/") or {"..", "__pycache__"} & {*parts}):
             files[path] = (root / path).read_bytes()
     lines = io.StringIO()
-    rows = [[path, _record_hash(data), len(data)] for path, data in files.items()]
+    rows = [
+        [path, record_hash(hashlib.sha256(data).digest()), len(data)]
+        for path, data in files.items()
+    ]
     writer = csv.writer(lines, lineterminator="\n")
     writer.writerows([*rows, [f"{metadata}/RECORD", "", ""]])
     files[f"{metadata}/RECORD"] = lines.getvalue().encode()
@@ -168,7 +181,7 @@ class _Reader:
         try:
             with zipfile.ZipFile(io.BytesIO(content)) as archive:
                 return dict(self._members(archive))
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             why = f"it is unreadable: {error}"
             raise PackError("pack.wheel", wheel=self._wheel, why=why) from None
 
@@ -180,18 +193,18 @@ class _Reader:
         for member in members:
             name = member.orig_filename
             if name in seen:
-                self.refuse("pack.wheel", why=f"it holds {_shown(name)} twice")
+                self.refuse("pack.wheel", why=f"it holds {shown(name)} twice")
                 continue
             seen.add(name)
             if (why := _unfit_member(member)) is not None:
-                self.refuse("pack.path", path=_shown(name), why=why)
+                self.refuse("pack.path", path=shown(name), why=why)
                 continue
             if member.is_dir():
                 continue
             with archive.open(member) as file:
                 content = file.read(MAX_FILE_BYTES + 1)
             total += len(content)
-            self._limit(f"size of {_shown(name)}", len(content), most=MAX_FILE_BYTES)
+            self._limit(f"size of {shown(name)}", len(content), most=MAX_FILE_BYTES)
             self._limit("size of all files", total, most=MAX_BYTES)
             yield name, content
 
@@ -255,8 +268,11 @@ class _Reader:
         for path in sorted({*listed, *files} - {f"{dist_info}/{name}" for name in _UNSIGNED}):
             if path not in files or path not in listed:
                 where = "RECORD lists" if path in listed else "the archive holds"
-                self.refuse("pack.wheel", why=f"only {where} {_shown(path)}")
-            elif listed[path] != [_record_hash(files[path]), str(len(files[path]))]:
+                self.refuse("pack.wheel", why=f"only {where} {shown(path)}")
+            elif listed[path] != [
+                record_hash(hashlib.sha256(files[path]).digest()),
+                str(len(files[path])),
+            ]:
                 self.refuse("pack.wheel", why=f"{path} is not what RECORD says")
         return None
 
@@ -281,15 +297,6 @@ def _folder(name: str, version: str) -> str:
 def _normal_folder(dist_info: str) -> str:
     name, _, version = dist_info.removesuffix(".dist-info").partition("-")
     return _folder(name, version)
-
-
-def _record_hash(content: bytes) -> str:
-    digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest())
-    return f"sha256={digest.decode().rstrip('=')}"
-
-
-def _shown(name: str) -> str:
-    return name.encode("ascii", "backslashreplace").decode()[:120]
 
 
 def _text(content: bytes) -> str:

@@ -17,10 +17,17 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from awe_core.errors import PackError
 from awe_core.hookspecs import PROJECT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+    from awe_core.records import PackRecord
+
+
+#: What looks alike (Unicode TS 39, for ASCII); a ``1`` may be read as either of two letters.
+_ALIKE = (str.maketrans("1I0", "llo"), str.maketrans("1I0", "iio"))
 
 
 @attrs.frozen
@@ -43,6 +50,12 @@ class Found:
 def normalised(distribution: str) -> str:
     """Spell a distribution's name the one way (PyPA name normalization)."""
     return re.sub(r"[-_.]+", "-", distribution).lower()
+
+
+def lookalike(name: str, known: Iterable[str]) -> str | None:
+    """Give the other name among *known* that people could take *name* for; None: there is none."""
+    seen = _appearances(name)
+    return next((one for one in known if one != name and seen & _appearances(one)), None)
 
 
 def discover(path: Iterable[str] | None = None, *, also: Iterable[str] = ()) -> tuple[Found, ...]:
@@ -76,10 +89,20 @@ def discover(path: Iterable[str] | None = None, *, also: Iterable[str] = ()) -> 
     )
 
 
-def installed_top_levels() -> dict[str, str]:
+def installed_top_levels() -> dict[str, frozenset[str]]:
     """Give every installed top level and whose it is; slow, so only where people propose."""
     owners = importlib.metadata.packages_distributions()
-    return {top: normalised(names[0]) for top, names in owners.items() if names}
+    return {top: frozenset(map(normalised, names)) for top, names in owners.items()}
+
+
+def foreign_top_levels(record: PackRecord) -> list[PackError]:
+    """Tell which top levels of a pack somebody else has installed as well; as slow."""
+    owners, wheel = installed_top_levels(), record.wheel.filename
+    return [
+        PackError("pack.top_level", wheel=wheel, top_level=top, why=f"belongs to {other} as well")
+        for top in record.top_level
+        for other in sorted(owners.get(top, frozenset()) - {record.distribution})
+    ]
 
 
 def entry_points(text: str) -> dict[str, dict[str, str]]:
@@ -93,7 +116,20 @@ def entry_points(text: str) -> dict[str, dict[str, str]]:
     return {group: dict(parser[group]) for group in parser.sections()}
 
 
+def _appearances(name: str) -> set[str]:
+    read = (name.translate(alike).lower() for alike in _ALIKE)
+    return {one.replace("rn", "m").replace("vv", "w") for one in read}
+
+
+def _waits(distribution: importlib.metadata.Distribution, name: str) -> bool:
+    """Whether reading a file of its metadata would wait until somebody writes it."""
+    where = getattr(distribution, "_path", None)
+    return isinstance(where, Path) and where.joinpath(name).is_fifo()
+
+
 def _offered(distribution: importlib.metadata.Distribution) -> dict[str, str]:
+    if _waits(distribution, "entry_points.txt"):
+        return {}
     try:
         text = distribution.read_text("entry_points.txt") or ""
     except (ValueError, OSError):
@@ -103,6 +139,8 @@ def _offered(distribution: importlib.metadata.Distribution) -> dict[str, str]:
 
 def _said(distribution: importlib.metadata.Distribution) -> tuple[str, str]:
     """Name and version by its metadata; empty where somebody spoilt it, which verifying finds."""
+    if _waits(distribution, "METADATA"):
+        return "", ""
     try:
         said = distribution.metadata
         name, version = (said[k] if k in said else "" for k in ("Name", "Version"))  # noqa: SIM401 - it has no get

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from awe_core.errors import PackError
-from awe_core.packs.archive import INSTALLER_FILES, MAX_FILE_BYTES, record_rows
+from awe_core.packs.archive import INSTALLER_FILES, MAX_FILE_BYTES, record_rows, shown
 from awe_core.packs.codecache import NO_CACHE, CodeCache
 from awe_core.packs.verified import VerifiedPack
 
@@ -31,10 +31,9 @@ if TYPE_CHECKING:
     from awe_core.packs.discovery import Found
     from awe_core.records import PackRecord
 
-_SHOWN = 20
+SHOWN = 20  #: findings of one error
+MAX_NOTE_BYTES = 4 * 1024 * 1024  #: of RECORD and ``direct_url.json``
 _NO_WAITING = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-_READ = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | _NO_WAITING
-_MAX_NOTE = 4 * 1024 * 1024  # of RECORD and direct_url.json
 
 #: Findings in the order of what they say about the machine; the first one names the error.
 _GRAVITY = (
@@ -80,24 +79,56 @@ def verify_installed(
     return VerifiedPack.of(record, _tree(record, source), is_editable=True, cache=cache)
 
 
+class Unfit(Exception):  # noqa: N818 - it is a finding, and never leaves this package
+    """Code, path, and why."""
+
+
+def read(root: Path, path: str, limit: int = -1) -> bytes:
+    """Read at most *limit* bytes of a regular file; no link is followed, nothing is waited for.
+
+    :raises Unfit: ``pack.file_missing``, ``pack.file_symlink``, ``pack.file_not_regular``
+    """
+    try:
+        with open(root / path, "rb", opener=_open) as file:
+            if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                return file.read(limit)
+        why = "is no regular file"
+    except (FileNotFoundError, NotADirectoryError):
+        raise Unfit("pack.file_missing", path, "is not there") from None
+    except OSError as error:
+        if (root / path).is_symlink():
+            raise Unfit("pack.file_symlink", path, "is a link") from None
+        why = f"cannot be read: {error.strerror}"
+    raise Unfit("pack.file_not_regular", path, why)
+
+
+def _open(path: str, flags: int) -> int:
+    return os.open(path, flags | _NO_WAITING)
+
+
+def entries(folder: Path) -> list[os.DirEntry[str]]:
+    """Give what lies in *folder*, by name; nothing where it cannot be listed."""
+    try:
+        with os.scandir(folder) as found:
+            return sorted(found, key=lambda entry: entry.name)
+    except OSError:
+        return []
+
+
 def _editable_source(metadata: Path) -> Path | None:
     """Give the folder an editable install points to; None: it is none."""
     try:
-        note = json.loads((metadata / "direct_url.json").read_bytes()[:_MAX_NOTE])
+        note = json.loads(read(metadata, "direct_url.json", MAX_NOTE_BYTES))
         if not note["dir_info"]["editable"]:
             return None
         return Path(url2pathname(urlsplit(note["url"]).path))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (Unfit, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
 
 
 def _kind(record: PackRecord, how: str, where: str) -> PackError:
     names = {"distribution": record.distribution, "version": record.version}
     return PackError("pack.install_kind", **names, how=how, details=[f"installed in {where}"])
-
-
-class _Unfit(Exception):  # noqa: N818 - it is a finding, and never leaves this module
-    """Code, path, and why."""
 
 
 class _Survey:
@@ -118,8 +149,8 @@ class _Survey:
                 self._find("pack.file_symlink", path, f"its folder {link} is a link")
                 continue
             try:
-                kept[path] = data = _regular(self._root, path, approved.size + 1)
-            except _Unfit as unfit:
+                kept[path] = data = read(self._root, path, approved.size + 1)
+            except Unfit as unfit:
                 self._find(*unfit.args)
                 continue
             found = hashlib.sha256(data).hexdigest()
@@ -131,8 +162,8 @@ class _Survey:
         for code, whys in self._findings.items():
             if whys:
                 names = {"distribution": self._record.distribution, "version": self._record.version}
-                shown = found_all[:_SHOWN]
-                raise PackError(code, **names, count=len(found_all), details=shown)
+                first = found_all[:SHOWN]
+                raise PackError(code, **names, count=len(found_all), details=first)
         return kept
 
     def _look_around(self) -> list[str]:
@@ -141,17 +172,17 @@ class _Survey:
         links: list[str] = []
         waiting = [
             (entry, entry.name)
-            for entry in _scan(self._root)
+            for entry in entries(self._root)
             if entry.name.partition(".")[0].casefold() in tops or entry.name == self._metadata
         ]
-        while waiting and len(self._findings["pack.file_added"]) < _SHOWN:
+        while waiting and len(self._findings["pack.file_added"]) < SHOWN:
             entry, path = waiting.pop()
             if entry.is_symlink():
                 links.append(path)
                 self._find("pack.file_symlink", path, "is a link")
             elif entry.is_dir(follow_symlinks=False):
                 if entry.name != "__pycache__":
-                    below = _scan(Path(entry.path))
+                    below = entries(Path(entry.path))
                     waiting += [(one, f"{path}/{one.name}") for one in below]
             elif path not in self._record.files and not (
                 self._is_installers(path) and entry.is_file(follow_symlinks=False)
@@ -162,8 +193,8 @@ class _Survey:
     def _read_record(self) -> None:
         """Find what only RECORD lists; without RECORD it lists nothing."""
         try:
-            rows = record_rows(_regular(self._root, f"{self._metadata}/RECORD", _MAX_NOTE))
-        except _Unfit:
+            rows = record_rows(read(self._root, f"{self._metadata}/RECORD", MAX_NOTE_BYTES))
+        except Unfit:
             return
         except csv.Error:
             self._find("pack.file_changed", f"{self._metadata}/RECORD", "it cannot be read")
@@ -182,38 +213,7 @@ class _Survey:
         return folder == self._metadata and name in INSTALLER_FILES
 
     def _find(self, code: str, path: str, why: str) -> None:
-        self._findings[code].append(f"{path}: {why}")
-
-
-def _regular(root: Path, path: str, limit: int) -> bytes:
-    """Read at most *limit* bytes of a regular file; no link is followed, nothing is waited for."""
-    try:
-        descriptor = os.open(root / path, _READ)
-    except (FileNotFoundError, NotADirectoryError):
-        raise _Unfit("pack.file_missing", path, "is not there") from None
-    except OSError as error:
-        if (root / path).is_symlink():
-            raise _Unfit("pack.file_symlink", path, "is a link") from None
-        why = f"cannot be read: {error.strerror}"
-        raise _Unfit("pack.file_not_regular", path, why) from None
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise _Unfit("pack.file_not_regular", path, "is no regular file")
-        with os.fdopen(descriptor, "rb", closefd=False) as file:
-            return file.read(limit)
-    except OSError as error:
-        why = f"cannot be read: {error.strerror}"
-        raise _Unfit("pack.file_not_regular", path, why) from None
-    finally:
-        os.close(descriptor)
-
-
-def _scan(folder: Path) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            return sorted(entries, key=lambda entry: entry.name)
-    except OSError:
-        return []
+        self._findings[code].append(f"{shown(path)}: {why}")
 
 
 def _tree(record: PackRecord, source: Path) -> dict[str, bytes]:
@@ -224,8 +224,8 @@ def _tree(record: PackRecord, source: Path) -> dict[str, bytes]:
         root = next((p for p in places if (p / top).exists() or (p / f"{top}.py").exists()), source)
         for path in _below(root, top):
             try:
-                files[path] = _regular(root, path, MAX_FILE_BYTES)
-            except _Unfit as unfit:
+                files[path] = read(root, path, MAX_FILE_BYTES)
+            except Unfit as unfit:
                 raise _kind(record, f"editable, and {path} {unfit.args[2]}", str(source)) from None
     return files
 

@@ -6,8 +6,6 @@ record is what counts.  Nothing unfit becomes a record.
 
 from __future__ import annotations
 
-import importlib.metadata
-import re
 from typing import TYPE_CHECKING, Any
 
 from awe_core.capability import CapabilitySpec, Undo, UndoCompensate
@@ -127,49 +125,6 @@ def facade_record(
         proposed_by=proposed_by,
         authors=tuple(authors),
     )
-
-
-def installed_requirements(requires_dist: Iterable[str]) -> tuple[Requirement, ...]:
-    """Pin what a wheel requires, and what that requires, to the versions installed here.
-
-    Optional extras and what is not installed (another platform's) are left out, and so is the core.
-    """
-    found: dict[str, Requirement] = {}
-    waiting = list(requires_dist)
-    while waiting:
-        line = waiting.pop()
-        name = re.match(r"[A-Za-z0-9][A-Za-z0-9._-]*", line)
-        if name is None or "extra" in line.partition(";")[2]:
-            continue
-        wanted = normalised(name[0])
-        if wanted in found or wanted == "awe-core":
-            continue
-        try:
-            distribution = importlib.metadata.distribution(wanted)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-        found[wanted] = Requirement(wanted, distribution.version, "")
-        waiting += distribution.requires or []
-    return tuple(found[name] for name in sorted(found))
-
-
-def check_requirements(record: PackRecord) -> None:
-    """Compare the versions a pack was approved with to what is installed.
-
-    :raises PackError: ``pack.dependency``
-    """
-    differing = []
-    for wanted in record.requires:
-        try:
-            version = importlib.metadata.version(wanted.distribution)
-        except importlib.metadata.PackageNotFoundError:
-            version = "not installed"
-        if version != wanted.version:
-            found = f"approved {wanted.version}, installed {version}"
-            differing.append(f"{wanted.distribution}: {found}")
-    if differing:
-        names = {"distribution": record.distribution, "version": record.version}
-        raise PackError("pack.dependency", **names, details=differing)
 
 
 def _check(report: WheelReport, proposal: ProposalSpec) -> None:

@@ -20,16 +20,18 @@ from awe_core.contract import Schema
 from awe_core.errors import AweError, ContractError, PackError
 from awe_core.packs.archive import open_wheel
 from awe_core.packs.contents import Contents, read_contents
-from awe_core.packs.discovery import normalised
+from awe_core.packs.discovery import lookalike, normalised
 from awe_core.packs.pinned import module_name, modules
 from awe_core.records import PinnedFile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from awe_core.packs.archive import Archive
     from awe_core.values import JsonObject
+
+    _Owners = Mapping[str, Collection[str]]
 
 _NATIVE_SUFFIXES = (".so", ".pyd", ".dylib", ".dll")
 _NATIVE_MAGIC = (b"\x7fELF", b"\xfe\xed\xfa", b"\xcf\xfa\xed\xfe", b"\xce\xfa\xed\xfe")
@@ -122,11 +124,14 @@ class WheelReport:
         return canonical.sha256_hex(canonical.document(self.as_json()))
 
 
-def inspect_wheel(path: Path, *, taken: Mapping[str, str] | None = None) -> WheelReport:
+def inspect_wheel(
+    path: Path, *, taken: _Owners | None = None, known: Collection[str] = ()
+) -> WheelReport:
     """Look through the wheel at *path*.
 
     :param taken: top levels of other records and installed distributions, and whose they are
         (`installed_top_levels`); this is the costly part
+    :param known: names of distributions, packs, capabilities, facades: it may look like none
     :raises PackError: ``pack.wheel`` or ``pack.limits`` if it cannot be read at all
     """
     archive = open_wheel(path)
@@ -157,7 +162,7 @@ def inspect_wheel(path: Path, *, taken: Mapping[str, str] | None = None) -> Whee
         refusals=archive.refusals + contents.flaws,
     )
     checks = _Checks(report, archive, inside, defined)
-    return attrs.evolve(report, refusals=(*report.refusals, *checks.all(taken or {})))
+    return attrs.evolve(report, refusals=(*report.refusals, *checks.all(taken or {}, known)))
 
 
 def _is_native(path: str, content: bytes) -> bool:
@@ -232,10 +237,10 @@ class _Checks:
     files: Mapping[str, bytes]
     defined: Mapping[str, frozenset[str] | None]
 
-    def all(self, taken: Mapping[str, str]) -> Iterator[AweError]:
+    def all(self, taken: _Owners, known: Collection[str]) -> Iterator[AweError]:
         yield from self.top_level(taken)
         yield from self.entry_points(self.archive.entry_points)
-        yield from self.names()
+        yield from self.names(known)
         yield from self.schemas()
         if self.report.kind == "declarative":
             yield from self.declarative()
@@ -252,7 +257,7 @@ class _Checks:
     def modules(self) -> dict[str, str]:
         return dict(modules(self.files, self.report.top_level, native=True))
 
-    def top_level(self, taken: Mapping[str, str]) -> Iterator[PackError]:
+    def top_level(self, taken: _Owners) -> Iterator[PackError]:
         if not self.report.top_level:
             yield self.refusal("pack.top_level", top_level="(none)", why="is needed: it is empty")
         for top in self.report.top_level:
@@ -264,14 +269,14 @@ class _Checks:
                 why = f"holds {times} files that would be the module {name}"
                 yield self.refusal("pack.top_level", top_level=name.partition(".")[0], why=why)
 
-    def unfit_top(self, top: str, taken: Mapping[str, str]) -> str | None:
+    def unfit_top(self, top: str, taken: _Owners) -> str | None:
         mine = self.report.distribution
         if not top.isidentifier():
             return "is no Python name"
         if top in sys.stdlib_module_names or top == "awe_core":
             return "is the name of somebody else's module"
-        if taken.get(top, mine) != mine:
-            return f"belongs to {taken[top]}"
+        if others := {*taken.get(top, ())} - {mine}:
+            return f"belongs to {' and '.join(sorted(others))}"
         if top.startswith("awe_") and mine != top.replace("_", "-"):
             return f"belongs to the distribution {top.replace('_', '-')}"
         if self.report.kind == "declarative":
@@ -296,8 +301,15 @@ class _Checks:
             why = "is needed: it has none in the group awe"
             yield self.refusal("pack.entry_points", entry_point="(none)", why=why)
 
-    def names(self) -> Iterator[PackError]:
-        """``pack.yaml`` may not call itself what its distribution is not."""
+    def names(self, known: Collection[str]) -> Iterator[PackError]:
+        """``pack.yaml`` may not call itself what its distribution is not, and nothing a twin."""
+        report = self.report
+        names = {report.distribution, report.name}
+        names |= {one.spec.id for one in report.contents.contracts}
+        names |= {one.spec.id for one in report.contents.facades}
+        for name in sorted(names):
+            if twin := lookalike(name, [*known, *sorted(names)]):
+                yield self.refusal("pack.name", why=f"{name} looks like {twin}, which is known")
         pack, mine = self.report.contents.pack, self.report.distribution
         if pack is not None and mine not in {f"awe-pack-{pack.name}", f"awe-{pack.name}"}:
             why = f"its pack.yaml says {pack.name}, its distribution is {mine}"

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from awe_core.config import Config
     from awe_core.journal import Reading
     from awe_core.packs import Found, VerifiedPack
+    from awe_core.records import Policy
     from awe_core.trust import Mark, PackVerdict, Verdict
 
 
@@ -130,7 +131,7 @@ def load(
         registry = CapabilityRegistry(finder, plugins, dev=verdict is not None and verdict.is_dev)
     else:
         finder, plugins, registry = before.finder, before.plugins, before.registry
-    packs, failed = _taken(registry, finder, judged, found, verdict)
+    packs, failed = _taken(registry, finder, found, verdict)
     may_run = {pack.digest for pack in judged if pack.permits.new or pack.permits.resume}
     running = {one.record.distribution for one in packs if one.digest in may_run}
     aside = [(one.distribution, one.error) for one in registry.load_plugins(only=running)]
@@ -179,7 +180,6 @@ def pinnable(config: Config, names: Iterable[str]) -> dict[str, str]:
 def _taken(
     registry: CapabilityRegistry,
     finder: PinnedFinder,
-    judged: Iterable[PackVerdict],
     found: Iterable[Found],
     verdict: Verdict | None,
 ) -> tuple[tuple[VerifiedPack, ...], list[tuple[PackVerdict, AweError]]]:
@@ -188,17 +188,18 @@ def _taken(
     A record that may not run is taken too where its bytes are here, so that its runs can be looked
     at and taken back by the core; its code cannot be imported then.
     """
-    editable = verdict is not None and verdict.root.policy.editable
     packs: dict[str, VerifiedPack] = {}
-    failed = []
-    for pack in sorted(judged, key=_may_run, reverse=True):
+    failed: list[tuple[PackVerdict, AweError]] = []
+    if verdict is None:
+        return (), failed
+    for pack in sorted(verdict.packs, key=_may_run, reverse=True):
         try:
             if pack.refusals and not _may_run(pack):
                 raise pack.refusals[0]
             if pack.name in packs:
                 version = pack.record.version
                 raise PackError("pack.replaced", distribution=pack.name, version=version)
-            packs[pack.name] = _verified(registry, finder, pack, found, editable=editable)
+            packs[pack.name] = _verified(registry, finder, pack, found, policy=verdict.root.policy)
         except AweError as error:
             failed.append((pack, error))
             continue
@@ -232,7 +233,7 @@ def _verified(
     pack: PackVerdict,
     found: Iterable[Found],
     *,
-    editable: bool,
+    policy: Policy,
 ) -> VerifiedPack:
     held = next((one for one in registry.packs() if one.record.distribution == pack.name), None)
     if held is not None and held.digest == pack.digest and not held.is_editable:
@@ -240,8 +241,8 @@ def _verified(
         return held
     name = normalised(pack.name)
     here = next((one for one in found if one.name == name), None)
-    verified = verify_installed(pack.record, here, editable=editable, cache=finder.cache)
-    check_requirements(pack.record)
+    verified = verify_installed(pack.record, here, editable=policy.editable, cache=finder.cache)
+    check_requirements(pack.record, deep=policy.dependencies == "pinned")
     for spec in verified.contracts():
         GrantPlan.compile(spec)  # a kind nobody performs refuses the pack now, not at a call
     try:

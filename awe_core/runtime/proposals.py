@@ -10,14 +10,15 @@ import attrs
 from awe_core import canonical
 from awe_core.documents import load_proposal
 from awe_core.governance import as_yaml
+from awe_core.lifecycle import State
 from awe_core.packs import (
     asked_for,
     facade_record,
     inspect_wheel,
-    installed_requirements,
     installed_top_levels,
     record_digest,
     record_from_wheel,
+    requirements_of,
 )
 
 if TYPE_CHECKING:
@@ -44,23 +45,24 @@ class Proposal:
         return {f"report-{self.report.digest}.json": report, "proposal.yaml": self.asked}
 
 
-def draft(
+def draft(  # noqa: PLR0913 - what a proposer says
     deployment: Deployment,
     wheel: Path,
     *,
     proposed_by: str,
     reason: str,
     proposal: Path | None = None,
+    deps: Path | None = None,
 ) -> Proposal:
     """Build the records of *wheel*; nothing of it is imported.
 
     :param proposal: the YAML that says what to grant; None: exactly what ``pack.yaml`` asks for
-    :raises AweError: the wheel's first refusal, or a facade whose target nobody offers
+    :param deps: a folder with the wheels of all it requires, whose files are pinned then
+    :raises AweError: the wheel's first refusal, what it requires and cannot be pinned, or
+        a facade whose target nobody offers
     """
-    taken = dict(installed_top_levels())  # by what is installed, and by other records
-    for pack in deployment.verdict.packs if deployment.verdict else ():
-        taken |= dict.fromkeys(pack.record.top_level, pack.record.distribution)
-    report = inspect_wheel(wheel, taken=taken)
+    taken, known = _claimed(deployment)
+    report = inspect_wheel(wheel, taken=taken, known=known)
     if proposal is None:
         wanted = asked_for(report, proposed_by=proposed_by, reason=reason)
         plain = json.loads(json.dumps(attrs.asdict(wanted)))  # lists for tuples
@@ -70,11 +72,38 @@ def draft(
         wanted = load_proposal(text, file=str(proposal))
     offers = [*(pack.contents for pack in deployment.packs), report.contents]
     by, authors, pack_name = wanted.proposed_by, wanted.authors, report.distribution
-    facades = tuple(
+    facades = [
         facade_record(facade, offers, pack=pack_name, proposed_by=by, authors=authors)
         for facade in report.contents.facades
-    )
+    ]
+    facades = [_in_force(deployment, facade) for facade in facades]
     digests = [record_digest(facade) for facade in facades]
-    requires = installed_requirements(report.requires_dist)
+    requires = requirements_of(report.requires_dist, deps)
     record = record_from_wheel(report, wanted, facades=digests, requires=requires)
-    return Proposal(report, text, record, facades)
+    revision = deployment.governance.next_revision(record.name, record.version)
+    return Proposal(report, text, attrs.evolve(record, revision=revision), tuple(facades))
+
+
+def _in_force(deployment: Deployment, made: FacadeRecord) -> FacadeRecord:
+    """Give the ACTIVE record that says the same of the same contracts, else the next revision."""
+    for each in deployment.verdict.facades if deployment.verdict else ():
+        known = each.record
+        same = (known.name, known.facade, known.reaches) == (made.name, made.facade, made.reaches)
+        if same and each.own_status is State.ACTIVE and not each.refusals:
+            return known
+    revision = deployment.governance.next_revision(made.name, made.version)
+    return attrs.evolve(made, revision=revision)
+
+
+def _claimed(deployment: Deployment) -> tuple[dict[str, frozenset[str]], set[str]]:
+    """Give the top levels and the names that are taken, by what is installed and by records."""
+    taken, known = installed_top_levels(), set[str]()
+    for pack in deployment.verdict.packs if deployment.verdict else ():
+        record = pack.record
+        if pack.status is not State.REVOKED:  # what is gone for good holds no name
+            for top in record.top_level:
+                taken[top] = taken.get(top, frozenset()) | {record.distribution}
+            known |= {record.name, *(one.id for one in record.capabilities)}
+    known.update(*taken.values())
+    known |= {one.name for one in (deployment.verdict.facades if deployment.verdict else ())}
+    return taken, known

@@ -25,6 +25,7 @@ from awe_core import governance
 from awe_core.config import load_config
 from awe_core.errors import PackError
 from awe_core.events import Actor
+from awe_core.lifecycle import State
 from awe_core.packs import discover, inspect_wheel, normalised, rebuild_wheel
 from awe_core.runtime import Runtime
 from awe_core.runtime import deployment as loading
@@ -183,9 +184,10 @@ class Deployment:
 
     def activate(self, subjects: Iterable[Subject], *, at_once: bool = False) -> None:
         """Make approved records ACTIVE."""
-        signers = [self.key(self.people[0])]
+        store, signers = self.governance, [self.key(self.people[0])]
         for subject in subjects:
-            self.governance.activate(subject, signers=signers, now=self._now, at_once=at_once)
+            if store.find(subject.digest, now=self._now).state is not State.ACTIVE:
+                store.activate(subject, signers=signers, now=self._now, at_once=at_once)
             self.subjects += (subject,)
 
     # ---- running -------------------------------------------------------------------------------

@@ -9,9 +9,13 @@ import base64
 import hashlib
 import itertools
 import json
+import os
+import shutil
+import subprocess
 import sys
+import sysconfig
 import zipfile
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -23,9 +27,6 @@ from awe_core.packs import (
     record_from_wheel,
     verify_installed,
 )
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 CONTRACT = """\
 awe: capability/v1
@@ -225,3 +226,61 @@ def finder():
 def pack_in():
     """Make a pack in a folder of a wider scope."""
     return Pack
+
+
+def wheel_of(  # noqa: PLR0913 - what differs between dependencies
+    folder, name, files=None, *, version="1.0", requires=(), tag="py3-none-any"
+):
+    """Make the wheel of a dependency; by default it is one package of its name."""
+    info = f"{name}-{version}.dist-info"
+    said = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\nProvides-Extra: fast\n"
+    said += "".join(f"Requires-Dist: {one}\n" for one in requires)
+    files = {f"{name}/__init__.py": f"x = {name!r}\n"} if files is None else files
+    files = {p: c.encode() if isinstance(c, str) else c for p, c in files.items()}
+    files |= {f"{info}/METADATA": said.encode()}
+    files |= {f"{info}/WHEEL": f"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: {tag}\n".encode()}
+    path = folder / f"{name}-{version}-{tag}.whl"
+    folder.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w") as archive:
+        for one, content in files.items():
+            archive.writestr(one, content)
+        record = "".join(f"{path},{listed(content)}\n" for path, content in files.items())
+        archive.writestr(f"{info}/RECORD", f"{record}{info}/RECORD,,\n")
+    return path
+
+
+@pytest.fixture
+def dependency(tmp_path):
+    """Make the wheel of a dependency in the folder that ``propose --deps`` would be given."""
+    return lambda *what, **how: wheel_of(tmp_path / "deps", *what, **how)
+
+
+def _pip(wheels, prefix, *, compiled):
+    bytecode = [] if compiled else ["--no-compile"]
+    quiet = ["--quiet", "--disable-pip-version-check", "--no-warn-script-location"]
+    return [sys.executable, "-m", "pip", "install", *quiet, *bytecode, "--prefix", prefix, *wheels]
+
+
+def _uv(wheels, prefix, *, compiled):
+    beside = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    uv = shutil.which("uv", path=beside) or pytest.skip("uv is not installed")
+    bytecode = ["--compile-bytecode"] if compiled else []
+    where = ["--quiet", "--no-cache", "--python", sys.executable, "--prefix", prefix]
+    return [uv, "pip", "install", *where, *bytecode, *wheels]
+
+
+@pytest.fixture(
+    params=[(_pip, True), (_pip, False), (_uv, True), (_uv, False)],
+    ids=["pip", "pip-without-bytecode", "uv-with-bytecode", "uv"],
+)
+def installer(request):
+    """Install wheels below a prefix with a real installer, with and without bytecode."""
+    command, compiled = request.param
+
+    def install(prefix, *wheels):
+        done = command([*map(str, wheels)], str(prefix), compiled=compiled)
+        subprocess.run([*done, "--no-index", "--no-deps"], check=True)
+        base = {"base": str(prefix), "platbase": str(prefix)}
+        return Path(sysconfig.get_path("purelib", vars=base))
+
+    return install

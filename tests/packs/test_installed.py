@@ -13,13 +13,11 @@ import pytest
 from awe_core.errors import AweError, DocumentError, PackError
 from awe_core.packs import (
     VerifiedPack,
-    check_requirements,
     discover,
-    installed_requirements,
     record_digest,
     verify_installed,
 )
-from awe_core.records import CapabilityEntry, Requirement
+from awe_core.records import CapabilityEntry
 
 
 @pytest.fixture
@@ -48,6 +46,14 @@ def test_an_ordinary_install_is_what_was_approved(installed):
     assert verified.digest == record_digest(installed.approved)
     assert verified.pinned.files.keys() == installed.approved.files.keys()
     assert b"approved\n" == verified.pinned.files[f"{installed.package}/data/note.txt"]
+
+
+def test_what_real_installers_leave_behind_is_what_was_approved(pack, installer):
+    pack.approved = pack.record()
+    pack.site = installer(pack.folder / "prefix", pack.build())
+    assert verify(pack).pinned.files.keys() == pack.approved.files.keys()
+    pack.place("work.py").write_text("evil = 1\n")
+    assert refusal(pack).code == "pack.file_changed"
 
 
 def test_its_documents_are_read_without_an_import(installed):
@@ -129,6 +135,12 @@ def test_a_file_that_nobody_approved_is_found(installed, path):
     assert named in error.details[0]
 
 
+def test_a_name_that_no_terminal_can_show_is_found_and_can_be_shown(installed):
+    (installed.site / installed.package / os.fsdecode(b"\xff.py")).write_text("")
+    (line,) = refusal(installed).details
+    assert line == f"{installed.package}/\\udcff.py: is not in the approved wheel"
+
+
 def test_a_neighbour_is_no_extra_file(installed):
     (installed.site / f"{installed.package}_of_somebody_else.py").write_text("")
     (installed.site / "zzz").mkdir()
@@ -203,6 +215,30 @@ def test_a_fifo_in_the_place_of_an_installers_file_is_found(installed):
     place.unlink()
     os.mkfifo(place)
     assert refusal(installed).code == "pack.file_added"
+
+
+@pytest.mark.parametrize("name", ["METADATA", "entry_points.txt", "direct_url.json"])
+def test_a_fifo_among_the_metadata_is_found_without_waiting_for_it(installed, name):
+    place = installed.site / installed.dist_info / name
+    place.unlink()
+    os.mkfifo(place)
+    codes = {"METADATA": "pack.version", "entry_points.txt": "pack.file_not_regular"}
+    assert refusal(installed).code == codes.get(name, "pack.file_added")
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        b"[]",
+        b"\xff",
+        b"[" * 100_000,
+        b'{"dir_info": []}',
+        b'{"dir_info": {"editable": 1}, "url": 5}',
+    ],
+)
+def test_a_spoilt_note_of_the_installer_makes_no_editable_install(installed, note):
+    (installed.site / installed.dist_info / "direct_url.json").write_bytes(note)
+    verify(installed)
 
 
 def test_many_differences_are_counted_and_the_first_are_named(installed):
@@ -345,27 +381,6 @@ def test_a_document_that_cannot_be_read_raises_its_own_error(installed):
     files = {**verified.pinned.files, f"{installed.package}/pack.yaml": b"awe: pack/v1\nname: 7\n"}
     with pytest.raises(DocumentError):
         VerifiedPack.of(verified.record, files).contracts()
-
-
-def test_dependencies_have_the_versions_they_were_approved_with(installed):
-    (attrs_here,) = installed_requirements(["attrs>=25.1"])
-    check_requirements(attrs.evolve(installed.approved, requires=(attrs_here,)))
-    for wrong in (
-        attrs.evolve(attrs_here, version="1.0"),
-        Requirement("no-such-distribution", "1.0", ""),
-    ):
-        with pytest.raises(PackError) as caught:
-            check_requirements(attrs.evolve(installed.approved, requires=(attrs_here, wrong)))
-        assert caught.value.code == "pack.dependency"
-        assert len(caught.value.details) == 1
-
-
-def test_requirements_are_followed_and_extras_left_out():
-    lines = ["jsonschema>=4", "rich; extra == 'x'", "no-such-distribution", "awe-core>=1"]
-    names = [one.distribution for one in installed_requirements(lines)]
-    assert "jsonschema" in names
-    assert "referencing" in names
-    assert not {"rich", "awe-core", "no-such-distribution"} & set(names)
 
 
 def test_discovery_reads_text_alone(installed):

@@ -14,11 +14,13 @@ from awe_core.errors import AccessError, AweError, ContractError, PackError
 from awe_core.packs import (
     asked_for,
     facade_record,
+    foreign_top_levels,
     inspect_wheel,
     installed_top_levels,
     record_from_wheel,
 )
 from awe_core.packs.archive import unfit_path
+from awe_core.packs.discovery import lookalike
 from awe_core.records import FacadeRecord, PackRecord
 
 
@@ -217,6 +219,56 @@ def test_a_pack_that_calls_itself_otherwise_is_refused(pack):
 
 
 @pytest.mark.parametrize(
+    "name",
+    [
+        "awe-pack-{}",  # the distribution
+        "{}",  # the pack
+        "{}.put",  # a capability
+        "{}_entry",  # a facade
+    ],
+)
+def test_a_name_that_could_be_taken_for_a_known_one_is_refused(pack, name):
+    mine, twin = (name.format(one) for one in (pack.name, pack.name.replace("m", "rn")))
+    report = pack.inspect(known=["x", twin])
+    assert {"pack.name"} == refused(pack, report)
+    assert f"{mine} looks like {twin}" in str(report.refusals[0])
+    assert [] == codes(pack.inspect(known=["x", mine]))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("files1", "filesl"),
+        ("stdl1b", "stdlib"),
+        ("filesI", "filesl"),
+        ("f0lder", "folder"),
+        ("fOlder", "f0lder"),
+        ("corn.put", "com.put"),
+        ("savve", "sawe"),
+    ],
+)
+def test_what_looks_alike_is_a_twin_of_the_other(one, other):
+    assert lookalike(one, ["x", other]) == other
+    assert lookalike(other, [one]) == one
+    assert lookalike(one, [one, "x"]) is None
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("file", "fill"), ("mail", "mall"), ("fs.put", "fs_put"), ("a1", "a2")]
+)
+def test_what_only_is_similar_is_none(one, other):
+    assert lookalike(one, [other]) is None
+
+
+def test_two_capabilities_of_one_pack_that_look_alike_are_refused(pack):
+    contract = pack.files[f"{pack.package}/contracts/put.yaml"]
+    for name in ("l1st", "list"):
+        written = contract.replace(f"id: {pack.name}.put", f"id: {pack.name}.{name}")
+        pack.files[f"{pack.package}/contracts/{name}.yaml"] = written
+    assert {"pack.name"} == refused(pack, pack.inspect())
+
+
+@pytest.mark.parametrize(
     "path",
     [
         "json/__init__.py",
@@ -233,9 +285,10 @@ def test_a_top_level_that_is_not_its_own_is_refused(pack, path):
 
 def test_a_top_level_of_another_distribution_is_refused_and_its_own_is_not(pack):
     pack.files["shared/__init__.py"] = ""
-    taken = {"shared": "somebody", pack.package: pack.distribution}
+    mine = {pack.distribution}
+    taken = {"shared": {"somebody", *mine}, pack.package: mine}
     assert {"pack.top_level"} == refused(pack, pack.inspect(taken=taken))
-    assert [] == codes(pack.inspect(taken={"shared": pack.distribution}))
+    assert [] == codes(pack.inspect(taken={"shared": mine}))
 
 
 def test_a_namespace_package_is_refused(pack):
@@ -518,8 +571,22 @@ def test_a_wheel_of_nothing_is_refused(pack):
 
 def test_installed_top_levels_name_their_owners():
     owners = installed_top_levels()
-    assert owners["attrs"] == "attrs"
-    assert owners["_pytest"] == "pytest"
+    assert owners["attrs"] == {"attrs"}
+    assert owners["_pytest"] == {"pytest"}
+
+
+def test_a_top_level_that_somebody_else_has_installed_too_is_named(pack, dependency, monkeypatch):
+    record = pack.record()
+    monkeypatch.syspath_prepend(str(pack.install()))
+    assert [] == foreign_top_levels(record)
+    wheel = dependency("intruder", {f"{pack.package}/more.py": ""})
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(pack.site)
+    (error,) = foreign_top_levels(record)
+    assert error.code == "pack.top_level"
+    assert f"{pack.package}: it belongs to intruder as well" in str(error)
+    report = pack.inspect(taken=installed_top_levels())
+    assert {"pack.top_level"} == refused(pack, report)
 
 
 @hypothesis.given(changes=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=6))

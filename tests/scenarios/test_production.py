@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -86,7 +87,9 @@ def firm(tmp_path, monkeypatch, capsys):
     folder.mkdir()
     monkeypatch.chdir(folder)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    return Firm(folder, capsys)
+    yield Firm(folder, capsys)
+    for name in [one for one in sys.modules if one.startswith("awe_pack_")]:
+        del sys.modules[name]  # another deployment has the same pack by another record
 
 
 def test_nothing_runs_before_enough_people_have_signed_the_root(firm):

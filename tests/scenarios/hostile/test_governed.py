@@ -586,6 +586,25 @@ def with_facade(site, hostile):
     return made
 
 
+def test_a_facade_outlives_a_new_version_with_the_same_contracts_and_no_other(
+    site, with_facade, hostile, refused
+):
+    old = with_facade("functions")
+    entry = f"{old.name}_entry"
+    for version, contract, changed in (("1.1.0", PLAIN, 0), ("1.2.0", PLAIN + "timeout: 9s\n", 1)):
+        new = hostile(SIMPLE, name=old.name, version=version).contract("go", contract)
+        new.facade("entry", FACADE.format(name=old.name, channels="functions")).install()
+        subjects = site.propose(new.build())
+        assert 1 + changed == len(subjects)
+        site.approve(subjects[:1])
+        site.activate(subjects[:1], at_once=True)
+        with site.open(actor=Actor.agent("bot", via="functions")) as rt:
+            if changed:
+                assert "facade.target_changed" == refused(rt.facade, entry).code
+            else:
+                assert {"x": 7} == rt.facade(entry)()
+
+
 def test_an_agent_reaches_facades_and_nothing_else(site, with_facade, refused):
     pack = with_facade("functions")
     entry = f"{pack.name}_entry"
