@@ -51,9 +51,9 @@ class Firm:
         public = self.awe("trust", "key", "--as", name)
         return [{"key": f"{public['scheme']}:{public['public']}", "roles": roles}]
 
-    def found(self) -> str:
+    def found(self, roles: dict[str, list[str]] = ROLES) -> str:
         self.awe("init", "--prod", "--name", "acme-prod")
-        keys = {name: self.key(name, roles) for name, roles in ROLES.items()}
+        keys = {name: self.key(name, held) for name, held in roles.items()}
         pin = self.edit(lambda root: root.update(people=keys))
         self.sign("root.yaml", pin, "alice", "bob")
         self.awe("trust", "repin", "--reason", "founded", "--digest", pin)
@@ -217,7 +217,7 @@ def test_a_home_follows_another_root_only_when_somebody_says_so_and_it_is_record
     (firm.folder / "awe.yaml").write_text(text.replace(f'root_sha256: "{old}", ', ""))
     (firm.folder / "awe.yaml").rename(firm.folder / "awe.keep")
     (firm.folder / "people.yaml").unlink()
-    pin = firm.found()
+    pin = firm.found(ROLES | {"carol": ["root", "security", "reviewer"]})
     assert pin != old
     with JournalReader(firm.folder / ".awe") as journal:
         events = [one.event for one in journal.read(kinds=["trust.root_changed"])]
