@@ -30,7 +30,7 @@ from awe_core.cli.opening import (
 from awe_core.cli.render import Answer, block, details, listing
 from awe_core.cli.shared import group, options
 from awe_core.documents import load_facade, read
-from awe_core.errors import PackError
+from awe_core.errors import PackError, UsageError
 from awe_core.lifecycle import State
 from awe_core.packs import (
     Written,
@@ -132,13 +132,22 @@ def inspect(wheel: Path) -> Answer:
 
 
 @packs.command()
-@click.argument("wheel", type=_FILE)
+@click.argument("wheel")
 @click.option("--proposal", type=_FILE, help="What to grant; else what pack.yaml asks for.")
 @click.option("--deps", type=_FOLDER, metavar="DIR", help="Pin the wheels of what it requires.")
+@click.option("--from", "other", type=_FOLDER, metavar="STORE", help="Copy NAME@V from there.")
 @with_reason
-def propose(wheel: Path, reason: str, **more: Path | None) -> Answer:
-    """Put a WHEEL and the facades it brings before people."""
-    return _proposed(governance().propose, _drafted(wheel, reason, **more), reason)
+def propose(wheel: str, other: Path | None, reason: str, **more: Path | None) -> Answer:
+    """Put a WHEEL and the facades it brings before people.
+
+    With --from it is NAME@VERSION in another deployment's STORE: its record and report are copied,
+    and people approve anew, since what they signed there was said about that deployment.
+    """
+    desk = governance()
+    if other is None:
+        return _proposed(desk.propose, _drafted(_file(wheel), reason, **more), reason)
+    copied = govern.copied(govern.StoreFolder(other), wheel, desk, proposed_by=_proposer())
+    return _listed(desk.propose(*copied, signer=signer(), reason=reason, now=now_s()))
 
 
 @packs.command("trust-local")
@@ -186,6 +195,12 @@ def _proposer() -> str:
     """Name whose key signs; whom the root does not know signs in vain, and is told so then."""
     key = governance().root().keys.get(signer().keyid)
     return key.owner if key else actor().id
+
+
+def _file(name: str) -> Path:
+    if not Path(name).is_file():
+        raise UsageError("cli.input", file=name, why="it is no file")
+    return Path(name)
 
 
 def _wheel(name: str, folder: Path) -> Path:

@@ -6,6 +6,7 @@ and keys are arguments.  Every document is judged in memory before it is written
 
 from awe_core.governance.adoption import events_of as events_of
 from awe_core.governance.adoption import fold as fold
+from awe_core.governance.copying import copied as copied
 from awe_core.governance.difference import differences as differences
 from awe_core.governance.governing import SUNSET_S as SUNSET_S
 from awe_core.governance.governing import Governance as Governance

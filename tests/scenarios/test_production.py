@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -51,9 +52,9 @@ class Firm:
         public = self.awe("trust", "key", "--as", name)
         return [{"key": f"{public['scheme']}:{public['public']}", "roles": roles}]
 
-    def found(self, roles: dict[str, list[str]] = ROLES) -> str:
-        self.awe("init", "--prod", "--name", "acme-prod")
-        keys = {name: self.key(name, held) for name, held in roles.items()}
+    def found(self, roles: dict[str, list[str]] = ROLES, name: str = "acme-prod") -> str:
+        self.awe("init", "--prod", "--name", name)
+        keys = {who: self.key(who, held) for who, held in roles.items()}
         pin = self.edit(lambda root: root.update(people=keys))
         self.sign("root.yaml", pin, "alice", "bob")
         self.awe("trust", "repin", "--reason", "founded", "--digest", pin)
@@ -224,6 +225,31 @@ def test_a_home_follows_another_root_only_when_somebody_says_so_and_it_is_record
     (change,) = [event for event in events if event.get("reason") == "founded"]
     assert (old, pin) == (change["from"]["digest"], change["to"]["digest"])
     assert change["by"].startswith("person:")
+
+
+def test_a_record_travels_between_deployments_and_no_signature_does(firm, tmp_path, monkeypatch):
+    firm.found()
+    first = firm.activate()
+    there = firm.folder / "governance"
+    firm.folder = tmp_path / "other"
+    firm.folder.mkdir()
+    monkeypatch.chdir(firm.folder)
+    roles = {"alice": ["root", "release"], "bob": [*ROLES["bob"], "proposer"]}
+    firm.found(ROLES | roles, "acme-test")
+    shutil.copytree(there / "statements", firm.folder / "governance" / "statements")
+    copying = ("packs", "propose", "stdlib@0.1.0", "--from", str(there), "--reason", "as there")
+    (subject,) = firm.awe(*copying, "--as", "bob")
+    assert first != subject["digest"]
+    shown = firm.awe("packs", "show", "stdlib")
+    assert ("PROPOSED", ["propose"]) == (
+        shown["state"],
+        [one["decision"] for one in shown["statements"]],
+    )
+    assert 2 == len(list(firm.folder.glob("governance/packs/*/*/[pr]*"))) - 1
+    faults = firm.awe("verify", "--store", expect=7)
+    assert {"trust.statement"} == {one["why"].partition(":")[0] for one in faults}
+    unknown = ("packs", "propose", "none@1", "--from", str(there), "--reason", "x", "--as", "bob")
+    assert "governance.unknown" == firm.awe(*unknown, expect=8)["code"]
 
 
 @pytest.mark.parametrize(
