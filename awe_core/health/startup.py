@@ -51,8 +51,9 @@ def hardening_unit(config: Config) -> str:
     pyc = f"pycache_prefix={config.home / 'cache' / 'pyc'}"
     program = Path(__file__).parents[1] / "hardened.py"
     start = _words(sys.executable, "-I", "-S", "-X", pyc, program, *place)
-    writable = _words(config.home, config.workspace.root)
-    return _UNIT.format(name=config.name, start=start, writable=writable)
+    root = config.workspace.root
+    places = (root,) if config.home.is_relative_to(root) else (config.home, root)  # each is a mount
+    return _UNIT.format(name=config.name, start=start, writable=_words(*places))
 
 
 def _words(*words: object) -> str:
