@@ -121,13 +121,18 @@ class GateSnapshot:
             return PackError(
                 "pack.contract_changed", **about, capability=capability, details=details
             )
+        return self.off(pack, capability, purpose)
+
+    def off(self, pack: PackVerdict, what: str, purpose: Purpose) -> AweError:
+        """Tell why *what* of *pack*, which is off, may not run."""
         if pack.digest in self.set_aside:
             return copy.copy(self.set_aside[pack.digest])
+        about = {"distribution": pack.name, "version": pack.record.version}
         why = [f"{refusal.code}: {refusal.summary}" for refusal in pack.refusals]
         if not why and self.verdict and self.verdict.phase != "valid":
             why = [f"the manifest is {self.verdict.phase}"]
         about |= {"status": pack.status.value, "doing": _DOING[purpose][1]}
-        return PackError("pack.not_active", **about, capability=capability, details=why)
+        return PackError("pack.not_active", **about, capability=what, details=why)
 
     def facade_refusal(self, name: str) -> AweError:
         """Tell why the facade *name* may not be called."""
@@ -201,6 +206,18 @@ class Gate:
     def facades(self) -> tuple[FacadeEntry, ...]:
         """List what may be called, by id."""
         return tuple(self.snapshot.facades.values())
+
+    def check_workflow(self, workflow: str, record: str, purpose: Purpose) -> None:
+        """Refuse *workflow* unless the pack *record* that brought it may run.
+
+        :raises AweError: as `check` does
+        """
+        now = self.snapshot
+        pack = next((one for one in now.packs if one.digest == record), None)
+        if pack is None:
+            raise now.failure or PackError("pack.not_governed", what=workflow)
+        if record in now.set_aside or not getattr(pack.permits, _DOING[purpose][0]):
+            raise now.off(pack, workflow, purpose)
 
 
 def _allowed(

@@ -200,6 +200,31 @@ def test_relative_links_between_pages_lead_somewhere():
     assert [] == broken
 
 
+def test_partners_find_every_refusal_of_a_pack_with_its_fix():
+    page = (ROOT / "docs" / "EXTERNAL_CAPABILITY_INTEGRATION.md").read_text(encoding="utf-8")
+    named = re.findall(r"^\| \[`(pack\.\w+)`\]\(errors/\1\.md\) \|", page, re.MULTILINE)
+    assert sorted(code for code in CATALOGUE if code.startswith("pack.")) == sorted(named)
+
+
+def test_the_tests_and_modules_that_pages_name_as_evidence_exist():
+    pages = [path for path in tracked() if path.suffix == ".md"]
+    named = [
+        (shown(page), file, test)
+        for page in pages
+        for file, test in re.findall(
+            r"`((?:tests|packs|awe_core)/[\w/.-]+\.py)(?:::(\w+))?",
+            page.read_text(encoding="utf-8"),
+        )
+    ]
+    assert [] == [
+        f"{page}: {file}::{test}"
+        for page, file, test in named
+        if not (ROOT / file).is_file()
+        or (test and f"def {test}(" not in (ROOT / file).read_text(encoding="utf-8"))
+    ]
+    assert named
+
+
 # ------------------------------------------------------------------------------------------- hooks
 
 

@@ -232,7 +232,7 @@ def invoker_of(workspace, pool):
             gate or Gate(),
             workspace=workspace,
             handshake=Handshake(chain=chain, **hs),
-            executors={"inproc": InProcess(pool)},
+            executors=dict.fromkeys(("inproc", "walled"), InProcess(pool)),
             config={"awe-pack-t": {"region": "eu"}},
             deployment="demo",
             mac=mac,
@@ -381,6 +381,12 @@ def test_a_question_never_outlives_its_run(invoker_of):
     assert ask(invoker, prepared, limit_us=999).expires_us == 150
 
 
+def test_what_only_an_executor_that_is_not_here_may_run_is_refused(invoker_of):
+    with pytest.raises(PackError) as caught:
+        prepare(invoker_of(executor="worker"))
+    assert "isolation.unavailable" == caught.value.code
+
+
 def test_a_closed_grant_of_code_that_people_vouch_for_counts_as_a_preview(invoker_of):
     invoker = invoker_of(environment="dev")
     prepared = prepare(invoker)
@@ -388,7 +394,7 @@ def test_a_closed_grant_of_code_that_people_vouch_for_counts_as_a_preview(invoke
     facts = invoker.facts(prepared, actor, 7)
     assert (facts.now_us, facts.environment, facts.requester_roles) == (7, "dev", ("writer",))
     assert facts.has_preview
-    assert not prepare(invoker_of(executor="worker")).has_preview
+    assert not prepare(invoker_of(executor="walled")).has_preview
     wide = EffectDeclaration("fs.write", {"paths": ["**"], "modes": ["create"]})
     open_ = prepare(invoker_of(spec=attrs.evolve(SPEC, effects=(wide,))))
     assert not invoker.facts(open_, actor, 7).has_preview

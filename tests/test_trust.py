@@ -1398,6 +1398,26 @@ def test_a_facade_is_no_stronger_than_its_pack():
     assert not facade.permits.new
 
 
+def test_a_facade_goes_with_its_pack_also_where_it_reaches_none_of_its_capabilities():
+    _, _, homeless = a_facade(pack="awe-pack-nowhere")
+    assert (["facade.not_active"], False) == (codes(homeless), homeless.permits.new)
+
+    store, subject, statements = an_active_pack()
+    flow = store.record("flow", capabilities=[])
+    facade = store.facade(pack="awe-pack-flow")
+    own = [
+        store.say("propose", "dave", "proposer", facade),
+        store.say("approve", "bob", "reviewer", facade),
+    ]
+    packs = [(subject, "ACTIVE", statements), (flow, "ACTIVE", store.approved(flow))]
+    store.manifest(packs, [(facade, "ACTIVE", own)])
+    (found,) = store.judge().facades
+    assert (State.ACTIVE, True) == (found.status, found.permits.new)
+    store.say("suspend", "olga", "operator", flow)
+    (found,) = store.judge().facades
+    assert (State.SUSPENDED, False) == (found.status, found.permits.new)
+
+
 def test_a_facade_over_a_refused_pack_is_refused():
     _, _, facade = a_facade({"executor": "inproc"})
     assert codes(facade) == ["facade.not_active"]

@@ -139,7 +139,11 @@ class RuntimeEngine:
         for reference in self.plans.called(plan):
             capability = registry.resolve(reference)
             gate.check(capability.spec.id, capability.contract, "new")
+            self.parts.invoker.check_executor(capability)
             found.add(capability.pack)
+        for workflow, pack in self.plans.brought(plan):
+            gate.check_workflow(workflow, pack.record, "new")
+            found.add(pack)
         return tuple(sorted(found, key=lambda pack: pack.dist))
 
     # ---- waiting -------------------------------------------------------------------------------

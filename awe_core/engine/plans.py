@@ -14,8 +14,11 @@ from awe_core.errors import AccessError
 from awe_core.workflow import StepSpec, WorkflowSpec
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from awe_core.capability import CapabilitySpec
     from awe_core.decider import Plan
+    from awe_core.events import PackRef
     from awe_core.registry import CapabilityRegistry
     from awe_core.values import JsonObject
 
@@ -115,6 +118,16 @@ class Plans:
             found = (plan, called(plan))
             _keep(self._called, id(plan), found)
         return found[1]
+
+    def brought(self, plan: Plan) -> Iterator[tuple[str, PackRef]]:
+        """Give every workflow of a pack that *plan* is made of, and the pack."""
+        open_ = [plan.root]
+        for block in open_:
+            reference = block.spec.reference
+            if self._registry.workflows.get(reference) is block.spec:
+                yield reference, self._registry.pack_of_workflow(reference)
+            inner = (step.block for step in block.steps if step.block is not None)
+            open_ += [each for each in inner if each not in open_]
 
     def call(self, capability: CapabilitySpec) -> WorkflowSpec:
         """Give the workflow of one step that a single call is: arguments in, output out.

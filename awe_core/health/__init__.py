@@ -4,6 +4,7 @@ Neither changes anything.  The same functions feed the terminal, ``--json`` and 
 """
 
 from awe_core.health.doctor import TOPICS, Check, Level, doctor
+from awe_core.health.startup import hardening_unit as hardening_unit
 from awe_core.health.status import Status, status
 
 __all__ = ["TOPICS", "Check", "Level", "Status", "doctor", "status"]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from awe_core.errors import AweError
+from awe_core.health.startup import started_how
 from awe_core.invoke import PROMISES
 from awe_core.journal import JournalReader
 from awe_core.records import timestamp
@@ -197,7 +198,9 @@ def _keys(patient: _Patient) -> Iterator[_Found]:
 
 
 def _packs(patient: _Patient) -> Iterator[_Found]:
-    here = patient.here
+    here, how = patient.here, started_how()
+    advice = "awe trust hardening    (prints the unit that starts without them)"
+    yield "start", _graded(amber=here.trust == "prod" and how != "hardened"), how, advice
     if here.failure is not None:
         yield "trust", Level.RED, here.failure.summary, here.failure.hint or ""
         return

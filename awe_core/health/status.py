@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from awe_core.health.startup import started_how
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -31,6 +33,7 @@ class Status:
 
     deployment: str
     role: str  #: of this process: owner, guest, observer
+    started: str  #: hardened, or which startup files could run before AWE
     trust: str
     phase: str
     expires_in_days: int | None  #: of the manifest
@@ -63,6 +66,7 @@ def status(rt: Runtime, *, now_s: int) -> Status:
     return Status(
         deployment=rt.config.name,
         role=rt.role,
+        started=started_how(),
         trust=here.trust,
         phase="none" if verdict is None else verdict.phase,
         expires_in_days=None if expires is None else (expires - now_s) // _DAY_S,

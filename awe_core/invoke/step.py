@@ -11,7 +11,7 @@ from awe_core import canonical
 from awe_core.capability import undo_in_words
 from awe_core.context import AsyncExecutionContext
 from awe_core.effects import CORE_KINDS, Grant, GrantPlan
-from awe_core.errors import ContractError, EngineError
+from awe_core.errors import ContractError, EngineError, PackError
 from awe_core.events import ConfirmationRequest, Facts, codec
 from awe_core.handshake import Grant as GrantedByPolicy
 from awe_core.handshake import (
@@ -108,6 +108,15 @@ class Invoker:
         """The table of the capability's pack under ``config:``."""
         return dict(self._config.get(capability.pack.dist, {}))
 
+    def check_executor(self, capability: Capability) -> None:
+        """Refuse what only an executor that nothing here offers may run.
+
+        :raises PackError: ``isolation.unavailable``
+        """
+        if capability.executor not in self.executors:
+            about = {"capability": capability.spec.id, "executor": capability.executor}
+            raise PackError("isolation.unavailable", **about)
+
     def prepare(
         self, reference: str, arguments: JsonObject, *, purpose: Purpose, confirm: Confirm
     ) -> Prepared:
@@ -118,6 +127,7 @@ class Invoker:
         capability = self.registry.resolve(reference)
         spec, pack = capability.spec, capability.pack
         self.gate.check(spec.id, capability.contract, purpose)
+        self.check_executor(capability)
         valid: JsonObject = capability.input.apply(arguments, side="input")
         plan = self._plans.get(capability)
         if plan is None:

@@ -210,6 +210,12 @@ def reached(
     problems: list[AweError] = []
     best = sorted(packs, key=lambda p: (not _in_force(p, root), _STRENGTH.index(p.status)))
     offers = [(pack, entry) for pack in best for entry in pack.record.capabilities]
+    own = next((pack for pack in best if pack.name == facade.pack), None)
+    if own is not None:  # it may bring nothing but the workflow that the facade exposes
+        found[own.digest] = own
+    elif facade.pack is not None:
+        why = f"its pack {facade.pack} was never released"
+        problems.append(PackError("facade.not_active", facade=facade.name, why=why))
     for reach in facade.reaches:
         about = {"facade": facade.name, "capability": reach.id}
         offer = next((each for each in offers if each[1].id == reach.id), None)
@@ -221,6 +227,7 @@ def reached(
         if entry.contract != reach.contract:
             details = [f"approved sha256 {reach.contract}", f"now sha256 {entry.contract}"]
             problems.append(PackError("facade.target_changed", **about, details=details))
+    for pack in found.values():
         if not _in_force(pack, root):
             why = f"{title(pack.record)} is refused"
             problems.append(PackError("facade.not_active", facade=facade.name, why=why))

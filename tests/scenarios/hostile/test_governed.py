@@ -102,6 +102,20 @@ def test_an_active_pack_is_imported_at_its_first_call_and_not_before(site, activ
     assert pack.ran
 
 
+def test_a_pack_whose_executor_nothing_here_offers_is_refused_before_a_run_exists(
+    site, hostile, refused
+):
+    pack = hostile(SIMPLE).contract("go", PLAIN)
+    asked = pack.files[f"{pack.package}/pack.yaml"]
+    pack.files[f"{pack.package}/pack.yaml"] = asked.replace("executor: inproc", "executor: worker")
+    pack.install()
+    site.add(pack.build())
+    with site.open() as rt:
+        assert "isolation.unavailable" == refused(rt.call, f"{pack.name}.go").code
+        assert () == tuple(rt.runs())
+    assert not pack.ran
+
+
 # ---- stops ---------------------------------------------------------------------------------------
 def test_a_stop_is_obeyed_by_the_next_call_after_a_poke(site, active, refused):
     pack = active(SIMPLE, go=PLAIN)
@@ -648,6 +662,53 @@ def test_a_facade_goes_with_its_pack(site, with_facade, refused):
     with site.open(actor=Actor.agent("bot", via="functions")) as rt:
         assert () == rt.deployment.gate.facades()
         assert "facade.not_active" == refused(rt.facade, f"{pack.name}_entry").code
+
+
+FLOW_ALONE = """\
+awe: workflow/v1
+id: {name}_flow
+version: 1.0.0
+summary: Split a text.
+steps: [{{id: s, capability: text.split@1, with: {{text: "a b"}}}}]
+"""
+FLOW_AROUND = """\
+awe: workflow/v1
+id: around
+version: 1.0.0
+summary: Call the other one.
+steps: [{{id: s, workflow: {name}_flow@1}}]
+"""
+
+
+@pytest.mark.parametrize("stop", ["suspend", "revoke"])
+def test_a_stop_reaches_the_workflows_and_facades_of_a_pack_without_code(
+    stdlib, hostile, stop, refused
+):
+    pack = hostile(SIMPLE)
+    flow = f"{pack.name}_flow"
+    pack.files[f"{pack.package}/pack.yaml"] += "workflows: workflows/*.yaml\n"
+    pack.files[f"{pack.package}/workflows/flow.yaml"] = FLOW_ALONE.format(name=pack.name)
+    pack.facade("entry", f"exposes: {{workflow: {flow}@1}}\nchannels: [functions]\n").install()
+    subjects = stdlib.add(pack.build())
+    around = stdlib.root / "around.yaml"
+    around.write_text(FLOW_AROUND.format(name=pack.name))
+    agent, entry = Actor.agent("bot", via="functions"), f"{pack.name}_entry"
+    with stdlib.open() as rt:
+        handle = rt.submit(flow)
+        assert "COMPLETED" == handle.wait().state
+        (opened,) = (r.event for r in rt.journal.read() if r.event["kind"] == "run.opened")
+        assert pack.distribution in {one["dist"] for one in opened["packs"]}
+        assert rt.run(str(around))
+    with stdlib.open(actor=agent) as rt:
+        rt.facade(entry)()
+
+    getattr(stdlib, stop)(subjects)
+    with stdlib.open() as rt:
+        assert "pack.not_active" == refused(rt.run, flow).code
+        assert "pack.not_active" == refused(rt.run, str(around)).code
+        assert rt.call("text.split", text="a b")
+    with stdlib.open(actor=agent) as rt:
+        assert "facade.not_active" == refused(rt.facade, entry).code
 
 
 def test_an_agent_answers_nothing_and_ends_only_runs_of_its_own(stdlib, refused):
