@@ -51,7 +51,14 @@ def draft(  # noqa: PLR0913 - what a proposer says
     :raises AweError: the wheel's first refusal, what it requires and cannot be pinned, or
         a facade whose target nobody offers
     """
-    taken, known = _claimed(deployment)
+    taken = installed_top_levels()
+    packs = deployment.verdict.packs if deployment.verdict else ()
+    known = {one.name for one in (deployment.verdict.facades if deployment.verdict else ())}
+    for record in (one.record for one in packs if one.status is not State.REVOKED):
+        for top in record.top_level:
+            taken[top] = taken.get(top, frozenset()) | {record.distribution}
+        known |= {record.name, *(one.id for one in record.capabilities)}
+    known.update(*taken.values())
     report = inspect_wheel(wheel, taken=taken, known=known)
     wanted = asked or asked_for(report, proposed_by=proposed_by, reason=reason)
     offers = [*(pack.contents for pack in deployment.packs), report.contents]
@@ -65,17 +72,3 @@ def draft(  # noqa: PLR0913 - what a proposer says
     return Proposal(
         report, record_from_wheel(report, wanted, facades=digests, requires=requires), facades
     )
-
-
-def _claimed(deployment: Deployment) -> tuple[dict[str, frozenset[str]], set[str]]:
-    """Give the top levels and the names that are taken, by what is installed and by records."""
-    taken, known = installed_top_levels(), set[str]()
-    for pack in deployment.verdict.packs if deployment.verdict else ():
-        record = pack.record
-        if pack.status is not State.REVOKED:  # what is gone for good holds no name
-            for top in record.top_level:
-                taken[top] = taken.get(top, frozenset()) | {record.distribution}
-            known |= {record.name, *(one.id for one in record.capabilities)}
-    known.update(*taken.values())
-    known |= {one.name for one in (deployment.verdict.facades if deployment.verdict else ())}
-    return taken, known
