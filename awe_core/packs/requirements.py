@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from awe_core.errors import PackError
 from awe_core.packs.archive import INSTALLER_FILES, UNREADABLE, record_hash, record_rows, shown
-from awe_core.packs.discovery import discover, normalised
+from awe_core.packs.discovery import discover, normalised, said
 from awe_core.packs.installed import MAX_NOTE_BYTES, SHOWN, Unfit, entries, read
 from awe_core.records import Requirement
 
@@ -60,7 +60,7 @@ def requirements_of(
             if name not in known:
                 known[name] = _in_folder(name, wheels) if wheels else (distribution(name), "")
             found = known[name][0]
-            version = found.version or ""
+            version = said(found)[1]
             if not (version and wanted.specifier.contains(version, prereleases=True)):
                 raise _unpinned(line, f"{version or 'no version'} is what was found")
         except (*UNREADABLE, ImportError) as error:  # unreadable text or wheel; not installed
@@ -108,8 +108,8 @@ def _in_folder(name: str, folder: Path) -> tuple[Distribution, str]:
         if not member.is_dir() and _counts(path):
             digest = hashlib.sha256(archive.read(member)).hexdigest()
             files[path] = (digest, member.file_size)
-    said = next((path for path in files if path.endswith(".dist-info/METADATA")), "")
-    info = zipfile.Path(archive, said.removesuffix("METADATA"))
+    inside = next((path for path in files if path.endswith(".dist-info/METADATA")), "")
+    info = zipfile.Path(archive, inside.removesuffix("METADATA"))
     return PathDistribution(info), _tree(files)
 
 
@@ -141,9 +141,9 @@ def _differences(found: Found, tree: str) -> list[str]:
         return []
     here = {path: record_hash(bytes.fromhex(sha256)) for path, (sha256, _) in files.items()}
     for path in sorted({*listed, *here}):
-        said, seen = (each.get(path, "nothing") for each in (listed, here))
-        if said != seen:
-            findings.append(f"{shown(path)}: its RECORD says {shown(said)}, found {seen}")
+        wanted, seen = (each.get(path, "nothing") for each in (listed, here))
+        if wanted != seen:
+            findings.append(f"{shown(path)}: its RECORD says {shown(wanted)}, found {seen}")
     return findings or [f"approved tree {tree}, installed {_tree(files)}"]
 
 
