@@ -74,12 +74,12 @@ def discover(path: Iterable[str] | None = None, *, also: Iterable[str] = ()) -> 
         folder = where.resolve() if isinstance(where, Path) else None  # None: inside a zip
         info = folder.name if folder is not None and folder.suffix == ".dist-info" else ""
         name = normalised(info.removesuffix(".dist-info").rpartition("-")[0])
-        name = name or normalised(_said(distribution)[0])
+        name = name or normalised(said(distribution)[0])
         root = str(folder.parent if folder else distribution.locate_file(""))
         places[name].add(str(folder or root))
         offered = _offered(distribution)
         if offered or name in wanted:
-            spelled, version = _said(distribution)
+            spelled, version = said(distribution)
             one = Found(spelled or name, version, offered, root, info)
             places[one.name].add(str(folder or root))
             found.setdefault(one.name, one)
@@ -116,6 +116,18 @@ def entry_points(text: str) -> dict[str, dict[str, str]]:
     return {group: dict(parser[group]) for group in parser.sections()}
 
 
+def said(distribution: importlib.metadata.Distribution) -> tuple[str, str]:
+    """Name and version by its metadata; empty where somebody spoilt it, which verifying finds."""
+    if _waits(distribution, "METADATA"):
+        return "", ""
+    try:
+        text = distribution.metadata
+        name, version = (text[k] if k in text else "" for k in ("Name", "Version"))  # noqa: SIM401 - it has no get
+    except (KeyError, TypeError, ValueError, OSError):
+        return "", ""
+    return name, version
+
+
 def _appearances(name: str) -> set[str]:
     read = (name.translate(alike).lower() for alike in _ALIKE)
     return {one.replace("rn", "m").replace("vv", "w") for one in read}
@@ -135,15 +147,3 @@ def _offered(distribution: importlib.metadata.Distribution) -> dict[str, str]:
     except (ValueError, OSError):
         return {}
     return entry_points(text).get(PROJECT, {}) if PROJECT in text else {}
-
-
-def _said(distribution: importlib.metadata.Distribution) -> tuple[str, str]:
-    """Name and version by its metadata; empty where somebody spoilt it, which verifying finds."""
-    if _waits(distribution, "METADATA"):
-        return "", ""
-    try:
-        said = distribution.metadata
-        name, version = (said[k] if k in said else "" for k in ("Name", "Version"))  # noqa: SIM401 - it has no get
-    except (KeyError, TypeError, ValueError, OSError):
-        return "", ""
-    return name, version

@@ -89,7 +89,7 @@ def read(root: Path, path: str, limit: int = -1) -> bytes:
     :raises Unfit: ``pack.file_missing``, ``pack.file_symlink``, ``pack.file_not_regular``
     """
     try:
-        with open(root / path, "rb", opener=_open) as file:
+        with open(root / path, "rb", opener=lambda p, f: os.open(p, f | _NO_WAITING)) as file:
             if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 return file.read(limit)
         why = "is no regular file"
@@ -100,10 +100,6 @@ def read(root: Path, path: str, limit: int = -1) -> bytes:
             raise Unfit("pack.file_symlink", path, "is a link") from None
         why = f"cannot be read: {error.strerror}"
     raise Unfit("pack.file_not_regular", path, why)
-
-
-def _open(path: str, flags: int) -> int:
-    return os.open(path, flags | _NO_WAITING)
 
 
 def entries(folder: Path) -> list[os.DirEntry[str]]:

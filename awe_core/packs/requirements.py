@@ -13,16 +13,16 @@ from __future__ import annotations
 import contextlib
 import csv
 import hashlib
-import importlib.metadata
 import os
 import re
 import zipfile
+from importlib.metadata import Distribution, PathDistribution, distribution
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from awe_core.errors import PackError
 from awe_core.packs.archive import INSTALLER_FILES, UNREADABLE, record_hash, record_rows, shown
-from awe_core.packs.discovery import discover, normalised
+from awe_core.packs.discovery import discover, normalised, said
 from awe_core.packs.installed import MAX_NOTE_BYTES, SHOWN, Unfit, entries, read
 from awe_core.records import Requirement
 
@@ -47,7 +47,7 @@ def requirements_of(
     # Costs 11 ms, and a start, which only compares, has no use for it.
     from packaging.requirements import Requirement as Wanted  # noqa: PLC0415
 
-    known: dict[str, tuple[importlib.metadata.Distribution, str]] = {}
+    known: dict[str, tuple[Distribution, str]] = {}
     seen: set[tuple[str, str]] = set()
     waiting = [(line, "") for line in requires_dist]
     while waiting:
@@ -58,12 +58,12 @@ def requirements_of(
             if name == "awe-core" or (marker and not marker.evaluate({"extra": extra})):
                 continue
             if name not in known:
-                known[name] = _installed(name) if wheels is None else _in_folder(name, wheels)
+                known[name] = _in_folder(name, wheels) if wheels else (distribution(name), "")
             found = known[name][0]
-            version = found.version or ""
+            version = said(found)[1]
             if not (version and wanted.specifier.contains(version, prereleases=True)):
                 raise _unpinned(line, f"{version or 'no version'} is what was found")
-        except ValueError as error:  # no requirement, no version, no such marker
+        except (*UNREADABLE, ImportError) as error:  # unreadable text or wheel; not installed
             raise _unpinned(line, f"{error}".partition("\n")[0]) from None
         new = {(name, one) for one in ("", *wanted.extras)} - seen
         seen |= new
@@ -97,37 +97,27 @@ def _unpinned(requirement: str, why: str) -> PackError:
     return PackError("pack.requirement", requirement=requirement, why=why)
 
 
-def _installed(name: str) -> tuple[importlib.metadata.Distribution, str]:
-    try:
-        return importlib.metadata.distribution(name), ""
-    except importlib.metadata.PackageNotFoundError:
-        raise _unpinned(name, "it is not installed here") from None
-
-
-def _in_folder(name: str, folder: Path) -> tuple[importlib.metadata.Distribution, str]:
+def _in_folder(name: str, folder: Path) -> tuple[Distribution, str]:
     wheels = [one for one in folder.glob("*.whl") if normalised(one.name.split("-")[0]) == name]
     if len(wheels) != 1:
         raise _unpinned(name, f"{folder} holds {len(wheels)} wheels of it, not one")
     files: dict[str, tuple[str, int]] = {}
-    try:
-        archive = zipfile.ZipFile(wheels[0])
-        for member in archive.infolist():
-            path = _LIBRARY.sub("", member.filename)
-            if not member.is_dir() and _counts(path):
-                digest = hashlib.sha256(archive.read(member)).hexdigest()
-                files[path] = (digest, member.file_size)
-        (said,) = (path for path in files if path.endswith(".dist-info/METADATA"))
-    except UNREADABLE as error:
-        raise _unpinned(name, f"{wheels[0].name} is unreadable: {error}") from None
-    info = zipfile.Path(archive, said.removesuffix("METADATA"))
-    return importlib.metadata.PathDistribution(info), _tree(files)
+    archive = zipfile.ZipFile(wheels[0])
+    for member in archive.infolist():
+        path = _LIBRARY.sub("", member.filename)
+        if not member.is_dir() and _counts(path):
+            digest = hashlib.sha256(archive.read(member)).hexdigest()
+            files[path] = (digest, member.file_size)
+    inside = next((path for path in files if path.endswith(".dist-info/METADATA")), "")
+    info = zipfile.Path(archive, inside.removesuffix("METADATA"))
+    return PathDistribution(info), _tree(files)
 
 
 def _counts(path: str) -> bool:
     """Whether a file is the distribution's own and lies in ``site-packages``."""
     folder, _, name = path.rpartition("/")
     is_installers = folder.endswith(".dist-info") and name in INSTALLER_FILES
-    is_elsewhere = path.partition("/")[0].endswith(".data")
+    is_elsewhere = path.partition("/")[0].endswith(".data") or path.startswith(("/", "../"))
     return not (is_installers or is_elsewhere or "__pycache__" in folder.split("/"))
 
 
@@ -143,23 +133,17 @@ def _differences(found: Found, tree: str) -> list[str]:
     root = Path(found.location)
     try:
         rows = record_rows(read(root, f"{found.metadata_folder}/RECORD", MAX_NOTE_BYTES))
-    except Unfit as unfit:
-        return [f"{unfit.args[1]}: {unfit.args[2]}"]
-    except csv.Error as error:
-        return [f"{found.metadata_folder}/RECORD: {error}"]
-    listed = {
-        row[0]: "".join(row[1:2])
-        for row in rows
-        if _counts(row[0]) and not row[0].startswith(("/", "../"))
-    }
+    except (Unfit, csv.Error) as error:
+        return [f"{found.metadata_folder}/RECORD: {error.args[-1]}"]
+    listed = {row[0]: "".join(row[1:2]) for row in rows if _counts(row[0])}
     files, findings = _on_disk(root, listed)
     if _tree(files) == tree and not findings:
         return []
     here = {path: record_hash(bytes.fromhex(sha256)) for path, (sha256, _) in files.items()}
     for path in sorted({*listed, *here}):
-        said, seen = (each.get(path, "nothing") for each in (listed, here))
-        if said != seen:
-            findings.append(f"{shown(path)}: its RECORD says {shown(said)}, found {seen}")
+        wanted, seen = (each.get(path, "nothing") for each in (listed, here))
+        if wanted != seen:
+            findings.append(f"{shown(path)}: its RECORD says {shown(wanted)}, found {seen}")
     return findings or [f"approved tree {tree}, installed {_tree(files)}"]
 
 

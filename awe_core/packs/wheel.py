@@ -54,6 +54,7 @@ class WheelReport:
     contents: Contents
     imports: tuple[str, ...]  #: top-level modules its code imports, its own left out
     native: tuple[str, ...]  #: files of machine code
+    origin: tuple[str, ...]  #: those that look for libraries by ``$ORIGIN``, which finds none here
     unreadable: tuple[str, ...]  #: Python files that do not parse
     refusals: tuple[AweError, ...]  #: why it cannot be proposed; empty: it can
 
@@ -79,7 +80,7 @@ class WheelReport:
     def as_json(self) -> JsonObject:
         """Give the report as the document approvers read."""
         same = ("kind", "name", "distribution", "version")
-        lists = ("top_level", "hooks", "imports", "native", "unreadable")
+        lists = ("top_level", "hooks", "imports", "native", "origin", "unreadable")
         refusals = [{"code": e.code, "message": _ascii(e.summary)} for e in self.refusals]
         return {
             "awe": "wheel-report/v1",
@@ -141,6 +142,7 @@ def inspect_wheel(
     top_level = _top_level(inside)
     contents = read_contents(inside, top_level, distribution=distribution)
     defined, imports = _defined_and_imported(inside)
+    native = tuple(path for path, content in inside.items() if _is_native(path, content))
     report = WheelReport(
         filename=archive.filename,
         sha256=archive.sha256,
@@ -157,7 +159,8 @@ def inspect_wheel(
         requires_dist=tuple(map(str, archive.metadata.get_all("Requires-Dist", []))),
         contents=contents,
         imports=tuple(sorted(imports - set(top_level))),
-        native=tuple(path for path, content in inside.items() if _is_native(path, content)),
+        native=native,
+        origin=tuple(path for path in native if b"$ORIGIN" in inside[path]),
         unreadable=tuple(path for path, names in defined.items() if names is None),
         refusals=archive.refusals + contents.flaws,
     )

@@ -331,6 +331,21 @@ def test_a_plugin_that_raises_is_set_aside_by_name(pack, registry):
     assert "out of order" in str(aside.error)
 
 
+def test_a_plugin_that_raises_takes_no_other_down(tmp_path, pack_in, registry, plugins):
+    made = []
+    for name, init in (("broken", "raise SystemExit('no')\n"), ("sound", POLICY)):
+        (tmp_path / name).mkdir()
+        made.append(pack_in(tmp_path / name))
+        path = f"{made[-1].package}/pack.yaml"
+        granted = made[-1].files[path].replace("awe_capabilities", "awe_confirmation_policies")
+        made[-1].files |= {path: granted, f"{made[-1].package}/__init__.py": init}
+        registry.add(made[-1].verified())
+    broken, sound = made
+    assert [broken.distribution] == [one.distribution for one in registry.load_plugins()]
+    ((owner, _),) = plugins.confirmation_policies({}).found
+    assert owner == sound.distribution
+
+
 def test_a_declarative_pack_is_performed_by_its_interpreter(pack, registry):
     verified = pack.verified()
     (entry,) = verified.record.capabilities

@@ -59,7 +59,7 @@ def test_a_marker_that_is_false_here_needs_nothing(marker):
     "marker", ['python_version >= "3.8"', 'sys_platform != "win32"', 'extra != "fast"']
 )
 def test_a_marker_that_is_true_here_needs_it(marker):
-    assert "not installed" in refused(f"no-such-distribution; {marker}")
+    assert "No package" in refused(f"no-such-distribution; {marker}")
 
 
 def test_an_extra_counts_where_it_is_asked_for(dependency, deps):
@@ -103,7 +103,7 @@ def test_a_wheel_that_cannot_be_read_is_refused(dependency, deps):
     whole = wheel.read_bytes()
     for content in (b"", whole[:-30], whole.replace(b"METADATA", b"METADATE")):
         wheel.write_bytes(content)
-        assert wheel.name in refused("aaa", deps=deps)
+        assert "aaa is required" in refused("aaa", deps=deps)
 
 
 def test_the_tree_digest_covers_each_file_by_path_and_not_what_installers_write(dependency, deps):

@@ -323,6 +323,16 @@ def test_machine_code_needs_a_grant(pack, path, content):
     assert pack.record(native=True).native
 
 
+def test_machine_code_that_looks_beside_itself_for_libraries_is_named(pack):
+    pack.files[f"{pack.package}/plain.so"] = b"\x7fELF..."
+    pack.files[f"{pack.package}/linked.so"] = b"\x7fELF..$ORIGIN/../lib\0"
+    pack.files[f"{pack.package}/data/note.txt"] = "$ORIGIN is where it lies"
+    report = pack.inspect()
+    assert len(report.native) == 2
+    assert (f"{pack.package}/linked.so",) == report.origin
+    assert [f"{pack.package}/linked.so"] == report.as_json()["origin"]
+
+
 def test_text_that_begins_like_a_program_is_no_machine_code(pack):
     pack.files[f"{pack.package}/data/mz.txt"] = "MZ is how it begins"
     assert () == pack.inspect().native
