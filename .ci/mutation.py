@@ -41,7 +41,8 @@ ROOT = Path(__file__).parent.parent
 SUBJECTS = ("trust/*.py", "lifecycle.py", "packs/*.py")
 TESTS = (
     *("tests/test_lifecycle.py", "tests/test_trust.py", "tests/test_governance.py"),
-    *("tests/test_gate.py", "tests/packs"),
+    *("tests/test_gate.py", "tests/packs/test_wheel.py", "tests/packs/test_installed.py"),
+    *("tests/packs/test_pinned.py", "tests/packs/test_registry.py"),
 )
 MUTANT_S = 60  #: a mutant that takes longer hangs, which somebody would notice
 MUTANT_BYTES = 4 * 2**30

@@ -13,6 +13,8 @@ import csv
 import email
 import hashlib
 import io
+import itertools
+import os
 import re
 import stat
 import zipfile
@@ -34,6 +36,14 @@ if TYPE_CHECKING:
 MAX_FILES = 5_000
 MAX_FILE_BYTES = 64 * 1024 * 1024
 MAX_BYTES = 512 * 1024 * 1024  #: of all files together, unpacked
+#: What is parsed of a wheel's notes; their readers take up to a hundred times as much memory.
+_MAX_NOTES = {
+    "RECORD": 4 << 20,
+    "METADATA": 512 << 10,
+    "WHEEL": 64 << 10,
+    "entry_points.txt": 64 << 10,
+}
+_MAX_ROWS = 4 * MAX_FILES  #: of RECORD: each file and its bytecode, more than once
 _MAX_PATH = 512
 
 _FILENAME = re.compile(
@@ -107,8 +117,14 @@ def unfit_path(path: str) -> str | None:
 
 
 def record_rows(content: bytes) -> list[list[str]]:
-    """Read a RECORD: path, hash and size a row."""
-    return [row for row in csv.reader(io.StringIO(_text(content))) if row]
+    """Read a RECORD: path, hash and size a row.
+
+    :raises csv.Error: it is none, or longer than any wheel makes it
+    """
+    rows = list(itertools.islice(csv.reader(io.StringIO(_text(content))), _MAX_ROWS + 1))
+    if len(rows) > _MAX_ROWS:
+        raise csv.Error(f"more than {_MAX_ROWS} rows")  # noqa: EM102, TRY003 - as csv says it
+    return [row for row in rows if row]
 
 
 def rebuild_wheel(found: Found, folder: Path) -> Path:
@@ -158,7 +174,8 @@ class _Reader:
     def read(self, path: Path) -> bytes:
         try:
             with path.open("rb") as file:
-                content = file.read(MAX_BYTES + 1)
+                size = os.fstat(file.fileno()).st_size
+                content = file.read(min(size, MAX_BYTES) + 1)  # it reserves what it is told
         except OSError as error:
             raise PackError("pack.wheel", wheel=path.name, why=f"{error.strerror}") from None
         self._limit("size", len(content), most=MAX_BYTES)
@@ -188,10 +205,11 @@ class _Reader:
                 continue
             if member.is_dir():
                 continue
+            most = _MAX_NOTES.get(name.partition(".dist-info/")[2], MAX_FILE_BYTES)
             with archive.open(member) as file:
-                content = file.read(MAX_FILE_BYTES + 1)
+                content = file.read(most + 1)
             total += len(content)
-            self._limit(f"size of {_shown(name)}", len(content), most=MAX_FILE_BYTES)
+            self._limit(f"size of {_shown(name)}", len(content), most=most)
             self._limit("size of all files", total, most=MAX_BYTES)
             yield name, content
 

@@ -12,6 +12,7 @@ import importlib.metadata
 import re
 import sys
 from collections import defaultdict
+from email.parser import HeaderParser
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,8 @@ from awe_core.hookspecs import PROJECT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+_MAX_NOTE = 64 * 1024  #: of an entry_points.txt, and of METADATA where name and version stand
 
 
 @attrs.frozen
@@ -94,18 +97,23 @@ def entry_points(text: str) -> dict[str, dict[str, str]]:
 
 
 def _offered(distribution: importlib.metadata.Distribution) -> dict[str, str]:
-    try:
-        text = distribution.read_text("entry_points.txt") or ""
-    except (ValueError, OSError):
-        return {}
-    return entry_points(text).get(PROJECT, {}) if PROJECT in text else {}
+    text = _note(distribution, "entry_points.txt")
+    is_ours = PROJECT in text and len(text) <= _MAX_NOTE
+    return entry_points(text).get(PROJECT, {}) if is_ours else {}
 
 
 def _said(distribution: importlib.metadata.Distribution) -> tuple[str, str]:
     """Name and version by its metadata; empty where somebody spoilt it, which verifying finds."""
+    text = _note(distribution, "METADATA") or _note(distribution, "PKG-INFO")
+    said = HeaderParser().parsestr(text[:_MAX_NOTE])
+    return str(said.get("Name", "")), str(said.get("Version", ""))
+
+
+def _note(distribution: importlib.metadata.Distribution, name: str) -> str:
+    where = getattr(distribution, "_path", None)
     try:
-        said = distribution.metadata
-        name, version = (said[k] if k in said else "" for k in ("Name", "Version"))  # noqa: SIM401 - it has no get
-    except (KeyError, TypeError, ValueError, OSError):
-        return "", ""
-    return name, version
+        if isinstance(where, Path) and not (where / name).is_file():  # a FIFO would be waited for
+            return ""
+        return distribution.read_text(name) or ""
+    except (ValueError, OSError):
+        return ""

@@ -83,11 +83,11 @@ def verify_installed(
 def _editable_source(metadata: Path) -> Path | None:
     """Give the folder an editable install points to; None: it is none."""
     try:
-        note = json.loads((metadata / "direct_url.json").read_bytes()[:_MAX_NOTE])
+        note = json.loads(_regular(metadata, "direct_url.json", _MAX_NOTE))
         if not note["dir_info"]["editable"]:
             return None
         return Path(url2pathname(urlsplit(note["url"]).path))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (_Unfit, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 
@@ -189,7 +189,7 @@ def _regular(root: Path, path: str, limit: int) -> bytes:
     """Read at most *limit* bytes of a regular file; no link is followed, nothing is waited for."""
     try:
         descriptor = os.open(root / path, _READ)
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # or no file could be called so
         raise _Unfit("pack.file_missing", path, "is not there") from None
     except OSError as error:
         if (root / path).is_symlink():
@@ -197,10 +197,11 @@ def _regular(root: Path, path: str, limit: int) -> bytes:
         why = f"cannot be read: {error.strerror}"
         raise _Unfit("pack.file_not_regular", path, why) from None
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
             raise _Unfit("pack.file_not_regular", path, "is no regular file")
         with os.fdopen(descriptor, "rb", closefd=False) as file:
-            return file.read(limit)
+            return file.read(min(limit, found.st_size + 1))
     except OSError as error:
         why = f"cannot be read: {error.strerror}"
         raise _Unfit("pack.file_not_regular", path, why) from None
