@@ -230,8 +230,10 @@ class Store:
             self.say("approve", security, "security", subject),
         ]
 
-    def manifest(self, packs=(), facades=(), *, signers=("rel",), sunset=TOMORROW, **changes):
-        """Sign the next manifest of (subject, status, statements) and file it."""
+    def manifest(
+        self, packs=(), facades=(), *, signers=("rel",), sunset=TOMORROW, entries=(), **changes
+    ):
+        """Sign the next manifest of (subject, status, statements), or of *entries*; file it."""
         self.version += 1
         document = {
             "awe": "manifest/v1",
@@ -251,7 +253,8 @@ class Store:
                     "statements": statements,
                 }
                 for subject, status, statements in packs
-            ],
+            ]
+            + list(entries),
             "facades": [
                 {
                     "id": subject.name,
