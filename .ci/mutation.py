@@ -307,7 +307,7 @@ def main() -> int:
         chosen = random.sample(chosen, min(options.sample, len(chosen)))
     quick = [hypothesis.Phase.explicit, hypothesis.Phase.generate]  # nobody reads what is shrunk
     hypothesis.settings.register_profile(
-        "mutation", deadline=None, derandomize=True, database=None, phases=quick
+        "mutation", max_examples=300, deadline=None, derandomize=True, database=None, phases=quick
     )
     session = Session(chosen, options.workers, os.dup(1))
     with tempfile.TemporaryDirectory() as folder:

@@ -13,14 +13,19 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 
 from awe_core import trust
 from awe_core.errors import AweError, TrustError
+from awe_core.governance import Governance
+from awe_core.governance.survey import subject_of
 from awe_core.lifecycle import State
-from awe_core.records import timestamp
+from awe_core.records import PackRecord, Root, timestamp
 from awe_core.trust import envelopes
+from awe_core.trust.decisions import every
+from awe_core.trust.history import newest_manifest, walk
 from manifest import attempt
 from stores import (
     DAY,
     DEPLOYMENT,
     KEYS,
+    NAMES,
     NOW,
     P256,
     POLICY,
@@ -28,10 +33,12 @@ from stores import (
     TOMORROW,
     D,
     Ed25519,
+    Folder,
     Store,
     Subject,
     an_active_pack,
     capability,
+    sha,
 )
 
 SOON = timestamp(NOW - DAY + 100)  #: after the manifest, within the skew of clocks
@@ -1554,111 +1561,232 @@ def test_whatever_a_thief_of_the_release_key_writes_gives_a_verdict_or_an_awe_er
     assert attempt(data).partition(".")[0] in {"", "trust", "store"}
 
 
-PEOPLE = st.sampled_from(["alice", "bob", "carol", "dave", "sec", "olga", "eve"])
+PEOPLE = st.sampled_from([*NAMES, "bob:2"])
+ROLE = st.sampled_from(["reviewer", "security", "operator", "release", "proposer"])
+OFFICE = {
+    "withdraw": "proposer",
+    "suspend": "operator",
+    "resume": "security",
+    "revoke": "security",
+}
+VERBS = st.sampled_from(["approve", "approve", "suspend", "resume", "reject", "withdraw", "revoke"])
 STATUSES = st.just("ACTIVE") | st.sampled_from(["SUSPENDED", "DEPRECATED", "SUPERSEDED", "REVOKED"])
 
 
 class Deployments(RuleBasedStateMachine):
-    """Everybody does anything, the release key has been stolen, and one home reads along.
+    """Everybody tries everything with any key, the release key is stolen, and one home reads along.
 
-    The model is small: who really said what.  It never looks at how the verdict was reached.
+    The model is small: who really said what, and who holds which role now.  It never looks at how
+    the verdict was reached.
     """
 
     records = Bundle("records")
 
     @initialize()
     def begin(self):
-        self.store = Store()
-        self.said = {}  # record → {(decision, who, role): digest}
-        self.alarms = 0
-        self.suspended = set()  # what the home has seen stopped, and nobody of security lifted
-        self.revoked = set()
+        self.store = Store(
+            keys=KEYS | {"bob:2": Ed25519(b"bob again")},
+            roles=ROLES | {"security": (("sec", "carol", "alice", "bob:2"), 1)},
+        )
+        self.desk = Governance(Folder(self.store.files), self.store.pin, DEPLOYMENT)
+        self.records_made = {}  # digest → record
+        self.said = []  # (statement, owner), whoever has signed and whether it counts or not
         self.home = None
-        self.denied = set()
+        self.now = NOW
 
-    @rule(target=records, name=st.sampled_from(["one", "two"]), version=st.sampled_from("12"))
-    def write(self, name, version):
-        subject = self.store.record(name, version)
-        self.said.setdefault(subject.digest, {})
-        return subject
+    # ---------------------------------------------------------------- people, through governance
 
     @rule(
-        subject=records,
-        reviewer=st.sampled_from(["alice", "bob"]),
-        security=st.sampled_from(["sec", "alice"]),
+        target=records,
+        name=st.sampled_from(["one", "two"]),
+        version=st.sampled_from("12"),
+        proposer=st.sampled_from(["dave", "alice"]),
+        authors=st.sampled_from([[], ["sec"]]),
+        key=st.none() | PEOPLE,
     )
-    def prepare(self, subject, reviewer, security):
-        self.say("propose", "dave", "proposer", subject)
-        self.say("approve", reviewer, "reviewer", subject)
-        self.say("approve", security, "security", subject)
+    def propose(self, name, version, proposer, authors, key):
+        record = self.write(name, version, proposed_by=proposer, authors=authors)
+        self.ask("propose", record, key=key or proposer)
+        return record
+
+    @rule(record=records, verb=VERBS, role=ROLE, key=st.none() | PEOPLE)
+    def decide(self, record, verb, role, key):
+        """Whoever comes, or without *key* somebody who may."""
+        role = OFFICE.get(verb, role)
+        subject = subject_of(record)
+        options = {"role": role} if verb in {"approve", "reject"} else {}
+        self.ask(verb, subject, key=key or self.store.roles[role][0][-1], **options)
+
+    @rule(record=records, key=st.just("rel") | PEOPLE, at_once=st.booleans())
+    def activate(self, record, key, at_once):
+        pinned = {"people.yaml": D}
+        self.ask("activate", subject_of(record), by=[key], at_once=at_once, documents=pinned)
+
+    @rule(record=records, key=st.just("rel") | PEOPLE)
+    def deprecate(self, record, key):
+        self.ask("deprecate", subject_of(record), by=[key], sunset=self.now + DAY)
+
+    @rule(key=st.just("rel") | PEOPLE)
+    def renew(self, key):
+        self.ask("renew", by=[key])
 
     @rule(
-        subject=records,
-        who=PEOPLE,
-        role=st.sampled_from(["reviewer", "security"]),
-        signer=st.sampled_from([None, "eve", "rel"]),
+        role=st.sampled_from(["reviewer", "security", "operator"]),
+        holders=st.sets(PEOPLE.filter(lambda name: name != "eve"), min_size=1, max_size=4),
+        leaver=st.sampled_from([None, "sec", "carol", "bob:2"]),
+        is_trusted=st.booleans(),
+        by=st.sets(st.sampled_from(["alice", "bob", "carol"]), min_size=1),
     )
-    def approve(self, subject, who, role, signer):
-        self.say("approve", signer or who, role, subject)
+    def rotate(self, role, holders, leaver, is_trusted, by):
+        before = self.store.roles, self.store.keys, self.store.retired
+        self.store.roles = self.store.roles | {role: (tuple(sorted(holders)), 1)}
+        if leaver in self.store.keys:
+            self.leave(leaver, is_trusted=is_trusted)
+        known = {name for names, _ in self.store.roles.values() for name in names}
+        self.store.root_version += 1
+        if not known <= self.store.keys.keys() or not self.ask(
+            "rotate", Root.from_json(self.store.root_document()), by=sorted(by)
+        ):
+            self.store.root_version -= 1
+            self.store.roles, self.store.keys, self.store.retired = before
 
-    @rule(subject=records)
-    def suspend(self, subject):
-        self.alarms += 1  # the same words at the same time are the same statement
-        self.say("suspend", "olga", "operator", subject, reason=f"alarm {self.alarms}")
-        self.suspended.add(subject.digest)
+    def leave(self, leaver, *, is_trusted):
+        store, gone = self.store, self.store.keys[leaver].keyid
+        kept = [s.digest for s in self.desk_statements() if s.keyid == gone and is_trusted]
+        reason = "left" if is_trusted else "compromised"
+        store.retired = store.retired | {gone: {"reason": reason, "statements": sorted(kept)}}
+        store.keys = {name: key for name, key in store.keys.items() if name != leaver}
+        store.roles = {
+            role: (tuple(name for name in names if name != leaver), need)
+            for role, (names, need) in store.roles.items()
+        }
 
-    @rule(subject=records, who=st.sampled_from(["sec", "olga", "rel", "eve"]))
-    def resume(self, subject, who):
-        stop = self.said[subject.digest].get(("suspend", "olga", "operator"))
-        if stop:
-            self.say("resume", who, "security", subject, stops=stop)
-            if who == "sec":
-                self.suspended.discard(subject.digest)
+    def ask(self, verb, *about, key=None, by=None, **options):
+        """Do what a person wants, if it is taken; whether a document is in force or said."""
+        self.now += 1
+        who = {"signer": self.key(key), "reason": "because"} if key else {}
+        signers = {"signers": [self.key(each) for each in by]} if by else {}
+        try:
+            done = getattr(self.desk, verb)(*about, now=self.now, **who, **signers, **options)
+        except AweError:
+            return False
+        return not getattr(done, "is_pending", False)
 
-    @rule(subject=records, who=st.sampled_from(["sec", "olga"]))
-    def revoke(self, subject, who):
-        self.say("revoke", who, "security", subject)
-        if who == "sec":
-            self.revoked.add(subject.digest)
+    def key(self, name):
+        return self.store.keys.get(name) or KEYS.get(name) or Ed25519(b"bob again")
+
+    # -------------------------------------------------------- thieves, straight into the store
+
+    def write(self, name, version, **changes):
+        digest = self.store.record(name, version, **changes).digest
+        file = trust.pack_file(f"awe-pack-{name}", version, digest)
+        record = PackRecord.from_json(json.loads(self.store.files[file]))
+        self.records_made[digest] = record
+        return record
+
+    @rule(
+        record=records,
+        decision=st.sampled_from(["propose", "approve", "suspend", "resume", "revoke"]),
+        role=ROLE,
+        signer=PEOPLE,
+    )
+    def forge(self, record, decision, role, signer):
+        stops = {s.statement.subject: s.digest for s in self.desk_statements() if s.stop}
+        digest = subject_of(record).digest
+        if decision == "resume" and digest not in stops:
+            return
+        self.now += 1
+        about = Subject(digest, record.name, record.version, record.distribution)
+        self.store.say(
+            decision,
+            signer,
+            role,
+            about,
+            at=timestamp(self.now),
+            stops=stops[digest] if decision == "resume" else None,
+        )
 
     @rule(
         chosen=st.lists(st.tuples(records, STATUSES, st.booleans()), max_size=2),
-        deny=st.sampled_from([True, True, False]),
+        is_honest=st.sampled_from([True, True, False]),
     )
-    def release(self, chosen, deny):
-        entries = {
-            subject.digest: (subject, status, sorted(self.said[subject.digest].values()) * full)
-            for subject, status, full in chosen
-        }
-        self.store.denied = sorted(self.denied | self.revoked) if deny else []
-        self.store.manifest(list(entries.values()))
+    def release(self, chosen, is_honest):
+        said = self.desk_statements()
+        entries = {}
+        for record, status, is_full in chosen:
+            digest = subject_of(record).digest
+            about = Subject(digest, record.name, record.version, record.distribution)
+            listed = {s.digest for s in said if s.statement.subject == digest and is_full}
+            entries[digest] = about, status, sorted(listed)
+        self.now += 1
+        self.continue_the_store()
+        denied = self.home.denied if self.home else frozenset()
+        revoked = {s.statement.subject for s in said if s.statement.decision == "revoke"}
+        self.store.denied = sorted(denied | revoked) if is_honest else []
+        self.store.manifest(list(entries.values()), issued=timestamp(self.now))
+
+    def continue_the_store(self):
+        """Number the thief's manifest so that it follows the newest one."""
+        found = newest_manifest(self.store.files)
+        self.store.version, self.store.previous = 0, None
+        if found and found[0] == self.store.root_version:
+            envelope = json.loads(self.store.files[trust.manifest_file(*found)])
+            self.store.version = found[1]
+            self.store.previous = sha(base64.b64decode(envelope["payload"]))
 
     @rule(target=records, name=st.sampled_from(["one", "two"]))
     def bring_into_force(self, name):
-        subject = self.write(name, "3")
-        self.prepare(subject, "bob", "sec")
-        self.release([(subject, "ACTIVE", True)], deny=True)
-        return subject
-
-    @rule()
-    def rotate(self):
-        self.store.root()
-        self.store.denied = sorted(self.denied)
-        self.store.manifest()
+        record = self.write(name, "3")
+        about = Subject(subject_of(record).digest, name=record.name, version="3", distribution="")
+        self.store.say("propose", "dave", "proposer", about)
+        for role in ("reviewer", "security"):
+            for key in sorted(self.store.roles[role][0])[:2]:
+                self.store.say("approve", key, role, about)
+        self.activate(record, "rel", at_once=False)
+        return record
 
     @rule()
     def forget_the_newest_manifest(self):
-        self.store.files.pop(trust.manifest_file(self.store.root_version, self.store.version), 0)
+        if found := newest_manifest(self.store.files):
+            del self.store.files[trust.manifest_file(*found)]
 
-    def say(self, decision, who, role, subject, **changes):
-        digest = self.store.say(decision, who, role, subject, **changes)
-        self.said[subject.digest][decision, who, role] = digest
+    # ------------------------------------------------------------------------------ the model
+
+    def desk_statements(self):
+        chain = walk(self.store.files, pin=self.store.pin, deployment=DEPLOYMENT)
+        return [s for s in every(self.store.files, chain) if not isinstance(s, AweError)]
+
+    def holders(self, role):
+        """Who holds a role now, by key, and which statements of those who left still count."""
+        names = self.store.roles[role][0]
+        return {self.store.keys[name].keyid for name in names}
+
+    def counted(self, digest, decision, role):
+        left = {d for gone in self.store.retired.values() for d in gone["statements"]}
+        return [
+            s
+            for s in self.spoken()
+            if (s["subject"], s["decision"], s["role"]) == (digest, decision, role)
+            and (s["keyid"] in self.holders(role) or s["digest"] in left)
+        ]
+
+    def spoken(self):
+        """Every statement in the store as it stands there, with its one signer."""
+        owner = {key.keyid: name.partition(":")[0] for name, key in KEYS.items()}
+        owner[Ed25519(b"bob again").keyid] = "bob"
+        for file, data in self.store.files.items():
+            if file.startswith(("statements/", "stops/")):
+                envelope = json.loads(data)
+                (signature,) = envelope["signatures"]
+                said = json.loads(base64.b64decode(envelope["payload"]))
+                by = {"keyid": signature["keyid"], "owner": owner[signature["keyid"]]}
+                yield said | by | {"digest": sha(data)}
 
     @invariant()
-    def what_is_in_force_was_approved_by_enough_people_and_never_denied(self):
+    def what_is_in_force_was_approved_by_enough_people_and_stands_unstopped(self):
         before = self.home
         try:
-            verdict = self.store.judge(mark=before)
+            verdict = self.store.judge(mark=before, now=self.now)
         except AweError:
             return
         if before:
@@ -1666,25 +1794,36 @@ class Deployments(RuleBasedStateMachine):
                 verdict.mark.root_version,
                 verdict.mark.version,
             )
+            assert before.seen_at <= verdict.mark.seen_at
             assert before.denied <= verdict.mark.denied
             assert before.stops <= verdict.mark.stops
         self.home = verdict.mark
-        self.denied |= verdict.mark.denied
         for pack in verdict.packs:
             if pack.permits.new:
-                assert pack.digest not in self.denied | self.revoked | self.suspended
-                assert self.is_approved(pack.digest)
+                assert pack.digest not in verdict.mark.denied
+                assert self.is_approved(pack.record, pack.digest)
+                assert not self.is_stopped(pack.digest)
 
-    def is_approved(self, digest):
-        said = self.said[digest]
-        reviewers = {w for d, w, r in said if (d, r) == ("approve", "reviewer")}
-        security = {w for d, w, r in said if (d, r) == ("approve", "security")}
-        return ("propose", "dave", "proposer") in said and any(
-            one != two
-            for one in reviewers & set(ROLES["reviewer"][0]) - {"dave"}
-            for two in security & set(ROLES["security"][0]) - {"dave"}
+    def is_approved(self, record, digest):
+        approved = {}
+        for role in ("reviewer", "security"):
+            owners = {each["owner"] for each in self.counted(digest, "approve", role)}
+            approved[role] = owners - {record.proposed_by, *record.authors, "rel", "olga"}
+        proposed = {each["owner"] for each in self.counted(digest, "propose", "proposer")}
+        return record.proposed_by in proposed and any(
+            one != two for one in approved["reviewer"] for two in approved["security"]
+        )
+
+    def is_stopped(self, digest):
+        lifted = {each["stops"] for each in self.counted(digest, "resume", "security")}
+        return any(
+            stop.decision == "revoke" or stop.statement not in lifted
+            for stop in self.home.stops
+            if stop.subject == digest
         )
 
 
 TestDeployments = Deployments.TestCase
-TestDeployments.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+TestDeployments.settings = settings(
+    max_examples=settings().max_examples // 8, stateful_step_count=20, deadline=None
+)

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from awe_core import canonical, trust
+from awe_core.errors import TrustError
 from awe_core.records import timestamp
 
 NOW = 1_700_000_000
@@ -279,6 +280,34 @@ class Store:
         return trust.judge(
             self.files, pin=pin or self.pin, deployment=deployment, mark=mark, now=now
         )
+
+
+class Folder:
+    """`StoreFolder` over a dict, for those who do not need a disk."""
+
+    def __init__(self, files):
+        self.files = files
+        self.pending = {}
+
+    def read(self):
+        return dict(self.files)
+
+    def read_pending(self):
+        return dict(self.pending)
+
+    def add(self, files):
+        for name, data in files.items():
+            if self.files.setdefault(name, data) != data:
+                raise TrustError("store.taken", file=name)
+
+    def replace(self, files):
+        for name, data in files.items():
+            folder, _, rest = name.partition("/")
+            if folder == "pending":
+                self.pending[rest] = data
+
+    def remove_pending(self, name):
+        self.pending.pop(name, None)
 
 
 class Subject:
