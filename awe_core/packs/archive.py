@@ -175,11 +175,10 @@ class _Reader:
         try:
             with path.open("rb") as file:
                 size = os.fstat(file.fileno()).st_size
-                content = file.read(min(size, MAX_BYTES) + 1)  # it reserves what it is told
+                self._limit("size", size, most=MAX_BYTES)
+                return file.read(size)
         except OSError as error:
             raise PackError("pack.wheel", wheel=path.name, why=f"{error.strerror}") from None
-        self._limit("size", len(content), most=MAX_BYTES)
-        return content
 
     def unpack(self, content: bytes) -> dict[str, bytes]:
         try:
@@ -192,8 +191,9 @@ class _Reader:
     def _members(self, archive: zipfile.ZipFile) -> Iterator[tuple[str, bytes]]:
         members = archive.infolist()
         self._limit("number of files", len(members), most=MAX_FILES)
+        size = sum(member.file_size for member in members)  # no more is read, whatever is there
+        self._limit("size of all files", size, most=MAX_BYTES)
         seen: set[str] = set()
-        total = 0
         for member in members:
             name = member.orig_filename
             if name in seen:
@@ -206,12 +206,8 @@ class _Reader:
             if member.is_dir():
                 continue
             most = _MAX_NOTES.get(name.partition(".dist-info/")[2], MAX_FILE_BYTES)
-            with archive.open(member) as file:
-                content = file.read(most + 1)
-            total += len(content)
-            self._limit(f"size of {_shown(name)}", len(content), most=most)
-            self._limit("size of all files", total, most=MAX_BYTES)
-            yield name, content
+            self._limit(f"size of {_shown(name)}", member.file_size, most=most)
+            yield name, archive.read(member)
 
     def _limit(self, what: str, found: int, *, most: int) -> None:
         if found > most:
@@ -259,7 +255,7 @@ class _Reader:
             self.refuse("pack.name", why="METADATA does not give one Name and one Version")
             return
         named = _folder(str(names[0]), str(versions[0]).replace("-", "_"))
-        if dist_info and named != _normal_folder(dist_info):
+        if named != _normal_folder(dist_info):
             self.refuse("pack.name", why=f"METADATA says {named}, its folder is {dist_info}")
 
     def check_record(self, files: Mapping[str, bytes], dist_info: str) -> None:

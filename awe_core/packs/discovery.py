@@ -82,7 +82,7 @@ def discover(path: Iterable[str] | None = None, *, also: Iterable[str] = ()) -> 
 def installed_top_levels() -> dict[str, str]:
     """Give every installed top level and whose it is; slow, so only where people propose."""
     owners = importlib.metadata.packages_distributions()
-    return {top: normalised(names[0]) for top, names in owners.items() if names}
+    return {top: normalised(names[0]) for top, names in owners.items()}
 
 
 def entry_points(text: str) -> dict[str, dict[str, str]]:

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 _SHOWN = 20
 _NO_WAITING = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-_READ = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | _NO_WAITING
 _MAX_NOTE = 4 * 1024 * 1024  # of RECORD and direct_url.json
 
 #: Findings in the order of what they say about the machine; the first one names the error.
@@ -69,7 +68,7 @@ def verify_installed(
     if found.version != record.version:
         raise PackError("pack.version", **names, found=found.version)
     root = Path(found.location)
-    if not root.is_dir() or not found.metadata_folder:
+    if not found.metadata_folder:
         raise _kind(record, "as a zip or egg", found.location)
     source = _editable_source(root / found.metadata_folder)
     if source is None:
@@ -111,12 +110,9 @@ class _Survey:
 
     def compared(self) -> dict[str, bytes]:
         """Give the bytes of every file of the record, if nothing differs and nothing is extra."""
-        links = self._look_around()
+        self._look_around()
         kept: dict[str, bytes] = {}
         for path, approved in self._record.files.items():
-            if link := next((link for link in links if path.startswith(f"{link}/")), None):
-                self._find("pack.file_symlink", path, f"its folder {link} is a link")
-                continue
             try:
                 kept[path] = data = _regular(self._root, path, approved.size + 1)
             except _Unfit as unfit:
@@ -135,10 +131,9 @@ class _Survey:
                 raise PackError(code, **names, count=len(found_all), details=shown)
         return kept
 
-    def _look_around(self) -> list[str]:
-        """Find what is there beside the pinned files; gives the links."""
+    def _look_around(self) -> None:
+        """Find what is there beside the pinned files, and links also in their place."""
         tops = {top.casefold() for top in self._record.top_level}
-        links: list[str] = []
         waiting = [
             (entry, entry.name)
             for entry in _scan(self._root)
@@ -147,7 +142,6 @@ class _Survey:
         while waiting and len(self._findings["pack.file_added"]) < _SHOWN:
             entry, path = waiting.pop()
             if entry.is_symlink():
-                links.append(path)
                 self._find("pack.file_symlink", path, "is a link")
             elif entry.is_dir(follow_symlinks=False):
                 if entry.name != "__pycache__":
@@ -157,7 +151,6 @@ class _Survey:
                 self._is_installers(path) and entry.is_file(follow_symlinks=False)
             ):
                 self._find("pack.file_added", path, "is not in the approved wheel")
-        return links
 
     def _read_record(self) -> None:
         """Find what only RECORD lists; without RECORD it lists nothing."""
@@ -188,25 +181,20 @@ class _Survey:
 def _regular(root: Path, path: str, limit: int) -> bytes:
     """Read at most *limit* bytes of a regular file; no link is followed, nothing is waited for."""
     try:
-        descriptor = os.open(root / path, _READ)
+        with open(root / path, "rb", opener=_open) as file:
+            found = os.fstat(file.fileno())
+            if stat.S_ISREG(found.st_mode):
+                return file.read(min(limit, found.st_size + 1))
     except (FileNotFoundError, NotADirectoryError, ValueError):  # or no file could be called so
         raise _Unfit("pack.file_missing", path, "is not there") from None
     except OSError as error:
-        if (root / path).is_symlink():
-            raise _Unfit("pack.file_symlink", path, "is a link") from None
         why = f"cannot be read: {error.strerror}"
         raise _Unfit("pack.file_not_regular", path, why) from None
-    try:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            raise _Unfit("pack.file_not_regular", path, "is no regular file")
-        with os.fdopen(descriptor, "rb", closefd=False) as file:
-            return file.read(min(limit, found.st_size + 1))
-    except OSError as error:
-        why = f"cannot be read: {error.strerror}"
-        raise _Unfit("pack.file_not_regular", path, why) from None
-    finally:
-        os.close(descriptor)
+    raise _Unfit("pack.file_not_regular", path, "is no regular file")
+
+
+def _open(path: str, flags: int) -> int:
+    return os.open(path, flags | _NO_WAITING)
 
 
 def _scan(folder: Path) -> list[os.DirEntry[str]]:

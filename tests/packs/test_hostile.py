@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import zipfile
 
-import attrs
 import pytest
 
 from awe_core.errors import PackError
@@ -81,22 +79,3 @@ def test_a_wheel_whose_documents_are_hostile_is_refused(pack, file, bytes_):
     with within_bounds():
         assert inspect_wheel(path).refusals
     assert not pack.ran
-
-
-@pytest.mark.parametrize("name", ["RECORD", "METADATA", "entry_points.txt", "direct_url.json"])
-def test_a_note_that_is_a_pipe_is_not_waited_for(pack, name):
-    record = pack.record()
-    pack.install()
-    note = pack.site / pack.dist_info / name
-    note.unlink()
-    os.mkfifo(note)
-    code = refusal(lambda: verify_installed(record, pack.found()))
-    assert code or name in {"RECORD", "direct_url.json"}
-
-
-def test_a_size_that_no_file_has_is_another_than_the_files(pack):
-    record = pack.record()
-    pack.install()
-    files = {path: attrs.evolve(file, size=2**53 - 1) for path, file in record.files.items()}
-    huge = attrs.evolve(record, files=files)
-    assert refusal(lambda: verify_installed(huge, pack.found())) == "pack.file_changed"
