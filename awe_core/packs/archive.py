@@ -13,6 +13,8 @@ import csv
 import email
 import hashlib
 import io
+import itertools
+import os
 import re
 import stat
 import zipfile
@@ -34,6 +36,14 @@ if TYPE_CHECKING:
 MAX_FILES = 5_000
 MAX_FILE_BYTES = 64 * 1024 * 1024
 MAX_BYTES = 512 * 1024 * 1024  #: of all files together, unpacked
+#: What is parsed of a wheel's notes; their readers take up to a hundred times as much memory.
+_MAX_NOTES = {
+    "RECORD": 4 << 20,
+    "METADATA": 512 << 10,
+    "WHEEL": 64 << 10,
+    "entry_points.txt": 64 << 10,
+}
+_MAX_ROWS = 4 * MAX_FILES  #: of RECORD: each file and its bytecode, more than once
 _MAX_PATH = 512
 
 _FILENAME = re.compile(
@@ -107,8 +117,14 @@ def unfit_path(path: str) -> str | None:
 
 
 def record_rows(content: bytes) -> list[list[str]]:
-    """Read a RECORD: path, hash and size a row."""
-    return [row for row in csv.reader(io.StringIO(_text(content))) if row]
+    """Read a RECORD: path, hash and size a row.
+
+    :raises csv.Error: it is none, or longer than any wheel makes it
+    """
+    rows = list(itertools.islice(csv.reader(io.StringIO(_text(content))), _MAX_ROWS + 1))
+    if len(rows) > _MAX_ROWS:
+        raise csv.Error(f"more than {_MAX_ROWS} rows")  # noqa: EM102, TRY003 - as csv says it
+    return [row for row in rows if row]
 
 
 def record_hash(sha256: bytes) -> str:
@@ -171,11 +187,11 @@ class _Reader:
     def read(self, path: Path) -> bytes:
         try:
             with path.open("rb") as file:
-                content = file.read(MAX_BYTES + 1)
+                size = os.fstat(file.fileno()).st_size
+                self._limit("size", size, most=MAX_BYTES)
+                return file.read(size)
         except OSError as error:
             raise PackError("pack.wheel", wheel=path.name, why=f"{error.strerror}") from None
-        self._limit("size", len(content), most=MAX_BYTES)
-        return content
 
     def unpack(self, content: bytes) -> dict[str, bytes]:
         try:
@@ -188,8 +204,9 @@ class _Reader:
     def _members(self, archive: zipfile.ZipFile) -> Iterator[tuple[str, bytes]]:
         members = archive.infolist()
         self._limit("number of files", len(members), most=MAX_FILES)
+        size = sum(member.file_size for member in members)  # no more is read, whatever is there
+        self._limit("size of all files", size, most=MAX_BYTES)
         seen: set[str] = set()
-        total = 0
         for member in members:
             name = member.orig_filename
             if name in seen:
@@ -201,12 +218,9 @@ class _Reader:
                 continue
             if member.is_dir():
                 continue
-            with archive.open(member) as file:
-                content = file.read(MAX_FILE_BYTES + 1)
-            total += len(content)
-            self._limit(f"size of {shown(name)}", len(content), most=MAX_FILE_BYTES)
-            self._limit("size of all files", total, most=MAX_BYTES)
-            yield name, content
+            most = _MAX_NOTES.get(name.partition(".dist-info/")[2], MAX_FILE_BYTES)
+            self._limit(f"size of {shown(name)}", member.file_size, most=most)
+            yield name, archive.read(member)
 
     def _limit(self, what: str, found: int, *, most: int) -> None:
         if found > most:
@@ -254,7 +268,7 @@ class _Reader:
             self.refuse("pack.name", why="METADATA does not give one Name and one Version")
             return
         named = _folder(str(names[0]), str(versions[0]).replace("-", "_"))
-        if dist_info and named != _normal_folder(dist_info):
+        if named != _normal_folder(dist_info):
             self.refuse("pack.name", why=f"METADATA says {named}, its folder is {dist_info}")
 
     def check_record(self, files: Mapping[str, bytes], dist_info: str) -> None:

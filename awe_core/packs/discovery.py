@@ -12,6 +12,7 @@ import importlib.metadata
 import re
 import sys
 from collections import defaultdict
+from email.parser import HeaderParser
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 #: What looks alike (Unicode TS 39, for ASCII); a ``1`` may be read as either of two letters.
 _ALIKE = (str.maketrans("1I0", "llo"), str.maketrans("1I0", "iio"))
+_MAX_NOTE = 64 * 1024  #: of an entry_points.txt, and of METADATA where name and version stand
 
 
 @attrs.frozen
@@ -118,14 +120,9 @@ def entry_points(text: str) -> dict[str, dict[str, str]]:
 
 def said(distribution: importlib.metadata.Distribution) -> tuple[str, str]:
     """Name and version by its metadata; empty where somebody spoilt it, which verifying finds."""
-    if _waits(distribution, "METADATA"):
-        return "", ""
-    try:
-        text = distribution.metadata
-        name, version = (text[k] if k in text else "" for k in ("Name", "Version"))  # noqa: SIM401 - it has no get
-    except (KeyError, TypeError, ValueError, OSError):
-        return "", ""
-    return name, version
+    text = _note(distribution, "METADATA") or _note(distribution, "PKG-INFO")
+    found = HeaderParser().parsestr(text[:_MAX_NOTE])
+    return str(found.get("Name", "")), str(found.get("Version", ""))
 
 
 def _appearances(name: str) -> set[str]:
@@ -133,17 +130,17 @@ def _appearances(name: str) -> set[str]:
     return {one.replace("rn", "m").replace("vv", "w") for one in read}
 
 
-def _waits(distribution: importlib.metadata.Distribution, name: str) -> bool:
-    """Whether reading a file of its metadata would wait until somebody writes it."""
-    where = getattr(distribution, "_path", None)
-    return isinstance(where, Path) and where.joinpath(name).is_fifo()
-
-
 def _offered(distribution: importlib.metadata.Distribution) -> dict[str, str]:
-    if _waits(distribution, "entry_points.txt"):
-        return {}
+    text = _note(distribution, "entry_points.txt")
+    is_ours = PROJECT in text and len(text) <= _MAX_NOTE
+    return entry_points(text).get(PROJECT, {}) if is_ours else {}
+
+
+def _note(distribution: importlib.metadata.Distribution, name: str) -> str:
+    where = getattr(distribution, "_path", None)
     try:
-        text = distribution.read_text("entry_points.txt") or ""
+        if isinstance(where, Path) and not (where / name).is_file():  # a FIFO would be waited for
+            return ""
+        return distribution.read_text(name) or ""
     except (ValueError, OSError):
-        return {}
-    return entry_points(text).get(PROJECT, {}) if PROJECT in text else {}
+        return ""

@@ -11,6 +11,7 @@ digest; it may only convict.  Zip, egg and editable installs are refused.
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
 import json
 import os
@@ -68,7 +69,7 @@ def verify_installed(
     if found.version != record.version:
         raise PackError("pack.version", **names, found=found.version)
     root = Path(found.location)
-    if not root.is_dir() or not found.metadata_folder:
+    if not found.metadata_folder:
         raise _kind(record, "as a zip or egg", found.location)
     source = _editable_source(root / found.metadata_folder)
     if source is None:
@@ -83,20 +84,21 @@ class Unfit(Exception):  # noqa: N818 - it is a finding, and never leaves this p
     """Code, path, and why."""
 
 
-def read(root: Path, path: str, limit: int = -1) -> bytes:
+def read(root: Path, path: str, limit: int) -> bytes:
     """Read at most *limit* bytes of a regular file; no link is followed, nothing is waited for.
 
     :raises Unfit: ``pack.file_missing``, ``pack.file_symlink``, ``pack.file_not_regular``
     """
     try:
         with open(root / path, "rb", opener=lambda p, f: os.open(p, f | _NO_WAITING)) as file:
-            if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                return file.read(limit)
+            found = os.fstat(file.fileno())
+            if stat.S_ISREG(found.st_mode):
+                return file.read(min(limit, found.st_size + 1))
         why = "is no regular file"
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # or no file could be called so
         raise Unfit("pack.file_missing", path, "is not there") from None
     except OSError as error:
-        if (root / path).is_symlink():
+        if error.errno == errno.ELOOP:  # what O_NOFOLLOW makes of a link
             raise Unfit("pack.file_symlink", path, "is a link") from None
         why = f"cannot be read: {error.strerror}"
     raise Unfit("pack.file_not_regular", path, why)
@@ -138,12 +140,9 @@ class _Survey:
 
     def compared(self) -> dict[str, bytes]:
         """Give the bytes of every file of the record, if nothing differs and nothing is extra."""
-        links = self._look_around()
+        self._look_around()
         kept: dict[str, bytes] = {}
         for path, approved in self._record.files.items():
-            if link := next((link for link in links if path.startswith(f"{link}/")), None):
-                self._find("pack.file_symlink", path, f"its folder {link} is a link")
-                continue
             try:
                 kept[path] = data = read(self._root, path, approved.size + 1)
             except Unfit as unfit:
@@ -162,10 +161,9 @@ class _Survey:
                 raise PackError(code, **names, count=len(found_all), details=first)
         return kept
 
-    def _look_around(self) -> list[str]:
-        """Find what is there beside the pinned files; gives the links."""
+    def _look_around(self) -> None:
+        """Find what is there beside the pinned files, and links also in their place."""
         tops = {top.casefold() for top in self._record.top_level}
-        links: list[str] = []
         waiting = [
             (entry, entry.name)
             for entry in entries(self._root)
@@ -174,7 +172,6 @@ class _Survey:
         while waiting and len(self._findings["pack.file_added"]) < SHOWN:
             entry, path = waiting.pop()
             if entry.is_symlink():
-                links.append(path)
                 self._find("pack.file_symlink", path, "is a link")
             elif entry.is_dir(follow_symlinks=False):
                 if entry.name != "__pycache__":
@@ -184,7 +181,6 @@ class _Survey:
                 self._is_installers(path) and entry.is_file(follow_symlinks=False)
             ):
                 self._find("pack.file_added", path, "is not in the approved wheel")
-        return links
 
     def _read_record(self) -> None:
         """Find what only RECORD lists; without RECORD it lists nothing."""

@@ -21,7 +21,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from awe_core.errors import PackError
-from awe_core.packs.archive import INSTALLER_FILES, UNREADABLE, record_hash, record_rows, shown
+from awe_core.packs.archive import (
+    INSTALLER_FILES,
+    MAX_FILE_BYTES,
+    UNREADABLE,
+    record_hash,
+    record_rows,
+    shown,
+)
 from awe_core.packs.discovery import discover, normalised, said
 from awe_core.packs.installed import MAX_NOTE_BYTES, SHOWN, Unfit, entries, read
 from awe_core.records import Requirement
@@ -155,7 +162,7 @@ def _on_disk(root: Path, listed: Iterable[str]) -> tuple[dict[str, tuple[str, in
     packages |= {part[0] for part in parts if part[0].endswith(".dist-info")}
     for one in sorted(packages):
         with contextlib.suppress(Unfit):
-            if _NAMESPACE.search(read(root, f"{one}/__init__.py")):
+            if _NAMESPACE.search(read(root, f"{one}/__init__.py", MAX_NOTE_BYTES)):
                 packages.discard(one)
     modules = {part[0].partition(".")[0] for part in parts if len(part) == 1 or part[0] in packages}
     files: dict[str, tuple[str, int]] = {}
@@ -173,7 +180,7 @@ def _on_disk(root: Path, listed: Iterable[str]) -> tuple[dict[str, tuple[str, in
                 waiting.append((path, whole or path not in ours))
             elif _counts(path):
                 try:
-                    content = read(root, path)
+                    content = read(root, path, MAX_FILE_BYTES)
                     files[path] = (hashlib.sha256(content).hexdigest(), len(content))
                 except Unfit as unfit:
                     findings.append(f"{shown(path)}: {unfit.args[2]}")

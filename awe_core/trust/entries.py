@@ -85,7 +85,7 @@ class Bench:
             each.statement.stops
             for each in signed
             if each.statement.subject == entry.record and each.owner not in releasers
-        } - {None}
+        }
 
     def _stops(self, entry: Entry, signed: list[Signed]) -> set[Stop]:
         """What stops this record: seen by this home, stated here, or in earlier manifests.
@@ -162,7 +162,7 @@ def settle(
         base = permits(verdict.status)
         over = verdict.sunset is not None and now >= verdict.sunset
         is_refused = not _in_force(verdict, root)
-        ends = phase == "expired" or (verdict.status is State.DEPRECATED and over) or is_refused
+        ends = phase == "expired" or over or is_refused
         pauses = is_refused or (phase == "expired" and root.policy.on_expiry != "drain")
         return Permits(
             new=base.new and not ends,

@@ -35,8 +35,7 @@ ED25519 = "ed25519"
 ECDSA_P256 = "ecdsa-sha2-nistp256"
 
 _ED25519_BYTES = 32
-_POINT_BYTES = 65
-_UNCOMPRESSED = 4  # SEC 1: the first byte of an uncompressed point
+_UNCOMPRESSED = b"\4"  # SEC 1: the first byte of an uncompressed point
 _PRIME = 2**255 - 19
 _ORDER_8_Y = 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826
 #: The y coordinates of all points of order 1, 2, 4 and 8.
@@ -100,8 +99,8 @@ def holds(key: Key, signature: bytes, *, message: bytes) -> bool:
 
 
 def _no_point(raw: bytes) -> str:
-    if len(raw) != _POINT_BYTES or raw[0] != _UNCOMPRESSED:
-        return "it is not an uncompressed point of 65 bytes"
+    if raw[:1] != _UNCOMPRESSED:
+        return "it is not an uncompressed point"
     try:
         EllipticCurvePublicKey.from_encoded_point(SECP256R1(), raw)
     except ValueError:

@@ -161,6 +161,18 @@ class Pack:
             archive.writestr(f"{self.dist_info}/RECORD", record)
         return path
 
+    def zipped(self, files: dict[str, bytes], *, rows: str = "") -> Path:
+        """A wheel of exactly these files, and a RECORD that agrees with them; *rows* follow."""
+        record = "".join(f"{path},{listed(content)}\n" for path, content in files.items())
+        path = self.folder / f"{self.package}-{self.version}-py3-none-any.whl"
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, content in files.items():
+                archive.writestr(name, content)
+            archive.writestr(
+                f"{self.dist_info}/RECORD", f"{record}{self.dist_info}/RECORD,,\n{rows}"
+            )
+        return path
+
     def inspect(self, **how):
         return inspect_wheel(self.build(), **how)
 

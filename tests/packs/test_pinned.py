@@ -25,7 +25,7 @@ import pytest
 
 from awe_core.errors import PackError
 from awe_core.packs import CodeCache, ImportBlockedError, PinnedFiles, PinnedFinder
-from awe_core.packs.pinned import modules
+from awe_core.packs.pinned import module_name, modules
 
 
 @pytest.fixture
@@ -147,7 +147,7 @@ def test_without_the_finder_nothing_is_imported(admitted, finder):
 
 
 def test_a_finder_that_went_before_is_not_asked(admitted, finder):
-    admitted.place("work.py").write_text("def put(ctx, *, text, times): return 'evil'\n")
+    admitted.place("__init__.py").write_text("evil = True\n")
     ordinary = importlib.machinery.FileFinder(
         str(admitted.site), (importlib.machinery.SourceFileLoader, [".py"])
     )
@@ -163,7 +163,51 @@ def test_a_finder_that_went_before_is_not_asked(admitted, finder):
     finally:
         sys.meta_path.remove(eager)
     assert put(None, text="a", times=2) == {"text": "aa"}
+    assert not hasattr(sys.modules[admitted.package], "evil")
     assert sys.meta_path[0] is finder
+
+
+def test_a_finder_that_does_not_know_a_module_imports_none(admitted, finder):
+    other = PinnedFinder()
+    finder.uninstall()
+    other.install()
+    try:
+        with pytest.raises(PackError) as caught:
+            admitted.verified_pack.handler(f"{admitted.package}.work:put")
+    finally:
+        other.uninstall()
+    assert code_of(caught) == "pack.import_blocked"
+
+
+def test_bytes_that_no_record_describes_are_only_themselves(pack, finder):
+    pinned = PinnedFiles(pack.distribution, "1", "", (pack.package,), pack.all_files())
+    finder.admit(pinned)
+    importlib.import_module(f"{pack.package}.work")
+    finder.admit(pinned)
+    with pytest.raises(PackError) as caught:
+        finder.admit(attrs.evolve(pinned))
+    assert code_of(caught) == "pack.already_imported"
+
+
+def test_only_a_package_has_resources(admitted, finder):
+    package = finder.find_spec(admitted.package, None)
+    module = finder.find_spec(f"{admitted.package}.work", None)
+    assert package.loader.get_resource_reader(admitted.package)
+    assert module.loader.get_resource_reader(f"{admitted.package}.work") is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="machine code is pinned on Linux alone")
+def test_nobody_exchanges_machine_code_after_it_was_hashed(pack, finder):
+    path = f"{pack.package}/fast{importlib.machinery.EXTENSION_SUFFIXES[0]}"
+    files = pack.all_files() | {path: b"machine code"}
+    finder.admit(PinnedFiles(pack.distribution, "1", "", (pack.package,), files, native=True))
+    spec = finder.find_spec(f"{pack.package}.fast", None)
+    assert Path(spec.origin).read_bytes() == b"machine code"
+    with Path(spec.origin).open("r+b", buffering=0) as file:
+        with pytest.raises(OSError, match="not permitted"):
+            file.write(b"evil")
+        with pytest.raises(OSError, match="not permitted"):
+            file.truncate(0)
 
 
 def test_a_module_put_in_its_place_meanwhile_is_noticed(admitted):
@@ -311,6 +355,9 @@ def test_modules_are_chosen_as_python_chooses_them():
     found = dict(modules(files, ["a"], native=True))
     assert found == {"a": "a/__init__.py", "a.b": f"a/b{suffix}", "a.c": "a/c/__init__.py"}
     assert dict(modules(files, ["a"], native=False))["a.b"] == "a/b.py"
+    assert {} == dict(modules(["a/b.py", "__init__.py", "x/__init__.py"], ["a"], native=True))
+    assert module_name(f"a/__init__{suffix}") == "a.__init__"
+    assert module_name("__init__.py") is None
 
 
 # ------------------------------------------------------------------------------------ native code
@@ -440,6 +487,39 @@ def answer_kept(entry):
     import marshal  # noqa: PLC0415 - this test wrote it
 
     return answer(marshal.loads(entry.read_bytes()[32:]))  # noqa: S302
+
+
+def test_a_folder_that_others_could_read_is_closed_to_them(tmp_path):
+    folder = tmp_path / "cache" / "code"
+    folder.mkdir(parents=True)
+    folder.chmod(0o755)
+    CodeCache.at(tmp_path)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_a_key_of_another_length_keeps_nothing(tmp_path):
+    folder = CodeCache.at(tmp_path).folder
+    (folder / "host.key").write_bytes(b"short")
+    assert CodeCache.at(tmp_path).folder is None
+
+
+def test_what_cannot_take_its_name_is_removed(tmp_path):
+    cache = CodeCache.at(tmp_path)
+    cache.code(SOURCE, PATH)
+    (entry,) = entries(tmp_path)
+    entry.unlink()
+    (entry / "in the way").mkdir(parents=True)
+    assert answer(cache.code(SOURCE, PATH)) == 42
+    assert {entry.name, "host.key"} == {each.name for each in entry.parent.iterdir()}
+
+
+def test_documents_of_a_pack_are_read_from_the_cache_as_from_its_files(pack, tmp_path):
+    first = pack.verified(cache=CodeCache.at(tmp_path / "home"))
+    fresh = attrs.evolve(first, cache=CodeCache.at(tmp_path / "home" / ".." / "home"))
+    assert first.cache != fresh.cache
+    assert first.contracts() == fresh.contracts()
+    assert first.workflows() == fresh.workflows()
+    assert len(entries(tmp_path / "home")) == 4
 
 
 def test_a_linked_entry_is_not_read(tmp_path):

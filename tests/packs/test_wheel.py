@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import zipfile
+from importlib.machinery import EXTENSION_SUFFIXES
 
 import attrs
 import hypothesis
@@ -19,7 +21,7 @@ from awe_core.packs import (
     installed_top_levels,
     record_from_wheel,
 )
-from awe_core.packs.archive import unfit_path
+from awe_core.packs.archive import record_rows, unfit_path
 from awe_core.packs.discovery import lookalike
 from awe_core.records import FacadeRecord, PackRecord
 
@@ -46,6 +48,8 @@ def test_a_good_wheel_is_reported_whole_and_nothing_of_it_runs(pack):
     assert report.entry_points == {pack.name: pack.package}
     assert report.hooks == ("awe_capabilities",)
     assert {"awe_core", "pathlib"} == set(report.imports)
+    pack.files[f"{pack.package}/more.py"] = f"import {pack.package}.work\n"
+    assert {"awe_core", "pathlib"} == set(pack.inspect().imports)
     assert [f"{pack.name}.put"] == [one.spec.id for one in report.contents.contracts]
     assert f"{pack.dist_info}/METADATA" in report.files
     assert f"{pack.dist_info}/RECORD" not in report.files
@@ -130,6 +134,11 @@ def test_names_that_are_not_one_file_everywhere_are_unfit(path, why):
     assert why in unfit_path(path)
 
 
+def test_a_name_may_have_512_characters():
+    assert unfit_path("a" * 512) is None
+    assert unfit_path("a" * 513) == "a name that is too long"
+
+
 def test_ordinary_names_are_fit():
     assert unfit_path("awe_pack_x/data/Read me (1).txt") is None
 
@@ -166,7 +175,10 @@ def test_a_file_that_is_a_folder_too_is_refused(pack):
     assert "pack.path" in refused(pack, pack.inspect())
 
 
-@pytest.mark.parametrize("path", ["{package}/__pycache__/x.cpython-311.pyc", "{package}/x.pyc"])
+@pytest.mark.parametrize(
+    "path",
+    ["{package}/__pycache__/x.cpython-311.pyc", "{package}/x.pyc", "{package}/__pycache__/x"],
+)
 def test_compiled_code_is_refused(pack, path):
     pack.files[path.format(package=pack.package)] = b"\0"
     assert "pack.path" in refused(pack, pack.inspect())
@@ -184,9 +196,15 @@ def test_two_dist_info_folders_are_refused(pack):
 
 def test_a_record_that_disagrees_with_the_archive_is_refused(pack):
     path = f"{pack.package}/work.py"
-    assert "pack.wheel" in refused(pack, inspect_wheel(pack.build(lie={path: b"evil = 1\n"})))
-    unlisted = {f"{pack.package}/more.py": b""}
-    assert "pack.wheel" in refused(pack, inspect_wheel(pack.build(extra=unlisted)))
+    report = inspect_wheel(pack.build(lie={path: b"evil = 1\n"}))
+    assert "pack.wheel" in refused(pack, report)
+    assert f"{path} is not what RECORD says" in str(report.refusals[0])
+    report = inspect_wheel(pack.build(extra={f"{pack.package}/more.py": b""}))
+    assert "pack.wheel" in refused(pack, report)
+    assert f"only the archive holds {pack.package}/more.py" in str(report.refusals[0])
+    report = inspect_wheel(pack.zipped(pack.all_files(), rows="gone.py,,\n"))
+    assert {"pack.wheel"} == refused(pack, report)
+    assert "only RECORD lists gone.py" in str(report.refusals[0])
 
 
 def test_a_file_that_stands_twice_is_refused(pack):
@@ -195,8 +213,10 @@ def test_a_file_that_stands_twice_is_refused(pack):
         zipfile.ZipFile(wheel, "a") as archive,
         pytest.warns(UserWarning, match="Duplicate name"),
     ):
-        archive.writestr(f"{pack.package}/work.py", "evil = 1\n")
-    assert "pack.wheel" in refused(pack, inspect_wheel(wheel))
+        archive.writestr(f"{pack.package}/work.py", pack.all_files()[f"{pack.package}/work.py"])
+    report = inspect_wheel(wheel)
+    assert {"pack.wheel"} == refused(pack, report)
+    assert f"it holds {pack.package}/work.py twice" in str(report.refusals[0])
 
 
 @pytest.mark.parametrize(
@@ -208,8 +228,18 @@ def test_a_file_name_of_another_distribution_or_version_is_refused(pack, filenam
 
 
 def test_metadata_of_another_distribution_is_refused(pack):
-    wheel = pack.build(lie={f"{pack.dist_info}/METADATA": b"Name: other\nVersion: 1.0.0\n"})
-    assert "pack.name" in refused(pack, inspect_wheel(wheel))
+    for metadata in (
+        "Name: other\nVersion: 1.0.0\n",
+        f"Name: {pack.distribution}\nVersion: 2.0.0\n",
+        f"Name: {pack.distribution}\nName: other\nVersion: 1.0.0\n",
+        f"Name: {pack.distribution}\nVersion: 1.0.0\nVersion: 2.0.0\n",
+        f"Name: {pack.distribution}\n",
+        "Version: 1.0.0\n",
+    ):
+        files = pack.all_files() | {f"{pack.dist_info}/METADATA": metadata.encode()}
+        refusals = inspect_wheel(pack.zipped(files)).refusals
+        assert "pack.name" == refusals[0].code
+        assert "METADATA" in str(refusals[0])
 
 
 def test_a_pack_that_calls_itself_otherwise_is_refused(pack):
@@ -276,11 +306,15 @@ def test_two_capabilities_of_one_pack_that_look_alike_are_refused(pack):
         "awe_pack_other/__init__.py",
         "awe_x.py",
         "LICENSE",
+        "not-a-name/__init__.py",
     ],
 )
 def test_a_top_level_that_is_not_its_own_is_refused(pack, path):
     pack.files[path] = ""
-    assert "pack.top_level" in refused(pack, pack.inspect())
+    report = pack.inspect()
+    assert "pack.top_level" in refused(pack, report)
+    whose = {"awe_core/__init__.py": "somebody else's", "not-a-name/__init__.py": "no Python name"}
+    assert whose.get(path, "") in " ".join(map(str, report.refusals))
 
 
 def test_a_top_level_of_another_distribution_is_refused_and_its_own_is_not(pack):
@@ -294,6 +328,14 @@ def test_a_top_level_of_another_distribution_is_refused_and_its_own_is_not(pack)
 def test_a_namespace_package_is_refused(pack):
     pack.files["somewhere/x.py"] = ""
     assert "pack.top_level" in refused(pack, pack.inspect())
+
+
+def test_a_file_that_only_ends_like_a_module_is_none(pack):
+    pack.files["some/where.py"] = ""
+    pack.files["where.txt"] = ""
+    report = pack.inspect()
+    named = [refusal.attributes["top_level"] for refusal in report.refusals]
+    assert ["some", "where"] == named
 
 
 @pytest.mark.parametrize("path", ["{p}.py", "{w}/__init__.py", "{w}.abi3.so"])
@@ -311,7 +353,10 @@ def test_a_single_module_is_a_top_level_too(pack):
 
 @pytest.mark.parametrize(
     ("path", "content"),
-    [("fast.abi3.so", b""), ("blob.bin", b"\x7fELF..."), ("x.dll", b""), ("y.exe", b"MZ..PE\0\0")],
+    [
+        *(("fast.abi3.so", b""), ("blob.bin", b"\x7fELF..."), ("x.dll", b"")),
+        *(("y.exe", b"MZ..PE\0\0"), ("libx.so.1", b"")),
+    ],
 )
 def test_machine_code_needs_a_grant(pack, path, content):
     pack.files[f"{pack.package}/{path}"] = content
@@ -335,6 +380,7 @@ def test_machine_code_that_looks_beside_itself_for_libraries_is_named(pack):
 
 def test_text_that_begins_like_a_program_is_no_machine_code(pack):
     pack.files[f"{pack.package}/data/mz.txt"] = "MZ is how it begins"
+    pack.files[f"{pack.package}/data/pe.txt"] = "it goes on with PE\0\0"
     assert () == pack.inspect().native
 
 
@@ -354,6 +400,27 @@ def test_a_handler_may_come_from_an_import_or_stand_in_a_condition(pack):
     assert [] == codes(pack.inspect())
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import put\n",
+        "import put.below\n",
+        "from .more import put\n",
+        "from .more import *\n",
+        "put = other = len\n",
+        "a.b = c[0] = put = len\n",
+        "put: object = len\n",
+        "with open('x') as x:\n    class put: pass\n",
+        "try:\n    async def put(): pass\nexcept ImportError: pass\n",
+    ],
+)
+def test_every_way_to_bind_a_name_makes_a_handler(pack, code):
+    pack.files[f"{pack.package}/work.py"] = code
+    assert [] == codes(pack.inspect())
+    pack.files[f"{pack.package}/work.py"] = code.replace("put", "absent").replace("*", "absent")
+    assert ["pack.handler"] == codes(pack.inspect())
+
+
 def test_flaws_of_documents_are_refusals_with_their_place(pack):
     path = f"{pack.package}/contracts/put.yaml"
     pack.files[path] = pack.files[path].replace("risk: low", "rsik: low")
@@ -370,6 +437,65 @@ def test_one_capability_written_twice_is_refused(pack):
     other = contract.replace("1.2.0", "2.0.0")
     pack.files[f"{pack.package}/contracts/again.yaml"] = other
     assert [] == codes(pack.inspect())
+
+
+def test_a_pattern_does_not_cross_a_folder(pack):
+    pack.files[f"{pack.package}/contracts/more.yaml/note.txt"] = "no contract"
+    assert [] == codes(pack.inspect())
+
+
+def test_a_contract_that_breaks_a_promise_has_its_place(pack):
+    path = f"{pack.package}/contracts/put.yaml"
+    pack.files[path] = pack.files[path].replace("risk: low", "risk: high\nconfirm: never")
+    (flaw, *_) = pack.inspect().refusals
+    assert ("capability.confirm_never", True) == (flaw.code, flaw.place.startswith(f"{path}:6:"))
+
+
+def test_the_size_of_a_wheel_and_of_all_its_files_is_limited_before_anything_is_read(pack):
+    wheel = pack.folder / f"{pack.package}-1.0.0-py3-none-any.whl"
+    with wheel.open("wb") as file:
+        file.truncate(512 * 1024 * 1024 + 1)
+    with pytest.raises(PackError, match="size") as caught:
+        inspect_wheel(wheel)
+    assert caught.value.code == "pack.limits"
+    wheel = pack.build()
+    with zipfile.ZipFile(wheel, "a") as archive:
+        for n in range(9):
+            archive.writestr(f"{pack.package}/n{n}", b"")
+            archive.filelist[-1].file_size = 60 * 1024 * 1024
+    with pytest.raises(PackError, match="size of all files") as caught:
+        inspect_wheel(wheel)
+    assert caught.value.code == "pack.limits"
+
+
+def test_notes_have_limits_of_their_own(pack):
+    name = f"{pack.dist_info}/WHEEL"
+    files = pack.all_files()
+    files[name] = files[name].ljust(64 * 1024)
+    assert [] == codes(inspect_wheel(pack.zipped(files)))
+    files[name] += b" "
+    with pytest.raises(PackError, match="WHEEL") as caught:
+        inspect_wheel(pack.zipped(files))
+    assert caught.value.code == "pack.limits"
+
+
+def test_a_table_of_files_has_rows_enough_for_every_wheel_and_no_more():
+    assert [["a", "b", "1"], ["a", "c", "2"]] == record_rows(b"a,b,1\n\na,c,2\n")
+    assert 20_000 == len(record_rows(b"a\n" * 20_000))
+    with pytest.raises(csv.Error):
+        record_rows(b"a\n" * 20_001)
+
+
+def test_folders_may_be_listed_and_hold_nothing(pack):
+    wheel = pack.build()
+    with zipfile.ZipFile(wheel, "a") as archive:
+        archive.writestr(f"{pack.package}/empty/", b"")
+    assert [] == codes(inspect_wheel(wheel))
+    with zipfile.ZipFile(wheel, "a") as archive:
+        archive.writestr(f"{pack.package}/full/", b"x")
+    report = inspect_wheel(wheel)
+    assert {"pack.path"} == refused(pack, report)
+    assert "a folder with content" in str(report.refusals[0])
 
 
 def test_too_many_files_are_over_a_limit(pack):
@@ -438,6 +564,26 @@ def test_a_facade_reaches_what_takes_effects_back_too(pack):
     contents = pack.inspect().contents.checked()
     record = facade_record(contents.facades[0], [contents], pack=None, proposed_by="dave")
     assert [f"{pack.name}.drop", f"{pack.name}.put"] == [reach.id for reach in record.reaches]
+    assert ("net.http",) == pack.record().capabilities[1].effects
+
+
+def test_a_facade_reaches_what_a_step_is_taken_back_with(pack):
+    flow, put = f"{pack.package}/workflows/twice.yaml", f"{pack.package}/contracts/put.yaml"
+    pack.files[f"{pack.package}/contracts/drop.yaml"] = pack.files[put].replace(".put\n", ".drop\n")
+    pack.files[flow] += (
+        f"    compensation: {{compensate: {{capability: {pack.name}.drop, with: {{}}}}}}\n"
+    )
+    contents = pack.inspect().contents.checked()
+    record = facade_record(contents.facades[0], [contents], pack=None, proposed_by="dave")
+    assert [f"{pack.name}.drop", f"{pack.name}.put"] == [reach.id for reach in record.reaches]
+
+
+def test_workflows_that_call_each_other_in_a_circle_are_reached_once(pack):
+    flow = f"{pack.package}/workflows/twice.yaml"
+    pack.files[flow] += f"  - id: again\n    workflow: {pack.name}_twice@1\n    with: {{}}\n"
+    contents = pack.inspect().contents.checked()
+    record = facade_record(contents.facades[0], [contents], pack=None, proposed_by="dave")
+    assert [f"{pack.name}.put"] == [reach.id for reach in record.reaches]
 
 
 def test_a_facade_to_nowhere_is_refused(pack):
@@ -458,7 +604,8 @@ def test_a_plugin_needs_no_pack_file_and_a_policy_makes_it_one(pack):
         del pack.files[f"{pack.package}/{name}"]
     report = pack.inspect()
     assert [] == codes(report)
-    assert (report.kind, report.name) == ("plugin", pack.name)
+    assert (report.kind, report.name, report.hooks) == ("plugin", pack.name, ())
+    assert asked_for(report, proposed_by="dave", reason="r").hooks == ()
 
 
 @pytest.fixture
@@ -494,17 +641,36 @@ def test_a_declarative_pack_names_its_interpreter_its_lock_and_exact_hosts(decla
     assert record.source == canonical.sha256_hex(b"{}")
     assert record.hooks == ()
     assert record.capabilities[0].effects == ("net.http files.example.com",)
+    granted = declarative.record(hooks=("awe_capabilities",))
+    assert granted.hooks == ()
 
 
-@pytest.mark.parametrize("path", ["__init__.py", "data/run.so", "data/x.py"])
-def test_code_in_a_declarative_pack_is_refused(declarative, path):
-    declarative.files[f"{declarative.package}/{path}"] = ""
-    assert "pack.path" in refused(declarative, declarative.inspect())
+def test_an_effect_without_hosts_is_named_by_its_kind(declarative):
+    path = f"{declarative.package}/contracts/put.yaml"
+    effects = "{net.http: {methods: [POST], hosts: [files.example.com]}}"
+    declarative.files[path] = declarative.files[path].replace(effects, "{fs.write: {paths: [x]}}")
+    assert declarative.record().capabilities[0].effects == ("fs.write",)
+
+
+@pytest.mark.parametrize(
+    ("path", "content"),
+    [
+        *(("__init__.py", b""), ("data/x.py", b""), ("data/no-name.py", b"")),
+        *(("data/run.so", b""), ("data/run", b"\x7fELF"), (f"work{EXTENSION_SUFFIXES[0]}", b"")),
+    ],
+)
+def test_code_in_a_declarative_pack_is_refused(declarative, path, content):
+    declarative.files[f"{declarative.package}/{path}"] = content
+    report = declarative.inspect()
+    assert "pack.path" in refused(declarative, report)
+    assert path in " ".join(map(str, report.refusals))
 
 
 def test_an_entry_point_in_a_declarative_pack_is_refused(declarative):
     declarative.entry_points = {"awe": {"x": declarative.package}}
-    assert "pack.entry_points" in refused(declarative, declarative.inspect())
+    report = declarative.inspect()
+    assert "pack.entry_points" in refused(declarative, report)
+    assert "which has no code" in " ".join(map(str, report.refusals))
 
 
 def test_a_declarative_contract_needs_the_packs_interpreter_and_a_binding(declarative):
@@ -546,7 +712,9 @@ def test_a_wheel_without_its_metadata_is_refused(pack, name):
             if one != f"{pack.dist_info}/{name}":
                 archive.writestr(one, whole.read(one))
     whole.close()
-    assert "pack.wheel" in refused(pack, inspect_wheel(bare))
+    report = inspect_wheel(bare)
+    assert "pack.wheel" in refused(pack, report)
+    assert f"it has no {name}" in " ".join(map(str, report.refusals))
 
 
 def test_a_record_that_lists_a_file_twice_or_is_no_table_is_refused(pack):
@@ -559,6 +727,11 @@ def test_a_record_that_lists_a_file_twice_or_is_no_table_is_refused(pack):
             for name, content in files.items():
                 archive.writestr(name, content)
         assert "pack.wheel" in refused(pack, inspect_wheel(wheel))
+    path = f"{pack.package}/work.py"
+    again = f"{path},sha256=,0\n"
+    report = inspect_wheel(pack.zipped(pack.all_files(), rows=again))
+    assert {"pack.wheel"} == refused(pack, report)
+    assert "lists a file twice" in str(report.refusals[0])
 
 
 def test_a_compression_that_installers_do_not_know_is_refused(pack):
@@ -572,6 +745,17 @@ def test_two_pack_files_are_refused(pack):
     pack.files["other_top/__init__.py"] = ""
     pack.files["other_top/pack.yaml"] = f"awe: pack/v1\nname: {pack.name}\n"
     assert "pack.contents" in refused(pack, pack.inspect())
+
+
+def test_a_wheel_without_dist_info_is_told_so_once(pack):
+    files = {path: data for path, data in pack.all_files().items() if "dist-info" not in path}
+    wheel = pack.build()
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for path, data in files.items():
+            archive.writestr(path, data)
+    report = inspect_wheel(wheel)
+    assert "pack.wheel" in refused(pack, report)
+    assert 1 == codes(report).count("pack.wheel")
 
 
 def test_a_wheel_of_nothing_is_refused(pack):
