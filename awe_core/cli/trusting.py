@@ -28,11 +28,12 @@ from awe_core.cli.opening import (
     settings,
     signer,
 )
-from awe_core.cli.render import Answer, details, listing
+from awe_core.cli.render import Answer, answer, details, listing
 from awe_core.cli.shared import command, group
 from awe_core.documents import load_deployment, read
 from awe_core.errors import AweError, TrustError, UsageError
 from awe_core.governance import Governance, StoreFolder
+from awe_core.health.startup import hardening_unit
 from awe_core.packs import check_requirements, foreign_top_levels
 from awe_core.records import Manifest, Root, timestamp
 from awe_core.runtime import repin as repin_home
@@ -209,6 +210,13 @@ def repin(reason: str, digest: str | None) -> Answer:
     with opener():
         pass  # the log says from here on who is trusted
     return details({"deployment": root.deployment, "pin": pin, "before": before})
+
+
+@trust.command()
+def hardening() -> Answer:
+    """Print a systemd unit that starts AWE before any startup file could run."""
+    unit = hardening_unit(settings())
+    return answer({"unit": unit}, *unit.splitlines())
 
 
 def _signable(file: str) -> tuple[str | None, Root | Manifest, Governance]:

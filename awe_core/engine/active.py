@@ -51,8 +51,20 @@ class OpenStep:
 class ActiveRun:
     """A run that this process drives; the broker's `Port`."""
 
-    def __init__(self, parts: Parts, run: Run, actor: events.Actor, *, opened_us: int) -> None:
-        """Take a run that was just opened or replayed."""
+    def __init__(
+        self,
+        parts: Parts,
+        run: Run,
+        actor: events.Actor,
+        brought: Sequence[tuple[str, events.PackRef]],
+        *,
+        opened_us: int,
+    ) -> None:
+        """Take a run that was just opened or replayed.
+
+        :param brought: the workflows of packs that it is made of, and those packs
+        """
+        self.brought = brought
         self.parts = parts
         self.now_us = parts.clock_us
         self.run = run

@@ -108,7 +108,7 @@ class RuntimeEngine:
             document=wanted.document,
         )
         run = open_run(plan, run_id, fact, started_at=started_at(now))
-        active = ActiveRun(parts, run, wanted.actor, opened_us=now)
+        active = self._taken(run, wanted.actor, opened_us=now)
         upserts = []
         if fact.idem is not None:
             named = _body(wanted, inputs), run_id
@@ -198,11 +198,15 @@ class RuntimeEngine:
         return self._restored(found.run, found.facts, opened_us=found.opened_us)
 
     def _restored(self, run: Run, facts: Iterable[Fact], *, opened_us: int) -> ActiveRun:
-        active = ActiveRun(self.parts, run, self.reader.actor(run.opened), opened_us=opened_us)
+        active = self._taken(run, self.reader.actor(run.opened), opened_us=opened_us)
         for fact in facts:
             active.remember(fact)
         self._active[run.id] = active
         return active
+
+    def _taken(self, run: Run, actor: Actor, *, opened_us: int) -> ActiveRun:
+        brought = tuple(self.plans.brought(run.plan))
+        return ActiveRun(self.parts, run, actor, brought, opened_us=opened_us)
 
     # ---- life ----------------------------------------------------------------------------------
     async def recover(self) -> tuple[str, ...]:

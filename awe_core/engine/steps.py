@@ -123,17 +123,19 @@ def _prepared(active: ActiveRun, command: Admit, *, is_new: bool = True) -> Prep
 
 
 def _check_pinned(active: ActiveRun, prepared: Prepared) -> None:
-    """A run goes on with the very bytes it was opened with, or it asks first."""
-    found = prepared.capability.pack
-    pinned = active.pinned.get(found.dist)
-    if pinned is not None and pinned.record != found.record:
-        raise PackError(
-            "pack.changed",
-            run=active.run_id,
-            distribution=found.dist,
-            before=f"{pinned.version} {pinned.record[:12]}",
-            now=f"{found.version} {found.record[:12]}",
-        )
+    """A run goes on with the very bytes it was opened with, while they may, or it asks first."""
+    for found in (prepared.capability.pack, *(pack for _, pack in active.brought)):
+        pinned = active.pinned.get(found.dist)
+        if pinned is not None and pinned.record != found.record:
+            raise PackError(
+                "pack.changed",
+                run=active.run_id,
+                distribution=found.dist,
+                before=f"{pinned.version} {pinned.record[:12]}",
+                now=f"{found.version} {found.record[:12]}",
+            )
+    for workflow, pack in active.brought:
+        active.parts.invoker.gate.check_workflow(workflow, pack.record, "resume")
 
 
 def _hold(active: ActiveRun, command: Admit, error: AweError) -> None:

@@ -711,6 +711,27 @@ def test_a_stop_reaches_the_workflows_and_facades_of_a_pack_without_code(
         assert "facade.not_active" == refused(rt.facade, entry).code
 
 
+def test_an_open_run_goes_no_further_when_the_pack_of_its_workflow_is_stopped(stdlib, hostile):
+    pack = hostile(SIMPLE)
+    flow = f"{pack.name}_flow"
+    pack.files[f"{pack.package}/pack.yaml"] += "workflows: workflows/*.yaml\n"
+    text = FLOW_ALONE.format(name=pack.name)
+    head = text[: text.index("steps:")]
+    pack.files[f"{pack.package}/workflows/flow.yaml"] = head + (
+        "steps:\n- {id: s, capability: time.sleep@1, with: {seconds: 1}}\n"
+        "- {id: w, capability: fs.write_text@1, needs: [s], with: {path: a.txt, text: x}}\n"
+    )
+    pack.install()
+    subjects = stdlib.add(pack.build())
+    with stdlib.open() as rt:
+        handle = rt.submit(flow)
+        stdlib.suspend(subjects)
+        rt.poke()
+        result = handle.wait()
+        assert ("PAUSED", "pack.not_active") == (result.state, result.error.code)
+        assert not (stdlib.root / "a.txt").exists()
+
+
 def test_an_agent_answers_nothing_and_ends_only_runs_of_its_own(stdlib, refused):
     (stdlib.root / "b.txt").write_text("x")
     with stdlib.open() as rt:
