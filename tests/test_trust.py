@@ -1845,5 +1845,5 @@ class Deployments(RuleBasedStateMachine):
 
 TestDeployments = Deployments.TestCase
 TestDeployments.settings = settings(
-    max_examples=settings().max_examples // 8, stateful_step_count=20, deadline=None
+    max_examples=settings().max_examples // 5, stateful_step_count=20, deadline=None
 )

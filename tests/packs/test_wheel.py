@@ -758,6 +758,12 @@ def test_a_wheel_without_dist_info_is_told_so_once(pack):
     assert 1 == codes(report).count("pack.wheel")
 
 
+def test_a_wheel_that_is_not_there_is_said_to_be_missing(pack):
+    with pytest.raises(PackError, match="No such file") as caught:
+        inspect_wheel(pack.folder / "absent-1-py3-none-any.whl")
+    assert caught.value.code == "pack.wheel"
+
+
 def test_a_wheel_of_nothing_is_refused(pack):
     pack.files = {}
     assert {"pack.top_level", "pack.entry_points"} == refused(pack, pack.inspect())
