@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from functools import partial
 
 import attrs
 import hypothesis
@@ -20,7 +21,7 @@ from awe_core.packs import (
     record_from_wheel,
 )
 from awe_core.packs.archive import unfit_path
-from awe_core.packs.discovery import lookalike
+from awe_core.packs.discovery import entry_points, lookalike
 from awe_core.records import FacadeRecord, PackRecord
 
 
@@ -91,6 +92,45 @@ def test_a_file_that_only_sounds_like_one_is_not(pack):
 def test_scripts_are_refused(pack, group):
     pack.entry_points[group] = {"tool": f"{pack.package}.work:put"}
     assert {"pack.entry_points"} == refused(pack, pack.inspect())
+
+
+ODD_LINES = {
+    "a group on a continued line": "[awe]\nx = {p}\n [console_scripts]\n tool = os:system\n",
+    "an entry on a continued line": "[awe]\nx = {p}\n[more]\ny = {p}\n z = os:system\n",
+    "another comment": "[awe]\nx = {p}\n[console_scripts]\n;tool = os:system\n",
+    "another delimiter": "[awe]\nx = {p}\n[console_scripts]\ntool: y = os:system\n",
+    "another line end": "[awe]\nx = {p}\x0b[console_scripts]\x0btool = os:system\n",
+    "a lone line end": "[awe]\nx = {p}\r[console_scripts]\rtool = os:system\n",
+    "a name twice": "[awe]\nx = {p}\nx=os:system\n",
+    "many spaces": "[awe]\nx = {p}\ny" + " " * 1_000_000 + "z\n",
+    "no value": "[awe]\nx = {p}\ny\n",
+    "a mark before the first line": "\ufeff[awe]\nx = {p}\n",
+    "a bracket": "[awe]\nx = {p}\n[[console_scripts]]\n",
+}
+
+
+@pytest.mark.parametrize("text", ODD_LINES.values(), ids=ODD_LINES)
+@pytest.mark.parametrize("is_data", [False, True])
+def test_entry_points_that_installers_could_read_otherwise_are_refused(pack, text, is_data):
+    if is_data:  # needs none, so an unreadable file must not look like none
+        path = f"{pack.package}/pack.yaml"
+        pack.files[path] = f"awe: pack/v1\nname: {pack.name}\ninterpreter: awe_openapi:operation\n"
+        pack.files = {path: pack.files[path]}
+    pack.files[f"{pack.dist_info}/entry_points.txt"] = text.format(p=pack.package)
+    pack.all_files = partial(whole, pack, pack.all_files)
+    assert "pack.entry_points" in refused(pack, pack.inspect())
+
+
+def whole(pack, all_files):
+    files = all_files()
+    return files | {p: c.encode() for p, c in pack.files.items() if p.startswith(pack.dist_info)}
+
+
+def test_what_builders_write_as_entry_points_is_read():
+    text = "# ours\n\n[awe]\nx-1.y = a.b:c.d [e,f]\r\nz=a\n\n[a b]\nname with spaces =  q\n"
+    assert {"awe": {"x-1.y": "a.b:c.d [e,f]", "z": "a"}, "a b": {"name with spaces": "q"}} == (
+        entry_points(text)
+    )
 
 
 def test_another_group_inside_its_own_modules_is_not(pack):
