@@ -252,6 +252,47 @@ def test_metadata_of_another_distribution_is_refused(pack):
     assert "pack.name" in refused(pack, inspect_wheel(wheel))
 
 
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ("Name: other\nVersion: 1.0.0\n", "METADATA says other-1.0.0"),
+        ("Name: {0}\nVersion: 1.0.1\n", "METADATA says {0}-1.0.1"),
+        ("Name: {0}\nName: other\nVersion: 1.0.0\n", "one Name and one Version"),
+        ("Name: {0}\nVersion: 1.0.0\nVersion: 2\n", "one Name and one Version"),
+        ("Name: {0}\n", "one Name and one Version"),
+    ],
+)
+def test_metadata_name_one_distribution_and_that_of_the_file(pack, said, why):
+    text = said.format(pack.distribution)
+    pack.files[f"{pack.dist_info}/METADATA"] = text
+    pack.all_files = partial(whole, pack, pack.all_files)
+    report = pack.inspect()
+    assert "pack.name" in refused(pack, report)
+    assert why.format(pack.distribution) in " ".join(map(str, report.refusals))
+
+
+@pytest.mark.parametrize("name", ["METADATA", "WHEEL"])
+def test_a_file_that_a_wheel_must_have_is_missed_even_if_record_does_not_list_it(pack, name):
+    without = pack.all_files()
+    del without[f"{pack.dist_info}/{name}"]
+    pack.all_files = lambda: without
+    report = pack.inspect()
+    assert refused(pack, report) >= {"pack.wheel"}
+    assert f"it has no {name}" in " ".join(map(str, report.refusals))
+
+
+def test_a_record_that_lists_one_of_its_files_twice_is_refused(pack):
+    wheel = pack.build()
+    with zipfile.ZipFile(wheel) as archive:
+        files = {one: archive.read(one) for one in archive.namelist()}
+    record = f"{pack.dist_info}/RECORD"
+    files[record] += files[record].splitlines(keepends=True)[0]
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    assert {"pack.wheel"} == refused(pack, inspect_wheel(wheel))
+
+
 def test_a_pack_that_calls_itself_otherwise_is_refused(pack):
     path = f"{pack.package}/pack.yaml"
     pack.files[path] = pack.files[path].replace(f"name: {pack.name}", "name: stdlib")
@@ -336,6 +377,13 @@ def test_a_namespace_package_is_refused(pack):
     assert "pack.top_level" in refused(pack, pack.inspect())
 
 
+def test_a_folder_that_cannot_be_imported_is_no_top_level(pack):
+    pack.files["my-data/__init__.py"] = ""
+    report = pack.inspect()
+    assert {"pack.top_level"} == refused(pack, report)
+    assert "my-data: it is no Python name" in str(report.refusals[0])
+
+
 @pytest.mark.parametrize("path", ["{p}.py", "{w}/__init__.py", "{w}.abi3.so"])
 def test_two_forms_of_one_module_are_refused(pack, path):
     pack.files[path.format(p=pack.package, w=f"{pack.package}/work")] = ""
@@ -388,10 +436,18 @@ def test_a_handler_that_is_not_in_the_wheel_is_refused(pack, handler):
 
 def test_a_handler_may_come_from_an_import_or_stand_in_a_condition(pack):
     pack.files[f"{pack.package}/more.py"] = "def real(ctx, *, text, times): return {}\n"
-    pack.files[f"{pack.package}/work.py"] = (
-        "import sys\nif sys.version_info > (3,):\n    from .more import real as put\n"
-    )
-    assert [] == codes(pack.inspect())
+    for bound in (
+        "if sys.version_info > (3,):\n    from .more import real as put\n",
+        "try:\n    from .more import real as put\nexcept ImportError:\n    put = None\n",
+        "from .more import real\nput = real\n",
+        "put: object = None\n",
+        "from .more import *\n",
+        "class put: ...\n",
+    ):
+        pack.files[f"{pack.package}/work.py"] = f"import sys\n{bound}def other(): ...\n"
+        assert [] == codes(pack.inspect())
+    pack.files[f"{pack.package}/work.py"] = "import sys\ndef other():\n    put = 1\n"
+    assert {"pack.handler"} == refused(pack, pack.inspect())
 
 
 def test_flaws_of_documents_are_refusals_with_their_place(pack):
