@@ -536,6 +536,17 @@ def test_a_facade_reaches_what_takes_effects_back_too(pack):
     assert [f"{pack.name}.drop", f"{pack.name}.put"] == [reach.id for reach in record.reaches]
 
 
+def test_a_facade_reaches_what_a_step_is_compensated_with(pack):
+    put = pack.files[f"{pack.package}/contracts/put.yaml"]
+    pack.files[f"{pack.package}/contracts/drop.yaml"] = put.replace(".put\n", ".drop\n")
+    pack.files[f"{pack.package}/workflows/twice.yaml"] += (
+        f"    compensation: {{compensate: {{capability: {pack.name}.drop, with: {{text: x}}}}}}\n"
+    )
+    contents = pack.inspect().contents.checked()
+    record = facade_record(contents.facades[0], [contents], pack=None, proposed_by="dave")
+    assert [f"{pack.name}.drop", f"{pack.name}.put"] == [reach.id for reach in record.reaches]
+
+
 def test_a_facade_to_nowhere_is_refused(pack):
     contents = pack.inspect().contents
     with pytest.raises(AccessError) as caught:
