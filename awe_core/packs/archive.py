@@ -97,7 +97,7 @@ def open_wheel(path: Path) -> Archive:
         files=files,
         dist_info=dist_info,
         metadata=metadata,
-        entry_points=entry_points(_text(files.get(f"{dist_info}/entry_points.txt", b""))),
+        entry_points=reader.entry_points(files.get(f"{dist_info}/entry_points.txt", b"")),
         refusals=tuple(reader.refusals),
     )
 
@@ -270,6 +270,14 @@ class _Reader:
         named = _folder(str(names[0]), str(versions[0]).replace("-", "_"))
         if named != _normal_folder(dist_info):
             self.refuse("pack.name", why=f"METADATA says {named}, its folder is {dist_info}")
+
+    def entry_points(self, content: bytes) -> dict[str, dict[str, str]]:
+        try:
+            return entry_points(_text(content))
+        except ValueError as error:
+            why = "is a line that not every installer reads alike"
+            self.refuse("pack.entry_points", entry_point=shown(f"{error}"), why=why)
+            return {}
 
     def check_record(self, files: Mapping[str, bytes], dist_info: str) -> None:
         try:

@@ -7,7 +7,7 @@ anywhere, since it imports at once.
 
 from __future__ import annotations
 
-import configparser
+import contextlib
 import importlib.metadata
 import re
 import sys
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from awe_core.records import PackRecord
 
 
+#: One plain line: no comment but ``#``, no continuation, no second delimiter.
+_POINT = re.compile(
+    r"(#.*)?|\[(?P<group>[^][]++)\]|(?P<name>[^][#;:=\s][^][:=]*+)= *+(?P<value>\S.*)"
+)
 #: What looks alike (Unicode TS 39, for ASCII); a ``1`` may be read as either of two letters.
 _ALIKE = (str.maketrans("1I0", "llo"), str.maketrans("1I0", "iio"))
 _MAX_NOTE = 64 * 1024  #: of an entry_points.txt, and of METADATA where name and version stand
@@ -108,14 +112,22 @@ def foreign_top_levels(record: PackRecord) -> list[PackError]:
 
 
 def entry_points(text: str) -> dict[str, dict[str, str]]:
-    """Read ``entry_points.txt``: group, name, value.  What is no such file gives nothing."""
-    parser = configparser.ConfigParser(delimiters=("=",), interpolation=None, default_section="")
-    parser.optionxform = str  # type: ignore[assignment,method-assign]  # names keep their case
-    try:
-        parser.read_string(text)
-    except configparser.Error:
-        return {}
-    return {group: dict(parser[group]) for group in parser.sections()}
+    """Read ``entry_points.txt``: group, name, value.
+
+    :raises ValueError: a line that installers do not all read alike, so that one could see a script
+    """
+    groups: dict[str, dict[str, str]] = {}
+    points: dict[str, str] = {}
+    for line in (line.rstrip(" \r") for line in text.split("\n")):
+        found = _POINT.fullmatch(line)
+        name = (found["name"] or "").rstrip() if found else ""
+        if not found or not line.isprintable() or name in points:
+            raise ValueError(line)
+        if found["group"]:
+            points = groups.setdefault(found["group"], {})
+        elif name:
+            points[name] = found["value"]
+    return groups
 
 
 def said(distribution: importlib.metadata.Distribution) -> tuple[str, str]:
@@ -132,8 +144,11 @@ def _appearances(name: str) -> set[str]:
 
 def _offered(distribution: importlib.metadata.Distribution) -> dict[str, str]:
     text = _note(distribution, "entry_points.txt")
-    is_ours = PROJECT in text and len(text) <= _MAX_NOTE
-    return entry_points(text).get(PROJECT, {}) if is_ours else {}
+    if PROJECT not in text or len(text) > _MAX_NOTE:
+        return {}
+    with contextlib.suppress(ValueError):
+        return entry_points(text).get(PROJECT, {})
+    return {}
 
 
 def _note(distribution: importlib.metadata.Distribution, name: str) -> str:

@@ -345,13 +345,10 @@ class _Checks:
         return ""
 
     def declarative(self) -> Iterator[PackError]:
-        """Data only: no module, no entry point, nothing that could run."""
+        """Data only: no module, so no entry point either, and nothing that could run."""
         for path in self.files:
             if module_name(path) or path.endswith(".py") or path in self.report.native:
                 yield self.refusal("pack.path", path=path, why="code in a declarative pack")
-        for name in self.report.entry_points:
-            why = "stands in a declarative pack, which has no code"
-            yield self.refusal("pack.entry_points", entry_point=name, why=why)
 
 
 def _ascii(text: str) -> str:
