@@ -248,7 +248,9 @@ def _decider(verb: str, *, is_confirmed: bool) -> Callable[..., Answer]:
             confirm(lines, digest=subject.digest, given=asked.pop("digest"), look=look)
         key, act = signer(), getattr(store, verb)
         if "reason" in asked:
-            done = details(_said(act(subject, signer=key, now=now_s(), **asked)))
+            said = _said(act(subject, signer=key, now=now_s(), **asked))
+            more = _waiting(store, subject) if verb == "approve" else []
+            done = details({**said, "facades": more}, *(f"next: {one}" for one in more))
         else:
             pinned = documents(store)
             done = released(act(subject, signers=[key], documents=pinned, now=now_s(), **asked))
@@ -266,6 +268,18 @@ for _verb, (_says, _options) in _VERBS.items():
         ),
         help=_says,
     )
+
+
+def _waiting(store: Governance, pack: Subject) -> list[str]:
+    """Name the facades that came with a pack and lack approvals, by what approves them."""
+    brought = getattr(pack.record, "facades", ())
+    return [
+        f"awe facades approve {each.subject.title} --role {error.attributes['role']} --reason T"
+        for each in store.states(now=now_s())
+        if each.subject.digest in brought and each.state is State.PROPOSED
+        for error in each.lacking
+        if error.code == "pack.approvals_missing"
+    ]
 
 
 def _said(found: SubjectState) -> dict[str, Any]:

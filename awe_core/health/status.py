@@ -11,6 +11,7 @@ from awe_core.health.startup import started_how
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from awe_core.records import Manifest, Root
     from awe_core.runtime import Deployment, Runtime
     from awe_core.values import JsonObject
 
@@ -37,6 +38,7 @@ class Status:
     trust: str
     phase: str
     expires_in_days: int | None  #: of the manifest
+    root_expires_in_days: int | None
     failure: str | None  #: why nothing is trusted
     packs: tuple[PackLine, ...]
     facades: tuple[tuple[str, str], ...]  #: id, state
@@ -61,7 +63,6 @@ def status(rt: Runtime, *, now_s: int) -> Status:
     """Look at everything once."""
     here, head = rt.deployment, rt.journal.head()
     verdict = here.verdict
-    expires = verdict.manifest.expires if verdict and verdict.manifest else None
     runs = rt.journal.rows("SELECT state, count(*) FROM run GROUP BY state ORDER BY state")
     return Status(
         deployment=rt.config.name,
@@ -69,7 +70,8 @@ def status(rt: Runtime, *, now_s: int) -> Status:
         started=started_how(),
         trust=here.trust,
         phase="none" if verdict is None else verdict.phase,
-        expires_in_days=None if expires is None else (expires - now_s) // _DAY_S,
+        expires_in_days=_days(verdict.manifest if verdict else None, now_s),
+        root_expires_in_days=_days(verdict.root if verdict else None, now_s),
         failure=None if here.failure is None else here.failure.summary,
         packs=tuple(_packs(here)),
         facades=tuple((f.name, f.status.value) for f in verdict.facades) if verdict else (),
@@ -80,6 +82,10 @@ def status(rt: Runtime, *, now_s: int) -> Status:
         head=head.hash.hex(),
         warnings=tuple(w.summary for w in verdict.warnings) if verdict else (),
     )
+
+
+def _days(ends: Root | Manifest | None, now_s: int) -> int | None:
+    return None if ends is None else (ends.expires - now_s) // _DAY_S
 
 
 def _packs(here: Deployment) -> Iterator[PackLine]:

@@ -55,7 +55,12 @@ class Firm:
     def found(self, roles: dict[str, list[str]] = ROLES, name: str = "acme-prod") -> str:
         self.awe("init", "--prod", "--name", name)
         keys = {who: self.key(who, held) for who, held in roles.items()}
-        pin = self.edit(lambda root: root.update(people=keys))
+
+        def filled_in(root: Any) -> None:
+            root["people"] = keys
+            root["policy"]["inproc"].append("awe-pack-load-test")
+
+        pin = self.edit(filled_in)
         self.sign("root.yaml", pin, "alice", "bob")
         self.awe("trust", "repin", "--reason", "founded", "--digest", pin)
         return pin
@@ -124,6 +129,24 @@ def test_three_people_found_a_deployment_and_activate_a_pack(firm):
     assert beside[2].startswith("report-")
     history = firm.awe("trust", "show", "--history")
     assert [["alice", "bob"], ["alice"]] == [one["signed_by"] for one in history]
+
+
+def test_who_approves_a_pack_is_told_of_the_facades_it_brings(firm, wheels):
+    firm.found()
+    firm.activate()
+    wheel = str(next(wheels.glob("awe_pack_load_test-*.whl")))
+    proposed = firm.awe("packs", "propose", wheel, "--reason", "load", "--as", "alice")
+    pack, *brought = proposed
+    by = ("--reason", "read it", "--digest", pack["digest"])
+    role = ("--role", "reviewer", "--as", "bob")
+    commands = firm.awe("packs", "approve", pack["digest"], *by, *role)["facades"]
+    firm.approve(pack["digest"], "carol", "security")
+    for facade, command in zip(brought, commands, strict=True):
+        assert command.startswith(f"awe facades approve {facade['title']} --role reviewer")
+        sure = ("--digest", facade["digest"], "--as", "bob")
+        firm.awe(*command.replace(" T", " read").split()[1:], *sure)
+    firm.awe("packs", "activate", pack["digest"], "--digest", pack["digest"], "--as", "alice")
+    assert {"ACTIVE"} == {one["state"] for one in firm.awe("facades", "list")}
 
 
 def test_what_decides_beside_the_root_is_pinned_by_the_manifest(firm):
