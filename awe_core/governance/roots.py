@@ -46,7 +46,8 @@ def read_root(
     :param chain: the roots so far; None: it is the first
     :param statements: everything signed under them
     :raises DocumentError: with file, line and column
-    :raises TrustError: ``trust.root_key``, ``.root_threshold``, ``.root_policy``, ``.lifetime``
+    :raises TrustError: ``trust.root_key``, ``.root_threshold``, ``.root_policy``, ``.lifetime``,
+        ``.root_version``
     """
     draft: JsonObject = dict(read("root", text, file=file).value)
     document: JsonObject = {**draft, "awe": Root.awe, "keys": {}}
@@ -70,6 +71,9 @@ def read_root(
     }
     document["retired"] = {}
     root = Root.from_json(document, at=file)
+    following = chain.current.version + 1 if chain else 1
+    if root.version != following:
+        raise TrustError("trust.root_version", file=file, found=root.version, next_one=following)
     if chain is not None:
         leaving = _retired(draft.get("retired", {}), root, chain, list(statements))
         root = attrs.evolve(root, retired=leaving)

@@ -162,6 +162,9 @@ def test_what_decides_beside_the_root_is_pinned_by_the_manifest(firm):
 def test_a_stolen_key_is_rotated_out_and_its_approvals_with_it(firm):
     firm.found()
     digest = firm.activate()
+    assert (
+        "trust.root_version" == firm.awe("trust", "rotate", expect=3)["code"]
+    )  # the draft of root 1
     (firm.folder / "root.yaml").unlink()
     firm.awe("trust", "rotate")
 
