@@ -226,8 +226,9 @@ def imported(path: Path) -> Iterator[tuple[ast.AST, str]]:
 
 def test_the_core_imports_the_standard_library_what_it_declares_and_itself():
     project = SETTINGS["project"]
-    declared = project["dependencies"] + project["optional-dependencies"]["testing"]
-    names = {re.split(r"[<>=\[; ]", line)[0].split(".")[0].lower() for line in declared}
+    declared = sum(project["optional-dependencies"].values(), project["dependencies"])
+    distributions = {re.split(r"[<>=\[; ]", line)[0].split(".")[0].lower() for line in declared}
+    names = {name.replace("-", "_") for name in distributions}
     # the registry that jsonschema takes is made of these two, which it brings and documents
     allowed = sys.stdlib_module_names | names | {"referencing", "jsonschema_specifications"}
     foreign = [

@@ -13,7 +13,6 @@ from awe_core import signing
 from awe_core.cli.asking import terminal
 from awe_core.cli.shared import invocation
 from awe_core.config import load_config
-from awe_core.errors import TrustError
 from awe_core.events import Actor
 from awe_core.runtime import Runtime
 from awe_core.runtime.deployment import governance_of, load
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from awe_core.governance import Governance
     from awe_core.runtime.deployment import Deployment
     from awe_core.runtime.waiting import Opener
-    from awe_core.signing import KeyFile
+    from awe_core.trust import Signer
 
 
 def settings() -> Config:
@@ -89,15 +88,12 @@ def governance() -> Governance:
     return governance_of(settings())
 
 
-def signer() -> KeyFile:
+def signer() -> Signer:
     """Give the key of whoever asks, with its passphrase if it has one."""
     file = signing.person_key_file(settings().home, actor().id)
-    try:
-        return signing.load(file, passphrase=None)
-    except TrustError as error:
-        if error.attributes.get("why") != "it has a passphrase":
-            raise
-        with terminal() as tty:
-            if tty is None:
-                raise
-            return signing.load(file, passphrase=tty.secret(f"passphrase of {file}: "))
+    return signing.open_key(f"file:{file}", passphrase=_secret)
+
+
+def _secret(name: str) -> str | None:
+    with terminal() as tty:
+        return None if tty is None else tty.secret(f"{name}: ")

@@ -17,11 +17,12 @@ from awe_core.packs import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from awe_core.documents import ProposalSpec
     from awe_core.packs import WheelReport
-    from awe_core.records import FacadeRecord, PackRecord
+    from awe_core.records import Evidence, FacadeRecord, PackRecord
     from awe_core.runtime.deployment import Deployment
 
 
@@ -34,17 +35,19 @@ class Proposal:
     facades: tuple[FacadeRecord, ...]
 
 
-def draft(
+def draft(  # noqa: PLR0913 - all that a proposal is made of
     deployment: Deployment,
     wheel: Path,
     *,
     proposed_by: str,
     reason: str,
     asked: ProposalSpec | None = None,
+    evidence: Iterable[Evidence] = (),
 ) -> Proposal:
     """Build the records of *wheel*; nothing of it is imported.
 
     :param asked: what shall be granted; None: exactly what ``pack.yaml`` asks for
+    :param evidence: what speaks for the wheel, shown to those who approve
     :raises AweError: the wheel's first refusal, or a facade whose target nobody offers
     """
     taken = dict(installed_top_levels())  # by what is installed, and by other records
@@ -60,6 +63,7 @@ def draft(
     )
     digests = [record_digest(facade) for facade in facades]
     requires = installed_requirements(report.requires_dist)
-    return Proposal(
-        report, record_from_wheel(report, wanted, facades=digests, requires=requires), facades
+    record = record_from_wheel(
+        report, wanted, facades=digests, requires=requires, evidence=evidence
     )
+    return Proposal(report, record, facades)
