@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
 
 import awe_core
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).parent.parent
 
@@ -63,3 +68,48 @@ class Golden:
 @pytest.fixture
 def golden(request: pytest.FixtureRequest) -> Golden:
     return Golden(update=request.config.getoption("--update-goldens"))
+
+
+_PIN = "271828"
+_SOFTHSM = (
+    "/usr/lib/softhsm/libsofthsm2.so",
+    "/usr/lib64/pkcs11/libsofthsm2.so",
+    "/usr/local/lib/softhsm/libsofthsm2.so",
+    "/opt/homebrew/lib/softhsm/libsofthsm2.so",
+)
+
+
+@pytest.fixture(scope="session")
+def device(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Give the label of a PKCS#11 token: a P-256 key with id 2 and a P-384 key with id 3.
+
+    The library reads its settings once a process, so there is one token for all tests.
+    """
+    pkcs11 = pytest.importorskip("pkcs11", reason="python-pkcs11 is not installed")
+    pytest.importorskip("pkcs11.util.ec")
+    library = next((path for path in _SOFTHSM if Path(path).exists()), None)
+    command = shutil.which("softhsm2-util")
+    if library is None or command is None:
+        pytest.skip("SoftHSM is not installed (apt-get install softhsm2)")
+    folder = tmp_path_factory.mktemp("softhsm")
+    (folder / "tokens").mkdir()
+    (folder / "softhsm2.conf").write_text(f"directories.tokendir = {folder / 'tokens'}\n")
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("SOFTHSM2_CONF", str(folder / "softhsm2.conf"))
+        environment.setenv("PYKCS11LIB", library)
+        words = ["--init-token", "--free", "--label", "tests", "--so-pin", _PIN, "--pin", _PIN]
+        subprocess.run([command, *words], check=True, capture_output=True)
+        token = pkcs11.lib(library).get_token(token_label="tests")  # noqa: S106 - a label
+        with token.open(rw=True, user_pin=_PIN) as session:
+            for number, curve in ((b"\2", "secp256r1"), (b"\3", "secp384r1")):
+                named = pkcs11.util.ec.encode_named_curve_parameters(curve)
+                about = {pkcs11.Attribute.EC_PARAMS: named}
+                domain = session.create_domain_parameters(pkcs11.KeyType.EC, about, local=True)
+                domain.generate_keypair(id=number, store=True)
+        yield "tests"
+
+
+@pytest.fixture
+def device_pin() -> str:
+    """Give the PIN of `device`."""
+    return _PIN

@@ -69,6 +69,7 @@ def test_help_and_version_import_no_more_than_click_and_errors():
         "print(*sys.modules, file=sys.stderr)"
     )
     heavy = {"rich", "jsonschema", "sqlite3", "asyncio", "cryptography", "importlib.metadata"}
+    heavy |= {"securesystemslib", "pypi_attestations"}
     for words in (["--help"], ["--version"]):
         command = [sys.executable, "-c", program, *words]
         ours, every = subprocess.run(

@@ -181,7 +181,7 @@ def test_no_file_names_a_place_of_the_machine_it_was_written_on():
 
 #: The core may have 10,000 lines and has more (docs/adr/0005).  What stands may only shrink; a
 #: chapter adds no more than that page says.
-MOST_LINES = 34_900
+MOST_LINES = 35_100
 
 
 def test_the_core_does_not_grow_away_from_its_budget():
@@ -252,8 +252,9 @@ def imported(path: Path) -> Iterator[tuple[ast.AST, str]]:
 
 def test_the_core_imports_the_standard_library_what_it_declares_and_itself():
     project = SETTINGS["project"]
-    declared = project["dependencies"] + project["optional-dependencies"]["testing"]
-    names = {re.split(r"[<>=\[; ]", line)[0].split(".")[0].lower() for line in declared}
+    declared = sum(project["optional-dependencies"].values(), project["dependencies"])
+    distributions = {re.split(r"[<>=\[; ]", line)[0].split(".")[0].lower() for line in declared}
+    names = {name.replace("-", "_") for name in distributions}
     # the registry that jsonschema takes is made of these two, which it brings and documents
     allowed = sys.stdlib_module_names | names | {"referencing", "jsonschema_specifications"}
     foreign = [

@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 
+import attrs
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -11,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from awe_core import signing, trust
 from awe_core.errors import TrustError
 from awe_core.records import Key
+from awe_core.signing import KeyFile
 
 WORDS = "open sesame"
 
@@ -109,3 +113,113 @@ def test_a_private_key_is_not_shown(tmp_path):
 def test_a_persons_key_lies_under_their_name(tmp_path):
     file = signing.person_key_file(tmp_path, "ann")
     assert file == tmp_path / "keys" / "people" / "ann.pem"
+
+
+# ------------------------------------------------------------------------------------ keys by URI
+
+
+def said(call, *args, **kwargs):
+    with pytest.raises(TrustError) as caught:
+        call(*args, **kwargs)
+    return caught.value.code, str(caught.value)
+
+
+def nobody(secret):
+    pytest.fail(f"asked for {secret}")
+
+
+@pytest.mark.parametrize("form", ["{}", "file:{}", "file://{}"])
+def test_a_key_file_is_named_by_its_path_or_its_uri(tmp_path, form):
+    made = signing.generate(tmp_path / "a:b.pem", passphrase=None)
+    assert made == signing.open_key(form.format(tmp_path / "a:b.pem"), passphrase=nobody)
+
+
+def test_a_passphrase_is_asked_for_where_a_key_file_has_one(tmp_path):
+    made = signing.generate(tmp_path / "ann.pem", passphrase=WORDS)
+    asked = []
+    uri = f"file:{tmp_path / 'ann.pem'}"
+    assert made == signing.open_key(uri, passphrase=lambda name: asked.append(name) or WORDS)
+    assert [f"passphrase of {tmp_path / 'ann.pem'}"] == asked
+    for ask in (None, lambda _: None):
+        code, message = said(signing.open_key, uri, passphrase=ask)
+        assert (code, True) == ("signer.unavailable", "it has a passphrase" in message)
+
+
+@pytest.mark.parametrize(
+    ("uri", "why"),
+    [
+        ("sigstore:?identity=ann", "an identity is no key"),
+        ("gnupg:0123", "OpenPGP signs a framing of its own"),
+        ("tkey:?digest=7c", "ML-DSA"),
+        ("file2:/etc/key", "nothing here knows keys of this scheme"),
+        ("tpm:1", "nothing here knows keys of this scheme"),
+    ],
+)
+def test_what_cannot_hold_a_role_is_refused_with_the_reason(uri, why):
+    code, message = said(signing.open_key, uri, passphrase=nobody)
+    assert ("signer.unavailable", True) == (code, why in message)
+
+
+def test_without_the_extra_a_device_is_refused_with_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "securesystemslib", None)
+    code, message = said(signing.open_key, "hsm:2", passphrase=nobody)
+    assert ("signer.unavailable", True) == (code, "awe-core[signers]" in message)
+
+
+def test_without_the_library_of_a_service_the_message_names_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "hvac", None)
+    for name in [name for name in sys.modules if name.startswith("securesystemslib")]:
+        monkeypatch.delitem(sys.modules, name)
+    code, message = said(signing.open_key, "hv:ann/1", passphrase=nobody)
+    assert ("signer.unavailable", True) == (code, "hvac" in message)
+
+
+def test_neither_signing_nor_packs_import_what_only_an_extra_brings():
+    program = "import sys, awe_core.signing, awe_core.packs; print(*sys.modules)"
+    command = [sys.executable, "-c", program]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert not {"securesystemslib", "pkcs11", "pypi_attestations", "sigstore"} & set(
+        printed.split()
+    )
+
+
+# ------------------------------------------------------------------------------ a PKCS#11 device
+
+
+def test_a_device_signs_what_our_own_verification_takes(device, device_pin):
+    asked = []
+    signer = signing.open_key(
+        f"hsm:2?label={device}", passphrase=lambda name: asked.append(name) or device_pin
+    )
+    assert isinstance(signer, trust.Signer)
+    assert signer.keyid == trust.keyid_of("ecdsa-sha2-nistp256", signer.public)
+    trust.check_key(signer.keyid, key_of(signer))
+    assert trust.holds(key_of(signer), signer.sign(b"text"), message=b"text")
+    assert [f"pin of hsm:2?label={device}"] == asked
+    assert signer.keyid == signing.open_key("hsm:", passphrase=nobody).keyid
+
+
+def test_a_device_that_says_no_signs_nothing(device):
+    signer = signing.open_key(f"hsm:2?label={device}", passphrase=lambda _: "314159")
+    code, message = said(signer.sign, b"text")
+    assert ("signer.refused", True) == (code, "PinIncorrect" in message)
+    silent = signing.open_key(f"hsm:2?label={device}", passphrase=lambda _: None)
+    assert "signer.unavailable" == refused(silent.sign, b"text")
+
+
+def test_what_is_not_in_the_device_is_refused(device):
+    for uri in (f"hsm:9?label={device}", "hsm:2?label=elsewhere", "hsm:two"):
+        assert "signer.refused" == refused(signing.open_key, uri, passphrase=lambda _: "314159")
+
+
+def test_a_key_of_another_curve_in_a_device_cannot_be_used(device):
+    code, message = said(signing.open_key, f"hsm:3?label={device}", passphrase=nobody)
+    assert ("signer.unavailable", True) == (code, "neither Ed25519 nor P-256" in message)
+
+
+def test_a_signature_by_another_key_than_the_device_named_is_not_handed_out(device, device_pin):
+    signer = signing.open_key(f"hsm:2?label={device}", passphrase=lambda _: device_pin)
+    other = KeyFile.of(ec.generate_private_key(ec.SECP256R1()))
+    mixed = attrs.evolve(signer, public=other.public)
+    code, message = said(mixed.sign, b"text")
+    assert ("signer.refused", True) == (code, "no signature by the public key" in message)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
-from awe_core import trust
+from awe_core import signing, trust
 from awe_core.errors import AweError, TrustError
 from awe_core.governance import Governance
 from awe_core.governance.survey import subject_of
@@ -77,6 +77,14 @@ def test_an_approved_and_released_pack_is_in_force():
     assert pack.permits.new
     assert verdict.phase == "valid"
     assert verdict.mark == store.judge(mark=verdict.mark).mark
+
+
+def test_what_was_signed_in_a_device_is_in_force(device, device_pin):
+    signer = signing.open_key(f"hsm:2?label={device}", passphrase=lambda _: device_pin)
+    store = Store(keys={**KEYS, "alice": signer})
+    subject = store.record()
+    store.manifest([(subject, "ACTIVE", store.approved(subject))])
+    assert (State.ACTIVE, ()) == (only(store.judge()).status, only(store.judge()).refusals)
 
 
 def test_a_root_alone_gives_a_verdict_without_packs():

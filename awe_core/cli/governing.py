@@ -135,6 +135,7 @@ def inspect(wheel: Path) -> Answer:
 @click.argument("wheel")
 @click.option("--proposal", type=_FILE, help="What to grant; else what pack.yaml asks for.")
 @click.option("--deps", type=_FOLDER, metavar="DIR", help="Pin the wheels of what it requires.")
+@click.option("--provenance", type=_FILE, help="The attestations of its index, verified offline.")
 @click.option("--from", "other", type=_FOLDER, metavar="STORE", help="Copy NAME@V from there.")
 @with_reason
 def propose(wheel: str, other: Path | None, reason: str, **more: Path | None) -> Answer:

@@ -24,13 +24,13 @@ from awe_core.runtime.requests import default_actor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from awe_core.config import Config
     from awe_core.governance import Governance
     from awe_core.runtime.deployment import Deployment
     from awe_core.runtime.waiting import Opener
-    from awe_core.signing import KeyFile
-    from awe_core.trust import Mark
+    from awe_core.trust import Mark, Signer
 
 
 def settings() -> Config:
@@ -124,15 +124,40 @@ def _mark(config: Config) -> Mark | None:
     return known if known or pin is None else MarkFile.of(pin, os.environ).read()
 
 
-def signer() -> KeyFile:
-    """Give the key of whoever asks, with its passphrase if it has one."""
-    file = signing.person_key_file(settings().home, actor().id)
-    try:
-        return signing.load(file, passphrase=None)
-    except TrustError as error:
-        if error.attributes.get("why") != "it has a passphrase":
-            raise
-        with terminal() as tty:
-            if tty is None:
-                raise
-            return signing.load(file, passphrase=tty.secret(f"passphrase of {file}: "))
+def signer() -> Signer:
+    """Open the key of whoever asks: ``--signer``, or their key file.
+
+    :raises TrustError: ``signer.unencrypted`` for a file that nothing but its mode protects, where
+        others rely on it: beyond a development root
+    """
+    uri, asked = invocation().signer or f"file:{key_file()}", list[str]()
+
+    def secret(name: str) -> str | None:
+        asked.append(name)
+        return passphrase(name)
+
+    key = signing.open_key(uri, passphrase=secret)
+    if isinstance(key, signing.KeyFile) and not asked and not is_dev():
+        raise TrustError("signer.unencrypted", file=uri)
+    return key
+
+
+def key_file() -> Path:
+    """Name the key file of whoever asks."""
+    return signing.person_key_file(settings().home, actor().id)
+
+
+def passphrase(name: str) -> str | None:
+    """Give a secret: from ``AWE_KEY_PASSPHRASE``, which a timer has, or from the terminal."""
+    if given := os.environ.get("AWE_KEY_PASSPHRASE"):
+        return given
+    with terminal() as tty:
+        return None if tty is None else tty.secret(f"{name}: ")
+
+
+def is_dev() -> bool:
+    """Whether a development root is pinned here."""
+    config = settings()
+    if config.trust.root_sha256 is None:
+        return False
+    return governance_of(config).root().environment == "dev"

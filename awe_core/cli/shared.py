@@ -20,6 +20,7 @@ class Invocation:
         self.home: Path | None = None
         self.config: Path | None = None
         self.actor: str | None = None  #: ``--as``: NAME, or KIND:NAME
+        self.signer: str | None = None  #: ``--signer``: the URI of a key
         self.color = color
         self.is_debug = False
         self.report_folder: Path | None = None  #: the home, once it is known
@@ -57,6 +58,12 @@ SHARED = (
     _option("--home", type=_PATH, help="The deployment's own folder."),
     _option("--config", type=_PATH, help="The awe.yaml to use."),
     _option("--as", "actor", metavar="NAME", help="Who asks; recorded as asserted."),
+    _option(
+        "--signer",
+        envvar="AWE_SIGNER",
+        metavar="URI",
+        help="What to sign with; else your key file.",
+    ),
     _option("--color", type=click.Choice(["auto", "always", "never"]), help="When to use colours."),
     _option("--debug", "is_debug", is_flag=True, help="Show the traceback of a fault."),
 )

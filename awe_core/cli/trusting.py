@@ -16,20 +16,23 @@ import click
 
 from awe_core import canonical, signing
 from awe_core import governance as govern
-from awe_core.cli.asking import confirm, terminal
+from awe_core.cli.asking import confirm
 from awe_core.cli.governing import released, with_reason
 from awe_core.cli.opening import (
     actor,
     deployment,
     documents,
     governance,
+    is_dev,
+    key_file,
     now_s,
     opener,
+    passphrase,
     settings,
     signer,
 )
 from awe_core.cli.render import Answer, answer, details, listing
-from awe_core.cli.shared import command, group
+from awe_core.cli.shared import command, group, invocation
 from awe_core.documents import load_deployment, read
 from awe_core.errors import AweError, TrustError, UsageError
 from awe_core.governance import Governance, StoreFolder
@@ -134,15 +137,17 @@ def show_trust(history: bool) -> Answer:  # noqa: FBT001 - click's
 @trust.command("key")
 def trust_key() -> Answer:
     """Show your own public key; make it if there is none."""
-    file = signing.person_key_file(settings().home, actor().id)
-    if not file.exists():
-        with terminal() as tty:
-            phrase = tty.secret(f"passphrase for {file} (empty: none): ") if tty else None
+    file = key_file()
+    if not file.exists() and invocation().signer is None:
+        phrase = passphrase(f"passphrase for {file}")
+        if not phrase and not is_dev():
+            raise TrustError("signer.unencrypted", file=file)
         signing.generate(file, passphrase=phrase or None)
     key = signer()
     line = f'{actor().id}: [{{key: "{key.scheme}:{key.public.hex()}", roles: [reviewer]}}]'
     public = {"keyid": key.keyid, "scheme": key.scheme, "public": key.public.hex()}
-    return details({**public, "file": file}, f"in root.yaml, under people: {line}")
+    public["file"] = invocation().signer or str(file)
+    return details(public, f"in root.yaml, under people: {line}")
 
 
 @trust.command()

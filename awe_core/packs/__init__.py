@@ -26,6 +26,7 @@ from awe_core.packs.pinned import PinnedFinder as PinnedFinder
 from awe_core.packs.proposal import asked_for as asked_for
 from awe_core.packs.proposal import facade_record as facade_record
 from awe_core.packs.proposal import record_from_wheel as record_from_wheel
+from awe_core.packs.provenance import verify_provenance as verify_provenance
 from awe_core.packs.requirements import check_requirements as check_requirements
 from awe_core.packs.requirements import requirements_of as requirements_of
 from awe_core.packs.verified import VerifiedPack as VerifiedPack

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from awe_core.pack import FacadeSpec
     from awe_core.packs.contents import Contents, Written
     from awe_core.packs.wheel import WheelReport
+    from awe_core.records import Evidence
     from awe_core.workflow import WorkflowSpec
 
 LOCK_FILE = "source.lock.json"  #: of a declarative pack: what it was made from
@@ -41,11 +42,13 @@ def record_from_wheel(
     *,
     facades: Iterable[str] = (),
     requires: Iterable[Requirement] = (),
+    evidence: Iterable[Evidence] = (),
 ) -> PackRecord:
     """Build the record that a proposal puts before people; its revision is 1.
 
     :param proposal: who proposes, and what shall be granted
     :param facades: digests of the facade records it comes with (`facade_record`)
+    :param evidence: what speaks for the wheel (`verify_provenance`)
     :raises AweError: the wheel's first refusal; ``pack.native`` for machine code without the grant;
         ``pack.name`` if the proposal is about another distribution or version
     """
@@ -78,7 +81,7 @@ def record_from_wheel(
         requires=tuple(requires),
         proposed_by=proposal.proposed_by,
         authors=proposal.authors,
-        evidence=(),
+        evidence=tuple(evidence),
         report=report.digest,
         **(_source(report) if is_declarative else {}),
     )

@@ -19,9 +19,11 @@ from awe_core.packs import (
     record_digest,
     record_from_wheel,
     requirements_of,
+    verify_provenance,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from awe_core.packs import WheelReport
@@ -34,15 +36,9 @@ class Proposal:
     """A pack and the facades it comes with, as one sitting approves them."""
 
     report: WheelReport
-    asked: bytes  #: the proposal as it was written
     record: PackRecord
     facades: tuple[FacadeRecord, ...]
-
-    @property
-    def papers(self) -> dict[str, bytes]:
-        """What reviewers read beside the record: name → content."""
-        report = canonical.document(self.report.as_json())
-        return {f"report-{self.report.digest}.json": report, "proposal.yaml": self.asked}
+    papers: Mapping[str, bytes]  #: what reviewers read beside the record: name → content
 
 
 def draft(  # noqa: PLR0913 - what a proposer says
@@ -53,11 +49,13 @@ def draft(  # noqa: PLR0913 - what a proposer says
     reason: str,
     proposal: Path | None = None,
     deps: Path | None = None,
+    provenance: Path | None = None,
 ) -> Proposal:
     """Build the records of *wheel*; nothing of it is imported.
 
     :param proposal: the YAML that says what to grant; None: exactly what ``pack.yaml`` asks for
     :param deps: a folder with the wheels of all it requires, whose files are pinned then
+    :param provenance: the attestations of its index, verified and shown to those who approve
     :raises AweError: the wheel's first refusal, what it requires and cannot be pinned, or
         a facade whose target nobody offers
     """
@@ -79,9 +77,17 @@ def draft(  # noqa: PLR0913 - what a proposer says
     facades = [_in_force(deployment, facade) for facade in facades]
     digests = [record_digest(facade) for facade in facades]
     requires = requirements_of(report.requires_dist, deps)
-    record = record_from_wheel(report, wanted, facades=digests, requires=requires)
+    evidence = () if provenance is None else (verify_provenance(provenance, wheel),)
+    record = record_from_wheel(
+        report, wanted, facades=digests, requires=requires, evidence=evidence
+    )
     revision = deployment.governance.next_revision(record.name, record.version)
-    return Proposal(report, text, attrs.evolve(record, revision=revision), tuple(facades))
+    record = attrs.evolve(record, revision=revision)
+    papers = {f"report-{report.digest}.json": canonical.document(report.as_json())}
+    papers |= {"proposal.yaml": text}
+    if provenance is not None:
+        papers |= {f"evidence/{one.sha256}.json": provenance.read_bytes() for one in evidence}
+    return Proposal(report, record, tuple(facades), papers)
 
 
 def _in_force(deployment: Deployment, made: FacadeRecord) -> FacadeRecord:

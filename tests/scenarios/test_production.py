@@ -13,6 +13,7 @@ from ruamel.yaml import YAML
 from awe_core.cli import run
 from awe_core.journal import JournalReader
 from awe_core.packs import discover, rebuild_wheel
+from awe_core.signing import generate
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -93,6 +94,7 @@ def firm(tmp_path, monkeypatch, capsys):
     folder.mkdir()
     monkeypatch.chdir(folder)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("AWE_KEY_PASSPHRASE", "correct horse")
     yield Firm(folder, capsys)
     for name in [one for one in sys.modules if one.startswith("awe_pack_")]:
         del sys.modules[name]  # another deployment has the same pack by another record
@@ -147,6 +149,23 @@ def test_who_approves_a_pack_is_told_of_the_facades_it_brings(firm, wheels):
         firm.awe(*command.replace(" T", " read").split()[1:], *sure)
     firm.awe("packs", "activate", pack["digest"], "--digest", pack["digest"], "--as", "alice")
     assert {"ACTIVE"} == {one["state"] for one in firm.awe("facades", "list")}
+
+
+def test_a_key_that_only_its_mode_protects_signs_nothing_here(firm, monkeypatch):
+    firm.found()
+    naked = firm.folder / "naked.pem"
+    generate(naked, passphrase=None)
+    refused = firm.awe("trust", "renew", "--signer", f"file:{naked}", expect=3)
+    assert "signer.unencrypted" == refused["code"]
+    held = firm.folder / ".awe" / "keys" / "people" / "alice.pem"
+    held = held.rename(firm.folder / "elsewhere.pem")
+    assert not firm.awe("trust", "renew", "--signer", f"file:{held}")["is_pending"]
+    monkeypatch.setenv("AWE_SIGNER", str(held))
+    assert not firm.awe("trust", "renew")["is_pending"]
+    monkeypatch.delenv("AWE_KEY_PASSPHRASE")
+    assert "signer.unavailable" == firm.awe("trust", "renew", expect=9)["code"]
+    monkeypatch.delenv("AWE_SIGNER")
+    assert "signer.unencrypted" == firm.awe("trust", "key", "--as", "dan", expect=3)["code"]
 
 
 def test_what_decides_beside_the_root_is_pinned_by_the_manifest(firm):

@@ -1,7 +1,7 @@
-"""Keys that sign: files in PKCS#8 PEM, held by the person or process that may read them alone.
+"""Key files: PKCS#8 PEM, held by the person or process that may read them alone.
 
 Rules: a key file is a regular file of ours with mode 0600, or it is refused; a new key is Ed25519
-and never replaces an old one.  What the signed bytes mean is `trust`'s and the journal's affair.
+and never replaces an old one.
 """
 
 from __future__ import annotations
