@@ -35,6 +35,19 @@ class Proposal:
     facades: tuple[FacadeRecord, ...]
 
 
+def inspected(deployment: Deployment, wheel: Path) -> WheelReport:
+    """Look through *wheel* beside what is installed and governed here: names, top levels."""
+    taken = installed_top_levels()
+    packs = deployment.verdict.packs if deployment.verdict else ()
+    known = {one.name for one in (deployment.verdict.facades if deployment.verdict else ())}
+    for record in (one.record for one in packs if one.status is not State.REVOKED):
+        for top in record.top_level:
+            taken[top] = taken.get(top, frozenset()) | {record.distribution}
+        known |= {record.name, *(one.id for one in record.capabilities)}
+    known.update(*taken.values())
+    return inspect_wheel(wheel, taken=taken, known=known)
+
+
 def draft(  # noqa: PLR0913 - what a proposer says
     deployment: Deployment,
     wheel: Path,
@@ -51,15 +64,7 @@ def draft(  # noqa: PLR0913 - what a proposer says
     :raises AweError: the wheel's first refusal, what it requires and cannot be pinned, or
         a facade whose target nobody offers
     """
-    taken = installed_top_levels()
-    packs = deployment.verdict.packs if deployment.verdict else ()
-    known = {one.name for one in (deployment.verdict.facades if deployment.verdict else ())}
-    for record in (one.record for one in packs if one.status is not State.REVOKED):
-        for top in record.top_level:
-            taken[top] = taken.get(top, frozenset()) | {record.distribution}
-        known |= {record.name, *(one.id for one in record.capabilities)}
-    known.update(*taken.values())
-    report = inspect_wheel(wheel, taken=taken, known=known)
+    report = inspected(deployment, wheel)
     wanted = asked or asked_for(report, proposed_by=proposed_by, reason=reason)
     offers = [*(pack.contents for pack in deployment.packs), report.contents]
     by, authors, pack_name = wanted.proposed_by, wanted.authors, report.distribution

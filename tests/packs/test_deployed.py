@@ -10,7 +10,7 @@ import pytest
 from awe_core.config import load_config
 from awe_core.errors import AccessError, PackError
 from awe_core.runtime import deployment as loading
-from awe_core.runtime.proposals import draft
+from awe_core.runtime.proposals import draft, inspected
 from awe_core.testing.deployment import Deployment
 
 
@@ -116,6 +116,7 @@ def test_what_looks_like_something_known_is_not_proposed(tmp_path, packs, loaded
     with pytest.raises(PackError) as caught:
         proposed(here, two.build())
     assert caught.value.code == "pack.name"
+    assert "pack.name" in [one.code for one in inspected(here, two.build()).refusals]
     assert f"{twin} looks like {known}, which is known" in str(caught.value)
 
 
