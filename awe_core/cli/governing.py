@@ -40,7 +40,7 @@ from awe_core.packs import (
     normalised,
     rebuild_wheel,
 )
-from awe_core.runtime.proposals import draft
+from awe_core.runtime.proposals import draft, inspected
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -119,8 +119,9 @@ _on_both("diff", _diff)
 @click.argument("wheel", type=_FILE)
 def inspect(wheel: Path) -> Answer:
     """Look through a WHEEL without importing it: contents, effects, refusals, what is new."""
-    report = inspect_wheel(wheel)
-    if report.refusals or settings().trust.root_sha256 is None:
+    is_governed = settings().trust.root_sha256 is not None
+    report = inspected(deployment(), wheel) if is_governed else inspect_wheel(wheel)
+    if report.refusals or not is_governed:
         return details(report, exit_code=2 if report.refusals else 0)
     record = _drafted(wheel, "looked at").record
     before = governance().in_force(govern.subject_of(record), now_s())

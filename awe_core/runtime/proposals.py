@@ -41,6 +41,19 @@ class Proposal:
     papers: Mapping[str, bytes]  #: what reviewers read beside the record: name → content
 
 
+def inspected(deployment: Deployment, wheel: Path) -> WheelReport:
+    """Look through *wheel* beside what is installed and governed here: names, top levels."""
+    taken = installed_top_levels()
+    packs = deployment.verdict.packs if deployment.verdict else ()
+    known = {one.name for one in (deployment.verdict.facades if deployment.verdict else ())}
+    for record in (one.record for one in packs if one.status is not State.REVOKED):
+        for top in record.top_level:
+            taken[top] = taken.get(top, frozenset()) | {record.distribution}
+        known |= {record.name, *(one.id for one in record.capabilities)}
+    known.update(*taken.values())
+    return inspect_wheel(wheel, taken=taken, known=known)
+
+
 def draft(  # noqa: PLR0913 - what a proposer says
     deployment: Deployment,
     wheel: Path,
@@ -59,8 +72,7 @@ def draft(  # noqa: PLR0913 - what a proposer says
     :raises AweError: the wheel's first refusal, what it requires and cannot be pinned, or
         a facade whose target nobody offers
     """
-    taken, known = _claimed(deployment)
-    report = inspect_wheel(wheel, taken=taken, known=known)
+    report = inspected(deployment, wheel)
     if proposal is None:
         wanted = asked_for(report, proposed_by=proposed_by, reason=reason)
         plain = json.loads(json.dumps(attrs.asdict(wanted)))  # lists for tuples
@@ -99,17 +111,3 @@ def _in_force(deployment: Deployment, made: FacadeRecord) -> FacadeRecord:
             return known
     revision = deployment.governance.next_revision(made.name, made.version)
     return attrs.evolve(made, revision=revision)
-
-
-def _claimed(deployment: Deployment) -> tuple[dict[str, frozenset[str]], set[str]]:
-    """Give the top levels and the names that are taken, by what is installed and by records."""
-    taken, known = installed_top_levels(), set[str]()
-    for pack in deployment.verdict.packs if deployment.verdict else ():
-        record = pack.record
-        if pack.status is not State.REVOKED:  # what is gone for good holds no name
-            for top in record.top_level:
-                taken[top] = taken.get(top, frozenset()) | {record.distribution}
-            known |= {record.name, *(one.id for one in record.capabilities)}
-    known.update(*taken.values())
-    known |= {one.name for one in (deployment.verdict.facades if deployment.verdict else ())}
-    return taken, known

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from awe_core.config import load_config
 from awe_core.errors import AccessError, PackError
 from awe_core.runtime import deployment as loading
-from awe_core.runtime.proposals import draft
+from awe_core.runtime.proposals import draft, inspected
 from awe_core.testing.deployment import Deployment
 
 
@@ -116,7 +117,38 @@ def test_what_looks_like_something_known_is_not_proposed(tmp_path, packs, loaded
     with pytest.raises(PackError) as caught:
         proposed(here, two.build())
     assert caught.value.code == "pack.name"
+    assert "pack.name" in [one.code for one in inspected(here, two.build()).refusals]
     assert f"{twin} looks like {known}, which is known" in str(caught.value)
+
+
+def test_a_top_level_of_a_governed_pack_is_its_own_also_where_it_is_not_installed(
+    tmp_path, packs, loaded
+):
+    one, two = packs
+    one.files["lonely_module.py"] = two.files["lonely_module.py"] = ""
+    (one.site / "lonely_module.py").write_bytes(one.all_files()["lonely_module.py"])
+    made = Deployment.create(tmp_path / "d", [one.build()])
+    for path in (one.place(""), one.site / one.dist_info):
+        shutil.rmtree(path)
+    (one.site / "lonely_module.py").unlink()
+    with pytest.raises(PackError) as caught:
+        proposed(loaded(made), two.build())
+    assert caught.value.code == "pack.top_level"
+    assert f"belongs to {one.distribution}" in str(caught.value)
+
+
+def test_what_was_revoked_holds_no_name(tmp_path, packs, loaded):
+    one, two = packs
+    made = Deployment.create(tmp_path / "d", [one.build()])
+    twin = one.name.replace("m", "rn")
+    for path in ("contracts/put.yaml", "workflows/twice.yaml"):
+        place = f"{two.package}/{path}"
+        two.files[place] = two.files[place].replace(f"{two.name}.put", f"{twin}.put")
+    with pytest.raises(PackError):
+        proposed(loaded(made), two.build())
+    now, key = int(time.time()), made.key("ana")
+    made.governance.revoke(made.subjects[0], signer=key, reason="a test", now=now)
+    assert proposed(loaded(made), two.build())
 
 
 def test_a_proposal_pins_the_files_of_what_it_requires(tmp_path, packs, loaded, dependency):
