@@ -27,7 +27,6 @@ from awe_core.packs.proposal import check_requirements as check_requirements
 from awe_core.packs.proposal import facade_record as facade_record
 from awe_core.packs.proposal import installed_requirements as installed_requirements
 from awe_core.packs.proposal import record_from_wheel as record_from_wheel
-from awe_core.packs.provenance import verify_provenance as verify_provenance
 from awe_core.packs.verified import VerifiedPack as VerifiedPack
 from awe_core.packs.verified import record_digest as record_digest
 from awe_core.packs.wheel import WheelReport as WheelReport

@@ -63,7 +63,5 @@ def draft(  # noqa: PLR0913 - all that a proposal is made of
     )
     digests = [record_digest(facade) for facade in facades]
     requires = installed_requirements(report.requires_dist)
-    record = record_from_wheel(
-        report, wanted, facades=digests, requires=requires, evidence=evidence
-    )
-    return Proposal(report, record, facades)
+    made = record_from_wheel(report, wanted, facades=digests, requires=requires, evidence=evidence)
+    return Proposal(report, made, facades)
