@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from awe_core.errors import PackError
-from awe_core.packs import verify_provenance
+from awe_core.packs.provenance import verify_provenance
 
 DATA = Path(__file__).parent / "data" / "provenance"
 WHEEL = DATA / "circleci_sign_publish_example-0.0.1.dev137-py3-none-any.whl"
@@ -35,7 +35,7 @@ def refusal(file, wheel=WHEEL):
 def why(file, wheel=WHEEL):
     error = refusal(file, wheel)
     assert "pack.provenance" == error.code
-    return error.attributes["why"]
+    return error.attributes["why"].removeprefix("Verification failed: ")
 
 
 def written(folder, document):
@@ -62,24 +62,17 @@ def test_a_publisher_at_github_is_named_by_repository_and_workflow():
     assert "github:trailofbits/pypi-attestations@release.yml" == found.publisher
 
 
-def test_a_bare_attestation_names_whom_its_certificate_names(tmp_path, document):
-    bare = written(tmp_path, document["attestation_bundles"][0]["attestations"][0])
-    publisher = verify_provenance(bare, WHEEL).publisher
-    assert publisher.endswith(" by https://oidc.circleci.com")
-    assert PIPELINE in publisher
-
-
 def test_one_changed_byte_of_the_wheel_is_refused(tmp_path):
     data = bytearray(WHEEL.read_bytes())
     data[100] ^= 1
     (tmp_path / WHEEL.name).write_bytes(data)
-    assert "an attestation does not name this wheel" == why(PROVENANCE, tmp_path / WHEEL.name)
+    assert "subject does not match distribution digest" == why(PROVENANCE, tmp_path / WHEEL.name)
 
 
 def test_the_same_bytes_under_another_name_are_refused(tmp_path):
     other = tmp_path / WHEEL.name.replace("0.0.1", "0.0.2")
     other.write_bytes(WHEEL.read_bytes())
-    assert "an attestation does not name this wheel" == why(PROVENANCE, other)
+    assert why(PROVENANCE, other).startswith("subject does not match distribution name")
 
 
 @pytest.mark.parametrize("part", ["statement", "signature"])
@@ -88,36 +81,36 @@ def test_a_changed_attestation_is_refused(tmp_path, document, part):
     data = bytearray(base64.b64decode(envelope[part]))
     data[-9] ^= 1
     envelope[part] = base64.b64encode(data).decode()
-    assert "an attestation does not hold" == why(written(tmp_path, document))
+    assert "DSSE: invalid signature" == why(written(tmp_path, document))
 
 
 def test_a_publisher_other_than_the_certificate_s_is_refused(tmp_path, document):
     document["attestation_bundles"][0]["publisher"]["project_id"] = PIPELINE
-    assert "an attestation does not hold" == why(written(tmp_path, document))
+    assert "does not match expected Trusted Publisher" in why(written(tmp_path, document))
 
 
 def test_one_attestation_that_does_not_hold_refuses_all(tmp_path, document):
     other = json.loads((DATA / "pypi_attestations-0.0.19.tar.gz.provenance").read_bytes())
     document["attestation_bundles"] += other["attestation_bundles"]
-    assert "an attestation does not name this wheel" == why(written(tmp_path, document))
+    assert why(written(tmp_path, document)).startswith("subject does not match")
 
 
 def test_what_holds_no_attestation_speaks_for_nothing(tmp_path):
     assert "it holds no attestation" == why(written(tmp_path, {"attestation_bundles": []}))
 
 
-@pytest.mark.parametrize("text", [None, "", "[]", '{"attestation_bundles": 1}', '{"version": 1}'])
-def test_what_cannot_be_read_is_refused(tmp_path, text):
+@pytest.mark.parametrize("text", ["", "[]", '{"attestation_bundles": 1}', '{"version": 1}'])
+def test_what_is_no_attestation_is_refused(tmp_path, text):
     file = tmp_path / "p.json"
-    if text is not None:
-        file.write_text(text)
-    assert "it cannot be read" == why(file)
+    file.write_text(text)
+    assert "validation error" in why(file)
 
 
-def test_a_wheel_that_is_not_there_or_none_is_refused(tmp_path):
-    assert "it cannot be read" == why(PROVENANCE, tmp_path / WHEEL.name)
+def test_a_file_that_is_not_there_or_no_wheel_is_refused(tmp_path):
+    assert "No such file" in why(tmp_path / "p.json")
+    assert "No such file" in why(PROVENANCE, tmp_path / WHEEL.name)
     (tmp_path / "notes.txt").write_text("no wheel")
-    assert "it cannot be read" == why(PROVENANCE, tmp_path / "notes.txt")
+    assert "validation error" in why(PROVENANCE, tmp_path / "notes.txt")
 
 
 def test_without_the_extra_the_message_says_what_to_install(monkeypatch):

@@ -48,7 +48,7 @@ def record_from_wheel(
 
     :param proposal: who proposes, and what shall be granted
     :param facades: digests of the facade records it comes with (`facade_record`)
-    :param evidence: what speaks for the wheel (`verify_provenance`)
+    :param evidence: what speaks for the wheel (`provenance`)
     :raises AweError: the wheel's first refusal; ``pack.native`` for machine code without the grant;
         ``pack.name`` if the proposal is about another distribution or version
     """

@@ -24,7 +24,7 @@ from awe_core.packs import (
 )
 from awe_core.packs.archive import record_rows, unfit_path
 from awe_core.packs.discovery import entry_points, lookalike
-from awe_core.records import FacadeRecord, PackRecord
+from awe_core.records import Evidence, FacadeRecord, PackRecord
 
 
 def codes(report):
@@ -65,6 +65,15 @@ def test_a_record_holds_the_wheel_and_what_is_granted(pack):
     assert record.executor == "worker"
     (entry,) = record.capabilities
     assert (entry.id, entry.version, entry.risk) == (f"{pack.name}.put", "1.2.0", "low")
+
+
+def test_a_record_carries_what_speaks_for_the_wheel(pack):
+    spoken = Evidence("pep740", "0" * 64, "github:acme/files@release.yml")
+    report = pack.inspect()
+    asked = asked_for(report, proposed_by="dave", reason="r")
+    record = record_from_wheel(report, asked, evidence=[spoken])
+    assert (spoken,) == PackRecord.from_json(record.to_json()).evidence
+    assert () == pack.record().evidence
 
 
 def test_reformatting_a_contract_changes_no_digest_and_every_word_does(pack):
