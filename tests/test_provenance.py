@@ -6,12 +6,17 @@ import base64
 import hashlib
 import json
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from awe_core.config import load_config
 from awe_core.errors import PackError
 from awe_core.packs.provenance import verify_provenance
+from awe_core.runtime.deployment import load
+from awe_core.runtime.proposals import draft
+from awe_core.testing import Deployment
 
 DATA = Path(__file__).parent / "data" / "provenance"
 WHEEL = DATA / "circleci_sign_publish_example-0.0.1.dev137-py3-none-any.whl"
@@ -118,3 +123,13 @@ def test_without_the_extra_the_message_says_what_to_install(monkeypatch):
     error = refusal(PROVENANCE)
     assert "pack.provenance_unavailable" == error.code
     assert "pip install 'awe-core[provenance]'" == error.hint
+
+
+def test_a_drafted_record_carries_the_evidence_it_was_given(tmp_path, wheels):
+    found = verify_provenance(PROVENANCE, WHEEL)
+    (wheel,) = wheels.glob("awe_pack_stdlib-*.whl")
+    with Deployment.create(tmp_path) as made:
+        config = load_config(made.config, flags={}, environ={})
+        here = load(config, now_s=int(time.time()), mark=None)
+        drafted = draft(here, wheel, proposed_by="ana", reason="r", evidence=[found])
+    assert (found,) == drafted.record.evidence

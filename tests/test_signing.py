@@ -162,8 +162,10 @@ def test_what_cannot_hold_a_role_is_refused_with_the_reason(uri, why):
 
 def test_without_the_extra_a_device_is_refused_with_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "securesystemslib", None)
-    code, message = said(signing.open_key, "hsm:2", passphrase=nobody)
-    assert ("signer.unavailable", True) == (code, "awe-core[signers]" in message)
+    with pytest.raises(TrustError, match="it takes pip install") as caught:
+        signing.open_key("hsm:2", passphrase=nobody)
+    assert "signer.unavailable" == caught.value.code
+    assert "pip install 'awe-core[signers]'" in caught.value.hint
 
 
 def test_without_the_library_of_a_service_the_message_names_it(monkeypatch):
