@@ -7,6 +7,7 @@ import hashlib
 import json
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -125,11 +126,19 @@ def test_without_the_extra_the_message_says_what_to_install(monkeypatch):
     assert "pip install 'awe-core[provenance]'" == error.hint
 
 
-def test_a_drafted_record_carries_the_evidence_it_was_given(tmp_path, wheels):
-    found = verify_provenance(PROVENANCE, WHEEL)
+def test_a_proposal_takes_only_what_speaks_for_its_wheel_and_keeps_it(
+    tmp_path, wheels, monkeypatch
+):
     (wheel,) = wheels.glob("awe_pack_stdlib-*.whl")
     with Deployment.create(tmp_path) as made:
         config = load_config(made.config, flags={}, environ={})
         here = load(config, now_s=int(time.time()), mark=None)
-        drafted = draft(here, wheel, proposed_by="ana", reason="r", evidence=[found])
+        asked = partial(draft, here, wheel, proposed_by="ana", reason="r", provenance=PROVENANCE)
+        with pytest.raises(PackError) as caught:
+            asked()
+        assert "pack.provenance" == caught.value.code
+        found = verify_provenance(PROVENANCE, WHEEL)  # none exists for a wheel that was built here
+        monkeypatch.setattr("awe_core.runtime.proposals.verify_provenance", lambda *_: found)
+        drafted = asked()
     assert (found,) == drafted.record.evidence
+    assert PROVENANCE.read_bytes() == drafted.papers[f"evidence/{found.sha256}.json"]

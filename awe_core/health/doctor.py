@@ -87,7 +87,8 @@ def doctor(config: Config, topics: Iterable[str] = (), *, now_s: int) -> tuple[C
         mark = read_mark(journal, config)
     except AweError as error:
         journal = error
-    patient = _Patient(load(config, now_s=now_s, mark=mark), journal, now_s)
+    here = load(config, now_s=now_s, mark=mark).with_plugins()
+    patient = _Patient(here, journal, now_s)
     try:
         return tuple(
             Check(topic, what, level, found, "" if level is Level.GREEN else advice)
@@ -95,6 +96,7 @@ def doctor(config: Config, topics: Iterable[str] = (), *, now_s: int) -> tuple[C
             for what, level, found, advice in TOPICS[topic](patient)
         )
     finally:
+        here.finder.uninstall()
         if isinstance(journal, JournalReader):
             journal.close()
 
@@ -208,6 +210,15 @@ def _packs(patient: _Patient) -> Iterator[_Found]:
         yield "trust", Level.AMBER, warning.summary, warning.hint or ""
     for name, error in here.refused:
         yield name, Level.RED, error.summary, error.hint or ""
+    plugins, tables = here.plugins, here.config.config
+    for offers in (
+        plugins.confirmation_policies(tables),
+        plugins.audit_sinks(tables),
+        plugins.undo_strategies(tables),
+        plugins.executors(tables),
+    ):
+        for aside in offers.set_aside:
+            yield aside.distribution, Level.RED, aside.error.summary, aside.error.hint or ""
     known = {pack.name for pack in here.verdict.packs} if here.verdict else set()
     for found in here.found:
         if found.name not in known:

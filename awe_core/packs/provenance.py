@@ -38,7 +38,8 @@ def verify_provenance(file: Path, wheel: Path) -> Evidence:
         raise PackError("pack.provenance", **about, why=why) from error
     if not publishers:
         raise PackError("pack.provenance", **about, why="it holds no attestation")
-    return Evidence("pep740", canonical.sha256_hex(data), ", ".join(sorted(publishers)))
+    named = ", ".join(sorted(publishers)).encode("ascii", "backslashreplace").decode()
+    return Evidence("pep740", canonical.sha256_hex(data), named[:512])
 
 
 def _claimed(publisher: Any) -> str:  # noqa: ANN401 - one of theirs

@@ -80,7 +80,7 @@ class RuntimeEngine:
         journal = undo_manager.journal
         if audit_logger.journal is not journal:
             raise WiringError("wiring.mismatch", one="undo_manager", other="audit_logger")
-        registry.finder.install()
+        registry = registry.with_plugins()
         self.undo_manager = undo_manager
         self.inner = engine_of(registry, journal, undo_manager, policies=handshake)
         self.loop = Loop()

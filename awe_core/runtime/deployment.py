@@ -89,6 +89,18 @@ class Deployment:
                     roles[key.owner] = (*roles.get(key.owner, ()), name)
         return People(roles, is_dev=self.verdict.is_dev)
 
+    def with_plugins(self) -> Deployment:
+        """Import the plugins that may run and register what they offer; name those that fail.
+
+        From now on the finder serves; whoever asked for that takes it back at the end.
+        """
+        self.finder.install()
+        judged = self.verdict.packs if self.verdict else ()
+        may_run = {pack.digest for pack in judged if _may_run(pack)}
+        running = {one.record.distribution for one in self.packs if one.digest in may_run}
+        aside = [(one.distribution, one.error) for one in self.registry.load_plugins(only=running)]
+        return attrs.evolve(self, refused=(*self.refused, *aside))
+
     @property
     def governance(self) -> Governance:
         """The store, for reading and for signing.
@@ -132,9 +144,6 @@ def load(
     else:
         finder, plugins, registry = before.finder, before.plugins, before.registry
     packs, failed = _taken(registry, finder, found, verdict)
-    may_run = {pack.digest for pack in judged if pack.permits.new or pack.permits.resume}
-    running = {one.record.distribution for one in packs if one.digest in may_run}
-    aside = [(one.distribution, one.error) for one in registry.load_plugins(only=running)]
     if verdict is None:
         snapshot = GateSnapshot.closed(failure or _unpinned(config))
     else:
@@ -149,7 +158,7 @@ def load(
         finder=finder,
         plugins=plugins,
         packs=packs,
-        refused=(*_refused(finder, packs, failed), *aside),
+        refused=tuple(_refused(finder, packs, failed)),
         found=found,
     )
 

@@ -138,11 +138,11 @@ class Owner:
             if (latest := read_mark(journal, config)) != mark:  # another owner was quicker
                 mark = latest
                 deployment = load(config, now_s=int(time.time()), mark=mark)
-            owner = cls(config, journal, deployment, mark)
-            deployment.finder.install()
+            owner = cls(config, journal, deployment.with_plugins(), mark)
             await owner.engine.recover()
             owner._server = await control.Server.start(config.home, owner.answer)
         except BaseException:
+            deployment.finder.uninstall()
             journal.close()
             raise
         owner._news = asyncio.get_running_loop().create_task(owner._watch(seen))
@@ -216,7 +216,7 @@ class Owner:
             self._pass_time()
             return
         self.deployment.gate.swap(fresh.gate.snapshot)
-        self.deployment = attrs.evolve(fresh, gate=self.deployment.gate)
+        self.deployment = attrs.evolve(fresh.with_plugins(), gate=self.deployment.gate)
         adopt(self.engine.parts, self.deployment)
         self._adopt(mark)
 

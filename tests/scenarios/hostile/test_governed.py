@@ -297,6 +297,71 @@ def test_a_development_root_may_let_a_refused_pack_run_and_the_log_says_so(site,
         assert "observe" == opened["trust"]
 
 
+# ---- plugins -------------------------------------------------------------------------------------
+POLICY = """
+from awe_core import hookimpl
+from awe_core.events import Approve
+
+class Always:
+    name, version, is_pure = "always", "1", True
+
+    def judge(self, request, facts):
+        return Approve(reason="by a plugin")
+
+@hookimpl
+def awe_confirmation_policies(config):
+    {broken}
+    return [Always()]
+"""
+
+
+@pytest.fixture
+def with_policy(stdlib, hostile):
+    """A plugin that answers the handshake, proposed and ACTIVE; the deployment names its policy."""
+
+    def made(broken: str = "pass"):
+        pack = hostile("")
+        path = f"{pack.package}/__init__.py"
+        noise = pack.files[path].partition("\n")[0]
+        pack.files[path] = noise + POLICY.format(broken=broken)
+        yaml = f"{pack.package}/pack.yaml"
+        pack.files[yaml] = pack.files[yaml].replace("awe_capabilities", "awe_confirmation_policies")
+        pack.install()
+        stdlib.configure("confirm: [{policy: always}]\n")
+        return pack
+
+    return made
+
+
+def test_a_plugin_goes_through_the_same_gate_and_then_decides(stdlib, with_policy):
+    pack = with_policy()
+    write = ("fs.write_text", {"path": "a.txt", "text": "x"})
+    with stdlib.open() as rt:  # it is named and not ACTIVE: everything is denied
+        assert "handshake.denied" == rt.submit_call(*write).wait().error.code
+        assert not pack.ran
+    subjects = stdlib.add(pack.build())
+    with stdlib.open() as rt:
+        assert pack.ran
+        assert "COMPLETED" == rt.submit_call(*write).wait().state
+        rows = doctor(rt.config, ["packs", "policies"], now_s=int(time.time()))
+        assert "red" not in {row.level.value for row in rows}
+    stdlib.suspend(subjects)
+    with stdlib.open() as rt:
+        assert "handshake.denied" == rt.submit_call(*write).wait().error.code
+
+
+def test_a_broken_plugin_is_named_and_takes_nothing_else_down(stdlib, with_policy):
+    pack = with_policy("raise SystemExit('no')")
+    stdlib.add(pack.build())
+    with stdlib.open() as rt:
+        found = rt.submit_call("text.split", {"text": "a b"}).wait()
+        assert "handshake.denied" == found.error.code
+        rows = doctor(rt.config, ["packs"], now_s=int(time.time()))
+    (row,) = [row for row in rows if row.what == pack.distribution]
+    assert "red" == row.level.value
+    assert row.next
+
+
 # ---- what is installed ---------------------------------------------------------------------------
 def _appended(path: Path) -> None:
     path.write_bytes(path.read_bytes() + b"\n")
