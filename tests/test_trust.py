@@ -30,6 +30,7 @@ from stores import (
     P256,
     POLICY,
     ROLES,
+    SPARE,
     TOMORROW,
     D,
     Ed25519,
@@ -1585,7 +1586,7 @@ class Deployments(RuleBasedStateMachine):
     @initialize()
     def begin(self):
         self.store = Store(
-            keys=KEYS | {"bob:2": Ed25519(b"bob again")},
+            keys=KEYS | SPARE,
             roles=ROLES | {"security": (("sec", "carol", "alice", "bob:2"), 1)},
         )
         self.desk = Governance(Folder(self.store.files), self.store.pin, DEPLOYMENT)
@@ -1664,16 +1665,13 @@ class Deployments(RuleBasedStateMachine):
     def ask(self, verb, *about, key=None, by=None, **options):
         """Do what a person wants, if it is taken; whether a document is in force or said."""
         self.now += 1
-        who = {"signer": self.key(key), "reason": "because"} if key else {}
-        signers = {"signers": [self.key(each) for each in by]} if by else {}
+        who = {"signer": self.store.key(key), "reason": "because"} if key else {}
+        signers = {"signers": [self.store.key(each) for each in by]} if by else {}
         try:
             done = getattr(self.desk, verb)(*about, now=self.now, **who, **signers, **options)
         except AweError:
             return False
         return not getattr(done, "is_pending", False)
-
-    def key(self, name):
-        return self.store.keys.get(name) or KEYS.get(name) or Ed25519(b"bob again")
 
     # -------------------------------------------------------- thieves, straight into the store
 
@@ -1772,8 +1770,7 @@ class Deployments(RuleBasedStateMachine):
 
     def spoken(self):
         """Every statement in the store as it stands there, with its one signer."""
-        owner = {key.keyid: name.partition(":")[0] for name, key in KEYS.items()}
-        owner[Ed25519(b"bob again").keyid] = "bob"
+        owner = {key.keyid: name.partition(":")[0] for name, key in (KEYS | SPARE).items()}
         for file, data in self.store.files.items():
             if file.startswith(("statements/", "stops/")):
                 envelope = json.loads(data)
