@@ -1684,42 +1684,47 @@ class Deployments(RuleBasedStateMachine):
 
     @rule(
         record=records,
-        decision=st.sampled_from(["propose", "approve", "suspend", "resume", "revoke"]),
+        decision=st.sampled_from(["propose", "approve", "suspend", "revoke"]),
         role=ROLE,
         signer=PEOPLE,
     )
     def forge(self, record, decision, role, signer):
-        stops = {s.statement.subject: s.digest for s in self.desk_statements() if s.stop}
+        self.say(decision, signer, role, record)
+
+    @rule(record=records)
+    def alarm(self, record):
+        self.say("suspend", self.store.roles["operator"][0][0], "operator", record)
+
+    @rule(record=records, role=st.just("security") | ROLE, signer=PEOPLE, is_released=st.booleans())
+    def plead(self, record, role, signer, is_released):
         digest = subject_of(record).digest
-        if decision == "resume" and digest not in stops:
-            return
+        for said in list(self.spoken()):
+            if (said["subject"], said["decision"]) == (digest, "suspend"):
+                self.say("resume", signer, role, record, stops=said["digest"])
+        if is_released:
+            self.release([(record, "ACTIVE", True)], is_honest=True)
+
+    def say(self, decision, signer, role, record, **changes):
         self.now += 1
-        about = Subject(digest, record.name, record.version, record.distribution)
-        self.store.say(
-            decision,
-            signer,
-            role,
-            about,
-            at=timestamp(self.now),
-            stops=stops[digest] if decision == "resume" else None,
-        )
+        about = Subject(subject_of(record).digest, record.name, record.version, None)
+        self.store.say(decision, signer, role, about, at=timestamp(self.now), **changes)
 
     @rule(
         chosen=st.lists(st.tuples(records, STATUSES, st.booleans()), max_size=2),
         is_honest=st.sampled_from([True, True, False]),
     )
     def release(self, chosen, is_honest):
-        said = self.desk_statements()
+        said = list(self.spoken())
         entries = {}
         for record, status, is_full in chosen:
             digest = subject_of(record).digest
             about = Subject(digest, record.name, record.version, record.distribution)
-            listed = {s.digest for s in said if s.statement.subject == digest and is_full}
+            listed = {each["digest"] for each in said if each["subject"] == digest and is_full}
             entries[digest] = about, status, sorted(listed)
         self.now += 1
         self.continue_the_store()
         denied = self.home.denied if self.home else frozenset()
-        revoked = {s.statement.subject for s in said if s.statement.decision == "revoke"}
+        revoked = {s["subject"] for s in said if s["decision"] == "revoke"}
         self.store.denied = sorted(denied | revoked) if is_honest else []
         self.store.manifest(list(entries.values()), issued=timestamp(self.now))
 
@@ -1732,15 +1737,20 @@ class Deployments(RuleBasedStateMachine):
             self.store.version = found[1]
             self.store.previous = sha(base64.b64decode(envelope["payload"]))
 
-    @rule(target=records, name=st.sampled_from(["one", "two"]))
-    def bring_into_force(self, name):
-        record = self.write(name, "3")
-        about = Subject(subject_of(record).digest, name=record.name, version="3", distribution="")
-        self.store.say("propose", "dave", "proposer", about)
-        for role in ("reviewer", "security"):
-            for key in sorted(self.store.roles[role][0])[:2]:
-                self.store.say("approve", key, role, about)
-        self.activate(record, "rel", at_once=False)
+    @rule(
+        target=records,
+        name=st.sampled_from(["one", "two"]),
+        proposer=st.sampled_from(["dave", "alice"]),
+        authors=st.sampled_from([[], ["sec"]]),
+        reviewer=st.sampled_from(["bob", "alice", "sec", "rel"]),
+        security=st.sampled_from(["carol", "bob:2", "alice", "sec", "olga"]),
+    )
+    def bring_into_force(self, name, proposer, authors, reviewer, security):
+        record = self.write(name, "3", proposed_by=proposer, authors=authors)
+        self.say("propose", proposer, "proposer", record)
+        self.say("approve", reviewer, "reviewer", record)
+        self.say("approve", security, "security", record)
+        self.release([(record, "ACTIVE", True)], is_honest=True)
         return record
 
     @rule()
