@@ -48,6 +48,7 @@ MUTANT_S = 60  #: a mutant that takes longer hangs, which somebody would notice
 MUTANT_BYTES = 4 * 2**30
 
 #: Mutants that no test can notice, as they are printed, and why.
+FOR_TYPES = "a declarative pack has an interpreter; this is for the type checker"
 EQUIVALENT: dict[str, str] = {
     "trust/decisions.py _uncounted: `said.expires or 0` → `said.expires`": (
         "an approval says when it ends (`Statement.check`); the 0 is for the type checker"
@@ -56,6 +57,20 @@ EQUIVALENT: dict[str, str] = {
     " mark.digest)` → `version == seen and envelope.digest != mark.digest`": (
         "without a mark `seen` is 0, and no manifest has that version"
     ),
+    "packs/archive.py _unfit_member: never `member.filename != name`": (
+        "only a null byte parts them before Python 3.13, and `unfit_path` knows that"
+    ),
+    "packs/contents.py _written: always `not built`": "built twice, and the first is taken",
+    "packs/discovery.py _offered: `PROJECT in text and len(text) <= _MAX_NOTE` →"
+    " `len(text) <= _MAX_NOTE`": "it saves reading what holds no such section",
+    "packs/pinned.py PinnedFinder.install: always `sys.meta_path[:1] != [self]`": (
+        "the same list anew; others may be walking it meanwhile"
+    ),
+    "packs/proposal.py _source: always `pack`": FOR_TYPES,
+    "packs/proposal.py _source: `pack.interpreter or ''` → `pack.interpreter`": FOR_TYPES,
+    "packs/wheel.py _Checks.unfit_handler: always `contents.pack`": FOR_TYPES,
+    "packs/wheel.py _Checks.unfit_handler: `contents.pack.interpreter or ''` →"
+    " `contents.pack.interpreter`": FOR_TYPES,
 }
 
 SWAPS: dict[type[ast.cmpop], type[ast.cmpop]] = {

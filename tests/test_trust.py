@@ -30,6 +30,7 @@ from stores import (
     P256,
     POLICY,
     ROLES,
+    SPARE,
     TOMORROW,
     D,
     Ed25519,
@@ -1613,7 +1614,7 @@ class Deployments(RuleBasedStateMachine):
     @initialize()
     def begin(self):
         self.store = Store(
-            keys=KEYS | {"bob:2": Ed25519(b"bob again")},
+            keys=KEYS | SPARE,
             roles=ROLES | {"security": (("sec", "carol", "alice", "bob:2"), 1)},
         )
         self.desk = Governance(Folder(self.store.files), self.store.pin, DEPLOYMENT)
@@ -1692,16 +1693,13 @@ class Deployments(RuleBasedStateMachine):
     def ask(self, verb, *about, key=None, by=None, **options):
         """Do what a person wants, if it is taken; whether a document is in force or said."""
         self.now += 1
-        who = {"signer": self.key(key), "reason": "because"} if key else {}
-        signers = {"signers": [self.key(each) for each in by]} if by else {}
+        who = {"signer": self.store.key(key), "reason": "because"} if key else {}
+        signers = {"signers": [self.store.key(each) for each in by]} if by else {}
         try:
             done = getattr(self.desk, verb)(*about, now=self.now, **who, **signers, **options)
         except AweError:
             return False
         return not getattr(done, "is_pending", False)
-
-    def key(self, name):
-        return self.store.keys.get(name) or KEYS.get(name) or Ed25519(b"bob again")
 
     # -------------------------------------------------------- thieves, straight into the store
 
@@ -1714,42 +1712,47 @@ class Deployments(RuleBasedStateMachine):
 
     @rule(
         record=records,
-        decision=st.sampled_from(["propose", "approve", "suspend", "resume", "revoke"]),
+        decision=st.sampled_from(["propose", "approve", "suspend", "revoke"]),
         role=ROLE,
         signer=PEOPLE,
     )
     def forge(self, record, decision, role, signer):
-        stops = {s.statement.subject: s.digest for s in self.desk_statements() if s.stop}
+        self.say(decision, signer, role, record)
+
+    @rule(record=records)
+    def alarm(self, record):
+        self.say("suspend", self.store.roles["operator"][0][0], "operator", record)
+
+    @rule(record=records, role=st.just("security") | ROLE, signer=PEOPLE, is_released=st.booleans())
+    def plead(self, record, role, signer, is_released):
         digest = subject_of(record).digest
-        if decision == "resume" and digest not in stops:
-            return
+        for said in list(self.spoken()):
+            if (said["subject"], said["decision"]) == (digest, "suspend"):
+                self.say("resume", signer, role, record, stops=said["digest"])
+        if is_released:
+            self.release([(record, "ACTIVE", True)], is_honest=True)
+
+    def say(self, decision, signer, role, record, **changes):
         self.now += 1
-        about = Subject(digest, record.name, record.version, record.distribution)
-        self.store.say(
-            decision,
-            signer,
-            role,
-            about,
-            at=timestamp(self.now),
-            stops=stops[digest] if decision == "resume" else None,
-        )
+        about = Subject(subject_of(record).digest, record.name, record.version, None)
+        self.store.say(decision, signer, role, about, at=timestamp(self.now), **changes)
 
     @rule(
         chosen=st.lists(st.tuples(records, STATUSES, st.booleans()), max_size=2),
         is_honest=st.sampled_from([True, True, False]),
     )
     def release(self, chosen, is_honest):
-        said = self.desk_statements()
+        said = list(self.spoken())
         entries = {}
         for record, status, is_full in chosen:
             digest = subject_of(record).digest
             about = Subject(digest, record.name, record.version, record.distribution)
-            listed = {s.digest for s in said if s.statement.subject == digest and is_full}
+            listed = {each["digest"] for each in said if each["subject"] == digest and is_full}
             entries[digest] = about, status, sorted(listed)
         self.now += 1
         self.continue_the_store()
         denied = self.home.denied if self.home else frozenset()
-        revoked = {s.statement.subject for s in said if s.statement.decision == "revoke"}
+        revoked = {s["subject"] for s in said if s["decision"] == "revoke"}
         self.store.denied = sorted(denied | revoked) if is_honest else []
         self.store.manifest(list(entries.values()), issued=timestamp(self.now))
 
@@ -1762,15 +1765,20 @@ class Deployments(RuleBasedStateMachine):
             self.store.version = found[1]
             self.store.previous = sha(base64.b64decode(envelope["payload"]))
 
-    @rule(target=records, name=st.sampled_from(["one", "two"]))
-    def bring_into_force(self, name):
-        record = self.write(name, "3")
-        about = Subject(subject_of(record).digest, name=record.name, version="3", distribution="")
-        self.store.say("propose", "dave", "proposer", about)
-        for role in ("reviewer", "security"):
-            for key in sorted(self.store.roles[role][0])[:2]:
-                self.store.say("approve", key, role, about)
-        self.activate(record, "rel", at_once=False)
+    @rule(
+        target=records,
+        name=st.sampled_from(["one", "two"]),
+        proposer=st.sampled_from(["dave", "alice"]),
+        authors=st.sampled_from([[], ["sec"]]),
+        reviewer=st.sampled_from(["bob", "alice", "sec", "rel"]),
+        security=st.sampled_from(["carol", "bob:2", "alice", "sec", "olga"]),
+    )
+    def bring_into_force(self, name, proposer, authors, reviewer, security):
+        record = self.write(name, "3", proposed_by=proposer, authors=authors)
+        self.say("propose", proposer, "proposer", record)
+        self.say("approve", reviewer, "reviewer", record)
+        self.say("approve", security, "security", record)
+        self.release([(record, "ACTIVE", True)], is_honest=True)
         return record
 
     @rule()
@@ -1800,8 +1808,7 @@ class Deployments(RuleBasedStateMachine):
 
     def spoken(self):
         """Every statement in the store as it stands there, with its one signer."""
-        owner = {key.keyid: name.partition(":")[0] for name, key in KEYS.items()}
-        owner[Ed25519(b"bob again").keyid] = "bob"
+        owner = {key.keyid: name.partition(":")[0] for name, key in (KEYS | SPARE).items()}
         for file, data in self.store.files.items():
             if file.startswith(("statements/", "stops/")):
                 envelope = json.loads(data)

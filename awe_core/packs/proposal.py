@@ -193,11 +193,10 @@ def _reaches(facade: FacadeSpec, offers: tuple[Contents, ...]) -> tuple[Reach, .
 def _called(workflow: WorkflowSpec) -> Iterator[tuple[str, bool]]:
     for step in workflow.steps:
         yield step.target, step.workflow is not None
-        if step.compensation is not None:
-            yield from _taking_back(step.compensation)
+        yield from _taking_back(step.compensation)
 
 
-def _taking_back(undo: Undo) -> Iterator[tuple[str, bool]]:
+def _taking_back(undo: Undo | None) -> Iterator[tuple[str, bool]]:
     if isinstance(undo, UndoCompensate):
         for call in (undo.compensate, undo.before, undo.lookup):
             if call is not None:

@@ -69,8 +69,7 @@ class WheelReport:
     @property
     def name(self) -> str:
         """How people call it: the distribution's name without ``awe-pack-`` or ``awe-``."""
-        name = self.distribution.removeprefix("awe-pack-").removeprefix("awe-")
-        return self.contents.pack.name if self.contents.pack else name
+        return self.distribution.removeprefix("awe-pack-").removeprefix("awe-")
 
     @property
     def hooks(self) -> tuple[str, ...]:
@@ -202,7 +201,7 @@ def _imports(tree: ast.AST) -> Iterator[str]:
                 yield module.partition(".")[0]
 
 
-def _defined(body: Iterable[ast.stmt]) -> Iterator[str]:
+def _defined(body: Iterable[ast.AST]) -> Iterator[str]:
     """Names bound at the top of a module, also inside its conditions; ``*`` for a star import."""
     for node in body:
         match node:
@@ -217,9 +216,8 @@ def _defined(body: Iterable[ast.stmt]) -> Iterator[str]:
                 yield from (alias.asname or alias.name.partition(".")[0] for alias in names)
             case ast.Assign(targets=targets):
                 yield from (one.id for one in targets if isinstance(one, ast.Name))
-            case ast.If() | ast.Try() | ast.With():
-                inner = ast.iter_child_nodes(node)
-                yield from _defined(one for one in inner if isinstance(one, ast.stmt))
+            case ast.If() | ast.Try() | ast.ExceptHandler() | ast.With():
+                yield from _defined(ast.iter_child_nodes(node))
 
 
 def _top_level(files: Iterable[str]) -> tuple[str, ...]:
@@ -227,7 +225,7 @@ def _top_level(files: Iterable[str]) -> tuple[str, ...]:
     tops = set()
     for path in files:
         top, _, below = path.partition("/")
-        tops.add(top if below else (module_name(path) or path).partition(".")[0])
+        tops.add(top if below else top.partition(".")[0])
     return tuple(sorted(tops))
 
 
@@ -286,7 +284,7 @@ class _Checks:
             return None
         if any(path.startswith(f"{top}/") for path in self.files):
             return None if f"{top}/__init__.py" in self.files else "is a folder without __init__.py"
-        is_module = any(module_name(path) == top for path in self.files if "/" not in path)
+        is_module = any(module_name(path) == top for path in self.files)
         return None if is_module else "is neither a package nor a module"
 
     def entry_points(self, groups: Mapping[str, Mapping[str, str]]) -> Iterator[PackError]:
@@ -347,7 +345,7 @@ class _Checks:
     def declarative(self) -> Iterator[PackError]:
         """Data only: no module, so no entry point either, and nothing that could run."""
         for path in self.files:
-            if module_name(path) or path.endswith(".py") or path in self.report.native:
+            if path.endswith(".py") or path in self.report.native:
                 yield self.refusal("pack.path", path=path, why="code in a declarative pack")
 
 

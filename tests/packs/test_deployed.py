@@ -101,7 +101,6 @@ def test_an_editable_install_is_taken_where_the_root_says_so(
 @pytest.mark.parametrize(
     ("files", "name"),
     [
-        (["pack.yaml"], "{}"),
         (["contracts/put.yaml", "workflows/twice.yaml"], "{}.put"),
         (["facades/entry.yaml"], "{}_entry"),
     ],

@@ -235,7 +235,9 @@ def test_a_name_too_long_for_a_file_is_found(installed):
         f"{installed.package}/{'a' * 400}": PinnedFile("0" * 64, 1),
     }
     installed.approved = attrs.evolve(installed.approved, files=files)
-    assert refusal(installed).code == "pack.file_not_regular"
+    error = refusal(installed)
+    assert error.code == "pack.file_not_regular"
+    assert "cannot be read: File name too long" in error.details[0]
 
 
 @pytest.mark.parametrize("name", ["RECORD", "METADATA", "entry_points.txt", "direct_url.json"])
@@ -325,6 +327,8 @@ def test_a_second_install_that_offers_nothing_and_spells_its_name_otherwise_coun
     other.mkdir()
     (other / "METADATA").write_text(f"Name: {installed.distribution}\nVersion: 9\n")
     assert refusal(installed).code == "pack.duplicate_distribution"
+    (found,) = discover([str(installed.site)])
+    assert len(found.duplicates) == 2
 
 
 @pytest.mark.parametrize("name", ["old-1.egg-info/PKG-INFO", "renamed-1.dist-info/METADATA"])
@@ -473,8 +477,12 @@ def test_a_capability_its_record_does_not_list_is_refused_and_the_reverse(instal
     verified = verify(installed)
     (entry,) = verified.record.capabilities
     more = attrs.evolve(entry, id=f"{installed.name}.more")
-    for wrong in ([], [entry, more], [attrs.evolve(entry, version="1.3.0")]):
-        with pytest.raises(PackError) as caught:
+    for wrong, why in (
+        ([], "is not in its record"),
+        ([entry, more], "is in its record alone"),
+        ([attrs.evolve(entry, version="1.3.0")], "is not in its record"),
+    ):
+        with pytest.raises(PackError, match=why) as caught:
             with_capabilities(verified, *wrong).contracts()
         assert caught.value.code == "pack.capability_undeclared"
     assert with_capabilities(verified, entry).contracts()

@@ -355,6 +355,9 @@ def test_modules_are_chosen_as_python_chooses_them():
     found = dict(modules(files, ["a"], native=True))
     assert found == {"a": "a/__init__.py", "a.b": f"a/b{suffix}", "a.c": "a/c/__init__.py"}
     assert dict(modules(files, ["a"], native=False))["a.b"] == "a/b.py"
+    both = [f"a/m{n}{end}" for n in range(20) for end in (".py", "/__init__.py")]
+    found = dict(modules(["a/__init__.py", *both], ["a"], native=True))
+    assert [f"a/m{n}/__init__.py" for n in range(20)] == [found[f"a.m{n}"] for n in range(20)]
     assert {} == dict(modules(["a/b.py", "__init__.py", "x/__init__.py"], ["a"], native=True))
     assert module_name(f"a/__init__{suffix}") == "a.__init__"
     assert module_name("__init__.py") is None

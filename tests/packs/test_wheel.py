@@ -517,6 +517,7 @@ def test_a_handler_may_come_from_an_import_or_stand_in_a_condition(pack):
         "put: object = len\n",
         "with open('x') as x:\n    class put: pass\n",
         "try:\n    async def put(): pass\nexcept ImportError: pass\n",
+        "try: x = 1\nexcept ImportError:\n    put = len\n",
     ],
 )
 def test_every_way_to_bind_a_name_makes_a_handler(pack, code):
@@ -759,6 +760,14 @@ def test_a_declarative_pack_names_its_interpreter_its_lock_and_exact_hosts(decla
     assert record.capabilities[0].effects == ("net.http files.example.com",)
     granted = declarative.record(hooks=("awe_capabilities",))
     assert granted.hooks == ()
+
+
+def test_only_the_hosts_that_are_called_are_named(declarative):
+    path = f"{declarative.package}/contracts/put.yaml"
+    more = ", {secret.use: {names: [token], hosts: [login.example.com]}}]"
+    declarative.files[path] = declarative.files[path].replace("}}]", "}}" + more)
+    effects = ("net.http files.example.com", "secret.use")
+    assert declarative.record().capabilities[0].effects == effects
 
 
 def test_an_effect_without_hosts_is_named_by_its_kind(declarative):
