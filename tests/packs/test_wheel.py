@@ -417,7 +417,17 @@ def test_a_top_level_of_another_distribution_is_refused_and_its_own_is_not(pack)
 
 def test_a_namespace_package_is_refused(pack):
     pack.files["somewhere/x.py"] = ""
-    assert "pack.top_level" in refused(pack, pack.inspect())
+    pack.files["somewhere.py"] = ""
+    report = pack.inspect()
+    assert {"pack.top_level"} == refused(pack, report)
+    assert "somewhere: it is a folder without __init__.py" in str(report.refusals[0])
+
+
+def test_a_folder_is_not_called_by_a_part_of_its_name(pack):
+    pack.files[f"{pack.package}.more/x.txt"] = ""
+    report = pack.inspect()
+    assert {"pack.top_level"} == refused(pack, report)
+    assert f"{pack.package}.more: it is no Python name" in str(report.refusals[0])
 
 
 def test_a_file_that_only_ends_like_a_module_is_none(pack):
