@@ -60,7 +60,7 @@ def describe(
     :raises CanonicalError: for a value that has no canonical form
     """
     body = canonical.value(value)
-    salt = os.urandom(_SALT_BYTES)
+    salt = _salt()
     digest = sha256(salt + body).hexdigest()
     is_shown = level == "full" or (level == "request" and part == "in")
     limit = SHOWN_BYTES if is_shown else SUMMARY_BYTES
@@ -74,6 +74,19 @@ def describe(
             red = f',"red":{canonical.fragment(summary.redacted[:_MAX_POINTERS], _LEVEL)}'
     text = f'{{"c":"{digest}","len":{len(body)}{red},"sum":{shown}}}'
     return text, PayloadDraft(part, digest, salt, body)
+
+
+_salts: list[bytes] = []  #: drawn and not yet used: a draw is a system call, and a run has dozens
+os.register_at_fork(after_in_child=_salts.clear)
+
+
+def _salt() -> bytes:
+    try:
+        return _salts.pop()
+    except IndexError:
+        drawn = os.urandom(64 * _SALT_BYTES)
+        _salts.extend(drawn[n : n + _SALT_BYTES] for n in range(0, len(drawn), _SALT_BYTES))
+        return os.urandom(_SALT_BYTES)
 
 
 def is_telling(name: str) -> bool:

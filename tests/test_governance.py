@@ -699,6 +699,7 @@ def test_a_phase_that_changes_is_recorded_once(team):
         lambda _: {},
         lambda x: x | {"seen_at": True},
         lambda x: x | {"stops": [["a"]]},
+        lambda x: x | {"stops": [["a", "b", "resume"]]},
         lambda x: x | {"extra": 1},
         lambda _: [],
         lambda _: None,

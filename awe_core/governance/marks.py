@@ -39,8 +39,9 @@ def mark_from_json(x: Json) -> Mark:
     try:
         stops = frozenset(Stop(*each) for each in x["stops"])
         mark = Mark(**{**x, "stops": stops, "denied": frozenset(x["denied"])})
+        decisions = {stop.decision for stop in stops}
         numbers = {type(each) for each in (mark.root_version, mark.version, mark.seen_at)}
-        if mark_to_json(mark) == x and numbers == {int}:
+        if mark_to_json(mark) == x and numbers == {int} and decisions <= {"suspend", "revoke"}:
             return mark
     except (KeyError, TypeError, ValueError):
         pass
