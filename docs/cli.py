@@ -5,6 +5,7 @@ usage: python docs/cli.py [--check]
 
 from __future__ import annotations
 
+import inspect
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -75,7 +76,12 @@ def _pages(command: click.Command, ctx: click.Context) -> Iterator[str]:
     records = [found for param in own if (found := param.get_help_record(ctx))]
     if records:
         formatter.write_dl(records)
-    says = (command.help or "").replace("\n\n", "\0").replace("\n", " ").replace("\0", "\n\n")
+    says = (
+        inspect.cleandoc(command.help or "")
+        .replace("\n\n", "\0")
+        .replace("\n", " ")
+        .replace("\0", "\n\n")
+    )
     inner = command.commands if isinstance(command, click.Group) else {}
     yield f"{'###' if ctx.parent and ctx.parent.parent else '##'} {ctx.command_path}\n\n{says}"
     if not inner:

@@ -43,6 +43,7 @@ _MAX_NOTES = {
     "WHEEL": 64 << 10,
     "entry_points.txt": 64 << 10,
 }
+_MAX_ROW = 4096  #: characters of one: a path, a hash and a size
 _MAX_ROWS = 4 * MAX_FILES  #: of RECORD: each file and its bytecode, more than once
 _MAX_PATH = 512
 
@@ -121,7 +122,11 @@ def record_rows(content: bytes) -> list[list[str]]:
 
     :raises csv.Error: it is none, or longer than any wheel makes it
     """
-    rows = list(itertools.islice(csv.reader(io.StringIO(_text(content))), _MAX_ROWS + 1))
+    lines = io.StringIO(_text(content))
+    if any(len(line) > _MAX_ROW for line in lines):
+        raise csv.Error(f"a row of more than {_MAX_ROW} characters")  # noqa: EM102, TRY003 - as csv says it
+    lines.seek(0)
+    rows = list(itertools.islice(csv.reader(lines), _MAX_ROWS + 1))
     if len(rows) > _MAX_ROWS:
         raise csv.Error(f"more than {_MAX_ROWS} rows")  # noqa: EM102, TRY003 - as csv says it
     return [row for row in rows if row]
