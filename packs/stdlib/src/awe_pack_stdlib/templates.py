@@ -67,14 +67,15 @@ _SPREAD = 100  #: bytes that one character may become as an item of a list
 _WIDTH = re.compile(r"\*|[0-9]{4,}")
 
 
-def render(template: str, values: dict[str, Any]) -> str:
+def render(template: str, values: dict[str, Any], *, purse: Purse | None = None) -> str:
     """Fill *template* in.
 
+    :param purse: what it may take; None: the most that any may
     :raises PurseEmptyError: it is too dear
     :raises SecurityError: it asks for what no template gets
     :raises TemplateError: it cannot be read or filled in
     """
-    environment = _Environment()
+    environment = _Environment(purse)
     code = _compiled(template) if len(template) <= _REMEMBERED else environment.compile(template)
     return Template.from_code(environment, code, environment.make_globals(None)).render(values)
 
@@ -90,7 +91,7 @@ class _Environment(ImmutableSandboxedEnvironment):
 
     intercepted_binops = frozenset({"+", "*", "**", "%"})
 
-    def __init__(self) -> None:
+    def __init__(self, purse: Purse | None = None) -> None:
         super().__init__(
             undefined=StrictUndefined,
             finalize=_text,
@@ -100,7 +101,7 @@ class _Environment(ImmutableSandboxedEnvironment):
         self.code_generator_class = _Generator
         self.filters = _OFFERED
         del self.globals["lipsum"]
-        self.purse = Purse(MOST_BYTES, seconds=MOST_SECONDS)
+        self.purse = purse or Purse(MOST_BYTES, seconds=MOST_SECONDS)
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:  # noqa: ANN401
         """Pay for what an operator makes before it does."""

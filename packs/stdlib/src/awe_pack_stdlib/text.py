@@ -1,12 +1,15 @@
 """``text.*``: pure work on texts.
 
-It runs in a thread: what a caller writes may be dear, and the engine's loop must not wait for it.
+It runs in a thread: what a caller writes may be dear, and the engine's loop must not wait for it;
+a template is tried on the loop first, with so little that nobody notices.
 Since a thread cannot be killed, each is bounded by itself too: templates by a purse, searches by
 RE2, whose time is linear, and what multiplies two lengths looks at the product first.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -16,21 +19,29 @@ from jinja2.exceptions import SecurityError
 
 from awe_core import CapabilityError
 from awe_pack_stdlib import templates
-from awe_pack_stdlib.purse import PurseEmptyError
+from awe_pack_stdlib.purse import Purse, PurseEmptyError
 
 if TYPE_CHECKING:
-    from awe_core import ExecutionContext
+    from awe_core import AsyncExecutionContext, ExecutionContext
 
+_SHORT = 4096  #: characters of a template that is compiled in less time than a thread takes
+_LITTLE_BYTES, _LITTLE_S = 256 * 1024, 0.005
 _MOST_CHARACTERS = 8 * 1024 * 1024  #: of a text that comes out
 _MOST_PARTS = 100_000  #: of a text that is split
 _MOST_GROUPS = 32  #: of a pattern: each may hold the whole text again
 
 
-def template(ctx: ExecutionContext, *, template: str, values: dict[str, Any]) -> dict[str, Any]:
+async def template(
+    ctx: AsyncExecutionContext, *, template: str, values: dict[str, Any]
+) -> dict[str, Any]:
     """Fill a Jinja template in, in a sandbox with bounds; an unknown name is an error."""
     del ctx
     try:
-        return {"text": templates.render(template, values)}
+        if len(template) <= _SHORT:
+            purse = Purse(_LITTLE_BYTES, seconds=_LITTLE_S)
+            with contextlib.suppress(PurseEmptyError):
+                return {"text": templates.render(template, values, purse=purse)}
+        return {"text": await asyncio.to_thread(templates.render, template, values)}
     except PurseEmptyError as error:
         raise CapabilityError("template_limit", str(error)) from None
     except SecurityError as error:
