@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from awe_core.journal.records import Head
     from awe_core.values import JsonObject
 
+_RECORDS = "SELECT seq, run, rseq, kind, ts, hash, body FROM log"
 _PAGE = 512
 _HASHES = 4096
 
@@ -79,10 +80,7 @@ class Reading:
             where.append(f"kind IN ({','.join('?' * len(kinds))})")
         where += [text for text, _ in given]
         fixed = [*(sorted(kinds) if kinds is not None else ()), *(value for _, value in given)]
-        sql = (
-            "SELECT seq, run, rseq, kind, ts, hash, body FROM log"  # noqa: S608 - own text
-            f" WHERE {' AND '.join(where)} ORDER BY {key} LIMIT ?"
-        )
+        sql = f"{_RECORDS} WHERE {' AND '.join(where)} ORDER BY {key} LIMIT ?"
         at, left = values[0], limit
         while left is None or left > 0:
             page = _PAGE if left is None else min(_PAGE, left)
@@ -96,6 +94,11 @@ class Reading:
     def record(self, seq: int) -> SealedRecord | None:
         """Give one record by its number."""
         return next(self.read(after=seq - 1, before=seq + 1), None)
+
+    def last(self, run: str) -> SealedRecord | None:
+        """Give the newest record of a run."""
+        row = self._one(f"{_RECORDS} WHERE run=? ORDER BY rseq DESC LIMIT 1", run)
+        return None if row is None else SealedRecord(self.log, *row)
 
     def payload(
         self, run: str, rseq: int | None, part: str, *, seq: int | None = None

@@ -118,11 +118,10 @@ class RunRow:
 
 def result_of(reader: Reader, journal: Reading, run: str) -> RunResult:
     """Say what became of a run: by the record that closed it, or else by all of them."""
-    ((rseq,),) = journal.rows("SELECT max(rseq) FROM log WHERE run = ?", (run,))
-    last = next(journal.read(run=run, after_rseq=(rseq or 0) - 1), None)
+    last = journal.last(run)
     closed = decode(last.event) if last is not None and last.kind == RunClosed.kind else None
     if last is not None and isinstance(closed, RunClosed):
-        output = None if closed.out is None else loaded(journal, run, rseq, "out")
+        output = None if closed.out is None else loaded(journal, run, last.rseq or 0, "out")
         head = f"{last.seq}:{last.hash.hex()}"
         return RunResult(
             run, closed.state, output, closed.err, closed.residue, closed.standing, head
