@@ -258,12 +258,14 @@ class Figure(NamedTuple):
     what: str
     found: float
     unit: str
-    goal: float
-    limit: float
+    goal: float | None = None  #: as the limit: None where the design says nothing
+    limit: float | None = None
 
     @property
     def is_missed(self) -> bool:
         """Whether it is beyond its limit, on the side where that is worse."""
+        if self.goal is None or self.limit is None:
+            return False
         if self.limit < self.goal:
             return self.found < self.limit
         return self.found > self.limit
@@ -377,7 +379,8 @@ def main(*, rounds: int, only: str, size: int) -> int:
         for figure in figures:
             missed += figure.is_missed
             numbers = (figure.found, figure.goal, figure.limit)
-            cells = [figure.what, *(f"{number:,.4g} {figure.unit}" for number in numbers)]
+            shown = ("" if one is None else f"{one:,.4g} {figure.unit}" for one in numbers)
+            cells = [figure.what, *shown]
             print("|", " | ".join(cells), "|", flush=True)
     return missed
 
@@ -389,7 +392,7 @@ def engine(size: int) -> Iterator[Figure]:
             few, many = 100, size // 10
             ratio, again = asyncio.run(run_whole(made.copy(folder / "runs"), few, many))
             yield Figure(f"engine, a step of {many:,} against one of {few}", ratio, "x", 1.1, 1.3)
-            yield Figure("facts read, parsed, decoded and folded", again, "/s", 5e4, 2e4)
+            yield Figure("facts read, parsed, decoded and folded", again, "/s")
             place = made.copy(folder / "open")
             asyncio.run(park(place, many))
             found = asyncio.run(ready_s(place, many))
