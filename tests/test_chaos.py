@@ -8,6 +8,7 @@ import attrs
 import pytest
 
 from awe_core.testing.chaos import ChaosOptions, ChaosReport, measure
+from awe_core.testing.page import chaos_page
 
 
 @pytest.fixture(autouse=True)
@@ -67,6 +68,24 @@ def test_a_report_is_json_with_equal_counts_where_all_is_well():
     text = "\n".join(report().lines())
     assert "rolled back   4/4" in text
     assert "engine killed 1 times" in text
+
+
+def test_a_page_says_what_became_of_all_that_was_injected():
+    page = chaos_page(report(machine={"awe": "<1>"}))
+
+    assert "<td>rolled back</td><td>4/4 of the runs that were made to fail</td>" in page
+    assert "awe &lt;1&gt;" in page
+    assert ">COMPLETED</text>" in page
+    assert "failed: 3 effects remain" in chaos_page(report(residue=3))
+
+
+def test_progress_is_told_of_runs_and_of_kills():
+    told = []
+    measure(ChaosOptions(runs=100, concurrency=20, seed=3), told.append)
+    measure(ChaosOptions(runs=8, concurrency=4, seed=3, kill=1), told.append)
+
+    assert "100 of 100 runs" == told[0]
+    assert "killed 1 times, 8 of 8 runs have ended" in told
 
 
 @pytest.mark.parametrize(

@@ -483,9 +483,22 @@ def test_the_demo_tells_its_story(capsys):
     assert 7 < len(json.loads(capsys.readouterr().out)["data"]["claims"])
 
 
-def test_bench_torments_and_says_what_came_of_it(capsys):
-    assert 0 == run(["bench", "chaos", "--runs", "2", "--seed", "7"])
-    assert "rolled back" in capsys.readouterr().out
+def test_bench_torments_and_says_what_came_of_it(capsys, tmp_path):
+    page = tmp_path / "page.html"
+    assert 0 == run(["bench", "chaos", "--runs", "2", "--seed", "7", "--html", str(page)])
+    said = capsys.readouterr()
+    assert "rolled back" in said.out
+    assert "verifying the log" in said.err
+    assert "seed 7" in page.read_text()
+
+
+def test_bench_measures_a_load_and_shows_it(capsys, tmp_path):
+    page = tmp_path / "page.html"
+    assert 0 == run(["bench", "load", "--runs", "2", "--html", str(page), "--json"])
+    said = json.loads(capsys.readouterr().out)["data"]
+    assert "workspace" == said["isolation"]
+    assert all(mode["cpu_parts"] for mode in said["modes"])
+    assert "</svg>" in page.read_text()
 
 
 def test_ctrl_c_while_the_program_still_imports_says_nothing_and_ends():

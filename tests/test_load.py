@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import sqlite3
 import threading
 from pathlib import Path
@@ -12,14 +13,25 @@ from pathlib import Path
 import attrs
 import pytest
 
+from awe_core import canonical
 from awe_core.documents import load_workflow
 from awe_core.invoke.inprocess import InProcess
 from awe_core.testing.deployment import Deployment
 from awe_core.testing.floor import Floor
 from awe_core.testing.load import DEFAULT, PEERS, Figures, LoadOptions, LoadReport, Mode, measure
-from awe_core.testing.measuring import BODY, Held, is_right, lay_out, leaked, packs, tree_digest
+from awe_core.testing.measuring import (
+    BODY,
+    Held,
+    Parts,
+    is_right,
+    lay_out,
+    leaked,
+    packs,
+    tree_digest,
+)
+from awe_core.testing.page import load_page
 
-NOTHING = Held(0, 0, 0, 0)
+NOTHING = Held(0, 0, 0, 0, 0)
 HAS_PROC = Path("/proc/self/fd").is_dir()
 
 
@@ -94,6 +106,65 @@ def test_a_report_is_json_and_says_under_which_conditions_its_figures_stand():
     assert document["machine"]["file_system"] in text
 
 
+def test_progress_is_told_while_each_mode_is_measured():
+    told = []
+    measure(LoadOptions(runs=4, concurrency=2), told.append)
+
+    assert [
+        "barriers output, effects synced: 4 of 4 runs",
+        "barriers step, effects unsynced: 4 of 4 runs",
+    ] == told
+
+
+# ---- as a page ---------------------------------------------------------------------------------
+def shown(**changes):
+    """Give a page of a report with plots, whose names want to be markup."""
+    plots = {
+        "latencies_ms": (1.0, 2.0, 9.0, 20.0),
+        "ended_s": (0.1, 0.2, 0.3, 1.5),
+        "cpu_parts": {"<b>journal": 0.7, "engine": 0.3},
+    }
+    found = report(figures(**plots), figures(mode=PEERS, **plots, **changes))
+    found = attrs.evolve(found, machine={**found.machine, "file_system": "</p><script>x"})
+    return load_page(found)
+
+
+def test_a_page_says_all_that_the_report_says_both_modes_beside_each_other():
+    page = shown()
+
+    header = page.partition("<tr>")[2].partition("</tr>")[0]
+    assert header.index("effects synced") < header.index("effects unsynced")
+    for name in ("ratio to the floor", "p99 ms", "barriers a workflow", "connections left open"):
+        assert f"<td>{name}</td>" in page
+    assert 2 == page.count("<figcaption>latency</figcaption>")
+    assert 2 == page.count("<figcaption>workflows a second</figcaption>")
+    assert "every check holds" in page
+    assert "<p class=bad>failed: 1 of 100 runs are not as they must be</p>" in shown(wrong=1)
+
+
+def test_a_page_holds_no_markup_from_outside_and_asks_for_nothing():
+    page = shown()
+
+    assert "<script>" not in page
+    assert "<b>" not in page
+    assert "&lt;b&gt;journal" in page
+    assert "default-src &#x27;none&#x27;" in page or "default-src 'none'" in page
+    assert not re.search(r"(src|href|xlink)=|url\(|@import|https?:", page)
+
+
+def test_every_run_stands_in_the_histogram_once():
+    bars = re.findall(r"ms and more: (\d+) runs", shown())
+
+    assert 2 * 4 == sum(map(int, bars))
+
+
+def test_a_measured_load_can_be_shown():
+    page = load_page(measure(LoadOptions(runs=8, concurrency=4, is_profiled=True)))
+
+    assert 2 == page.count("<figcaption>where the processor time goes")
+    assert ">journal</text>" in page
+
+
 # ---- options -----------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("asked", "modes"),
@@ -121,7 +192,7 @@ def test_a_report_whose_checks_hold_says_which_they_are():
     ("changes", "why"),
     [
         ({"wrong": 1}, "1 of 100 runs are not as they must be"),
-        ({"leaks": Held(2, 0, 1, 0)}, "left open: 2 files, 1 tasks"),
+        ({"leaks": Held(2, 0, 1, 0, 0)}, "left open: 2 files, 1 tasks"),
         ({"in_flight": 8.0}, "rate x latency gives 8.0 in flight, not 10"),
     ],
 )
@@ -205,7 +276,29 @@ def test_what_stays_open_is_counted_by_its_kind():
             for end in pipe:
                 os.close(end)
 
-    assert Held(2, 0, 0, 0) == asyncio.run(count())
+    assert Held(2, 0, 0, 0, 0) == asyncio.run(count())
+
+
+def test_a_connection_counts_as_open_until_it_is_closed():
+    async def count(*, closes):
+        before = Held.now()
+        connection = sqlite3.connect(":memory:")
+        if closes:
+            connection.close()
+        left = (await leaked(before, settles_s=0.1)).connections
+        connection.close()
+        return left
+
+    assert 1 == asyncio.run(count(closes=False))
+    assert 0 == asyncio.run(count(closes=True))
+
+
+def test_processor_time_is_told_by_the_part_that_took_it():
+    with Parts() as found:
+        canonical.value({"a": [*range(50_000)]})
+
+    assert "canonical" == next(iter(found.shares))
+    assert 1 == pytest.approx(sum(found.shares.values()))
 
 
 def test_without_built_wheels_the_installed_packs_are_named(monkeypatch):

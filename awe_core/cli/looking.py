@@ -21,6 +21,8 @@ from awe_core.errors import AccessError, AweError
 from awe_core.runtime.requests import is_file
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from awe_core.registry import Capability, CapabilityRegistry
     from awe_core.runtime import Deployment, Runtime
     from awe_core.workflow import WorkflowSpec
@@ -190,6 +192,12 @@ def _facts(found: Capability, here: Deployment) -> dict[str, object]:
 # ---- measuring ----------------------------------------------------------------------------------
 _MANY = click.IntRange(min=1)
 _many = click.option("--concurrency", type=_MANY, default=20, show_default=True)
+_page = click.option(
+    "--html",
+    "file",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    help="Write the report as one page, with plots.",
+)
 
 
 @group()
@@ -198,28 +206,39 @@ def bench() -> None:
 
 
 @bench.command()
-@options(click.option("--runs", type=_MANY, default=1000, show_default=True), _many)
+@options(click.option("--runs", type=_MANY, default=1000, show_default=True), _many, _page)
+@click.option("--isolation", type=click.Choice(["workspace"]), default="workspace")
 @click.option("--failing", is_flag=True, help="The variant whose write must be taken back.")
 @click.option("--barriers", type=click.Choice(["output", "step"]), help="Beside the default.")
 @click.option("--effects", type=click.Choice(["synced", "unsynced"]), help="Beside the default.")
-def load(**asked: Any) -> Answer:  # noqa: ANN401 - click's
+def load(file: Path | None, **asked: Any) -> Answer:  # noqa: ANN401 - click's
     """Measure the published unit of work beside the same work by hand."""
     from awe_core.testing import load as loading  # noqa: PLC0415 - drags in a test bench
+    from awe_core.testing.page import load_page  # noqa: PLC0415 - the same
 
-    return _reported(loading.measure(loading.LoadOptions(**asked)))
+    asked["is_profiled"] = file is not None
+    return _reported(loading.measure(loading.LoadOptions(**asked), _told), file, load_page)
 
 
 @bench.command()
-@options(click.option("--runs", type=_MANY, default=100, show_default=True), _many)
+@options(click.option("--runs", type=_MANY, default=100, show_default=True), _many, _page)
 @click.option("--probability", type=click.FloatRange(0, 1), default=0.5, show_default=True)
 @click.option("--seed", type=int, help="Of all choices; else drawn, and printed.")
 @click.option("--kill", type=click.IntRange(min=0), default=0, help="SIGKILL the engine so often.")
-def chaos(**asked: Any) -> Answer:  # noqa: ANN401 - click's
+def chaos(file: Path | None, **asked: Any) -> Answer:  # noqa: ANN401 - click's
     """Make runs fail on purpose and compare the files before and after."""
     from awe_core.testing import chaos as tormenting  # noqa: PLC0415 - drags in a test bench
+    from awe_core.testing.page import chaos_page  # noqa: PLC0415 - the same
 
-    return _reported(tormenting.measure(tormenting.ChaosOptions(**asked)))
+    found = tormenting.measure(tormenting.ChaosOptions(**asked), _told)
+    return _reported(found, file, chaos_page)
 
 
-def _reported(report: Any) -> Answer:  # noqa: ANN401 - of either bench
+def _told(progress: str) -> None:
+    click.echo(progress, err=True)
+
+
+def _reported(report: Any, file: Path | None, page: Callable[[Any], str]) -> Answer:  # noqa: ANN401 - of either bench
+    if file is not None:
+        file.write_text(page(report), encoding="utf-8")
     return answer(report, *report.lines(), exit_code=0 if report.is_ok else 7)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import os
 import random
@@ -28,15 +29,23 @@ import attrs
 from awe_core.audit import parse_pins, verify_home
 from awe_core.journal import JournalReader
 from awe_core.testing.deployment import Deployment
-from awe_core.testing.measuring import is_right, lay_out, machine, packs, tree_digest
+from awe_core.testing.measuring import (
+    is_right,
+    lay_out,
+    machine,
+    packs,
+    silent,
+    tree_digest,
+)
 from awe_core.testing.victim import WORKFLOWS, drive
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
     from awe_core.values import JsonObject
 
 _CHILD_S = 600  #: a child that takes longer is a failed check
+_TOLD = 100  #: how many runs end between two words of progress
 _CHILD = "from awe_core.testing.victim import main; main()"
 
 
@@ -123,6 +132,10 @@ class ChaosReport:
         return [
             f"{options.runs} runs, {options.concurrency} at a time, seed {self.seed}{killed}",
             "journal FULL, barriers output, effects synced, executor inproc",
+            *(
+                [", ".join(f"{name} {said}" for name, said in self.machine.items())]
+                * bool(self.machine)
+            ),
             f"  rolled back   {self.rolled_back}/{wanted} of the runs that were made to fail",
             f"  file removed  {self.file_removed}/{wanted}",
             f"  undone        {self.undone}/{self.effects} effects, residue {self.residue}",
@@ -133,20 +146,23 @@ class ChaosReport:
         ]
 
 
-def measure(options: ChaosOptions) -> ChaosReport:
+def measure(options: ChaosOptions, progress: Callable[[str], None] = silent) -> ChaosReport:
     """Torment, in a deployment that is made for it and removed afterwards.
 
+    :param progress: hears what is being done
     :raises PackError: ``pack.not_installed`` when stdlib or load-test is not there
     """
     seed = secrets.randbits(32) if options.seed is None else options.seed
     root = Path(tempfile.mkdtemp(prefix="awe-chaos-"))
     try:
-        return _tormented(root, options, seed)
+        return _tormented(root, options, seed, progress)
     finally:
         shutil.rmtree(root, ignore_errors=True)
 
 
-def _tormented(root: Path, options: ChaosOptions, seed: int) -> ChaosReport:
+def _tormented(
+    root: Path, options: ChaosOptions, seed: int, progress: Callable[[str], None]
+) -> ChaosReport:
     dice = random.Random(seed)  # noqa: S311 - a choice that can be made again, no secret
     fails = [dice.random() < options.probability for _ in range(options.runs)]
     with Deployment.create(root, packs()) as place:
@@ -155,10 +171,17 @@ def _tormented(root: Path, options: ChaosOptions, seed: int) -> ChaosReport:
         apart = {folder: tree_digest([folder]) for folder in failing}
         before = tree_digest(failing)
         if options.kill:
-            kills = _kill(place, options, fails, dice)
+            kills = _kill(place, options, fails, dice, progress)
         else:
-            asyncio.run(drive(place.config, fails, options.concurrency, lambda _: None))
+            names = itertools.count(1)
+
+            def ended(_: str) -> None:
+                if (count := next(names)) % _TOLD == 0:
+                    progress(f"{count} of {options.runs} runs")
+
+            asyncio.run(drive(place.config, fails, options.concurrency, ended))
             kills = 0
+        progress("comparing files and verifying the log")
         found = _outcome(place.home)
         return ChaosReport(
             options=options,
@@ -239,7 +262,11 @@ def _key(journal: JournalReader) -> str:
 
 # ---- killing ------------------------------------------------------------------------------------
 def _kill(
-    place: Deployment, options: ChaosOptions, fails: Sequence[bool], dice: random.Random
+    place: Deployment,
+    options: ChaosOptions,
+    fails: Sequence[bool],
+    dice: random.Random,
+    progress: Callable[[str], None],
 ) -> int:
     """Drive the runs in a child that is killed again and again; the last one may end by itself.
 
@@ -252,6 +279,7 @@ def _kill(
         after = dice.randint(min(most, options.concurrency // 2 + 1), most) if left else None
         with _child(place, options, fails) as child:
             kills += _killed(child, ended, after=after, pause_s=dice.random() / 50)
+        progress(f"killed {kills} times, {len(ended)} of {options.runs} runs have ended")
     return kills
 
 

@@ -24,14 +24,24 @@ import attrs
 from awe_core.runtime.owner import Owner
 from awe_core.testing.deployment import Deployment
 from awe_core.testing.floor import Floor
-from awe_core.testing.measuring import Held, is_right, lay_out, leaked, machine, packs
+from awe_core.testing.measuring import (
+    Held,
+    Parts,
+    is_right,
+    lay_out,
+    leaked,
+    machine,
+    packs,
+    silent,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from awe_core.runtime import AsyncRuntime
     from awe_core.values import JsonObject
 
+_CHECKED = "chain, undo, policy, manifest on"
 _SLICES = 4  #: turns that engine and floor take
 _WAVES = 10  #: runs each worker must make before Little's law can say anything
 _LITTLE = 0.15  #: how far rate times latency may be from the concurrency
@@ -43,6 +53,17 @@ class Mode:
 
     barriers: Literal["output", "step"] = "output"
     effects: Literal["synced", "unsynced"] = "synced"
+
+    @property
+    def name(self) -> str:
+        """What the mode is for."""
+        names = {DEFAULT: "the default", PEERS: "the peers' durability class"}
+        return names.get(self, "beside it")
+
+    @property
+    def conditions(self) -> str:
+        """What is durable when, in words."""
+        return f"journal FULL, barriers {self.barriers}, effects {self.effects}"
 
 
 DEFAULT = Mode()
@@ -56,8 +77,10 @@ class LoadOptions:
     runs: int = 1000
     concurrency: int = 20
     failing: bool = False  #: the variant whose last step fails, so that the write is taken back
+    isolation: Literal["workspace"] = "workspace"  #: one journal for all runs
     barriers: Literal["output", "step"] | None = None  #: with `effects`: beside the default
     effects: Literal["synced", "unsynced"] | None = None
+    is_profiled: bool = False  #: further runs, not counted, tell where the time goes
 
     @property
     def modes(self) -> tuple[Mode, ...]:
@@ -87,6 +110,11 @@ class Figures:
     in_flight: float | None  #: rate times mean latency; None: too few runs to say
     wrong: int  #: runs that ended otherwise than they must, or left other files
     leaks: Held  #: what is still open after the runtime was closed
+    latencies_ms: tuple[float, ...] = attrs.field(default=(), repr=False)  #: of each run, sorted
+    ended_s: tuple[float, ...] = attrs.field(default=(), repr=False)  #: when, in engine's turns
+    cpu_parts: Mapping[str, float] = attrs.field(
+        factory=dict
+    )  #: share of the loop's thread, by part of AWE
 
     @property
     def floor_ratio(self) -> float:
@@ -129,8 +157,13 @@ class LoadReport:
 
     def as_json(self) -> JsonObject:
         """Give the form that ``--json`` shows."""
+        single = attrs.filters.exclude("latencies_ms", "ended_s")
         rows = [
-            {**attrs.asdict(one), "floor_ratio": one.floor_ratio, "durability": "full"}
+            {
+                **attrs.asdict(one, filter=single),
+                "floor_ratio": one.floor_ratio,
+                "durability": "full",
+            }
             for one in self.figures
         ]
         return {
@@ -139,7 +172,7 @@ class LoadReport:
             "workflow": _workflow(self.options),
             "machine": dict(self.machine),
             "executor": self.executor,
-            "isolation": "workspace",
+            "isolation": self.options.isolation,
             "modes": rows,
             "peak_mib": self.peak_mib,
             "ok": self.is_ok,
@@ -154,7 +187,7 @@ class LoadReport:
         head = [
             f"{_workflow(options)}: {options.runs} runs, {options.concurrency} at a time",
             ", ".join([*parts, place]),
-            f"executor {self.executor}, isolation workspace; chain, undo, policy, manifest on",
+            f"executor {self.executor}, isolation {options.isolation}; {_CHECKED}",
         ]
         body = [line for one in self.figures for line in _lines(one)]
         tail = [f"peak memory {self.peak_mib:.0f} MiB (the whole process, floor included)"]
@@ -163,16 +196,17 @@ class LoadReport:
         return [*head, *body, *tail, *(failed or [f"checked: {checks}"])]
 
 
-def measure(options: LoadOptions) -> LoadReport:
+def measure(options: LoadOptions, progress: Callable[[str], None] = silent) -> LoadReport:
     """Measure, in a deployment that is made for it and removed afterwards.
 
+    :param progress: hears what is being done
     :raises PackError: ``pack.not_installed`` when stdlib or load-test is not there
     """
     root = Path(tempfile.mkdtemp(prefix="awe-load-"))
     try:
         with Deployment.create(root / "template", packs()) as made:
             figures = [
-                asyncio.run(_measured(made.copy(root / f"mode-{n}"), options, mode))
+                asyncio.run(_measured(made.copy(root / f"mode-{n}"), options, mode, progress))
                 for n, mode in enumerate(options.modes)
             ]
         return LoadReport(
@@ -193,6 +227,7 @@ class _Tally:
     wall_s: float = 0.0
     cpu_s: float = 0.0
     latencies: list[float] = attrs.field(factory=list)
+    ended: list[float] = attrs.field(factory=list)  #: after so many seconds of its own turns
     wrong: int = 0
 
     def __enter__(self) -> None:
@@ -204,11 +239,18 @@ class _Tally:
         self.cpu_s += time.process_time()
 
 
-async def _measured(place: Deployment, options: LoadOptions, mode: Mode) -> Figures:
+async def _measured(
+    place: Deployment, options: LoadOptions, mode: Mode, progress: Callable[[str], None]
+) -> Figures:
     """Measure one mode: a warm-up, then slices of engine and floor in turn."""
     ours, floors, warm = _laid_out(place.workspace, options)
-    flags = {"engine.barriers": mode.barriers, "engine.effects": mode.effects}
+    flags = {
+        "engine.barriers": mode.barriers,
+        "engine.effects": mode.effects,
+        "engine.isolation": options.isolation,
+    }
     engine, floor, many = _Tally(), _Tally(), options.concurrency
+    parts: Mapping[str, float] = {}
     before = Held.now()
     with Floor(place.root / "floor.db") as by_hand:
         async with place.open(flags=flags) as runtime:
@@ -219,10 +261,18 @@ async def _measured(place: Deployment, options: LoadOptions, mode: Mode) -> Figu
                     await _drive(runtime, mine, options, engine)
                 with floor:
                     by_hand.run(its, concurrency=many, is_failing=options.failing)
+                done = f"{len(engine.latencies)} of {options.runs} runs"
+                progress(f"barriers {mode.barriers}, effects {mode.effects}: {done}")
             spent = {name: n - start[name] for name, n in _counted(runtime).items()}
+            if options.is_profiled:
+                more = lay_out(place.workspace, (f"profile-{n}" for n in range(5 * many)))
+                with Parts() as found:
+                    await _drive(runtime, more, options, _Tally())
+                parts = found.shares
     leaks = await leaked(before)
     wrong = sum(not is_right(one, is_failing=options.failing) for one in [*ours, *floors])
-    return _figures(options, mode, engine, floor, spent, wrong=engine.wrong + wrong, leaks=leaks)
+    figures = _figures(options, mode, engine, floor, spent, wrong=engine.wrong + wrong, leaks=leaks)
+    return attrs.evolve(figures, cpu_parts=parts)
 
 
 def _counted(runtime: AsyncRuntime) -> dict[str, int]:
@@ -262,7 +312,9 @@ async def _drive(
         for folder in rest:
             started = time.perf_counter()
             found = await runtime.run(workflow, {"dir": folder.name, "name": folder.name})
-            tally.latencies.append(time.perf_counter() - started)
+            now = time.perf_counter()
+            tally.latencies.append(now - started)
+            tally.ended.append(now + tally.wall_s)
             tally.wrong += found.state != ends
 
     async with asyncio.TaskGroup() as callers:
@@ -302,12 +354,12 @@ def _figures(  # noqa: PLR0913 - what was measured
         in_flight=sum(latencies) / engine.wall_s if is_long else None,
         wrong=wrong,
         leaks=leaks,
+        latencies_ms=tuple(one * 1e3 for one in latencies),
+        ended_s=tuple(engine.ended),
     )
 
 
 def _lines(one: Figures) -> list[str]:
-    name = {DEFAULT: "the default", PEERS: "the peers' durability class"}
-    mode = f"journal FULL, barriers {one.mode.barriers}, effects {one.mode.effects}"
     times = {"p50": one.p50_ms, "p95": one.p95_ms, "p99": one.p99_ms}
     spent = [f"{one.cpu_ms:.2f} ms CPU", f"{one.records:.1f} records"]
     spent += [f"{one.barriers:.2f} barriers", f"{one.flushes:.2f} flushes"]
@@ -315,7 +367,7 @@ def _lines(one: Figures) -> list[str]:
     shown = "   ".join(f"{at} {found:.1f} ms" for at, found in times.items())
     return [
         "",
-        f"{name.get(one.mode, 'beside it')}: {mode}",
+        f"{one.mode.name}: {one.mode.conditions}",
         f"  {one.rate:.0f} workflows/s   {shown}",
         f"  a workflow: {', '.join(spent)}",
         f"  the floor (by hand, each step FULL, files not synced): {', '.join(floor)}",

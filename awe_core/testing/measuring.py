@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import cProfile
 import gc
 import hashlib
 import os
@@ -11,15 +12,18 @@ import sqlite3
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import attrs
 
+import awe_core
 from awe_core import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
+    from types import CodeType
 
+_CORE = f"{Path(awe_core.__path__[0])}{os.sep}"
 PACKS = ("awe-pack-stdlib", "awe-pack-load-test")
 BODY = ("The quick brown fox jumps over the lazy dog. " * 32)[:1024]
 
@@ -66,20 +70,67 @@ def tree_digest(folders: Iterable[Path]) -> str:
     return whole.hexdigest()
 
 
+def silent(_: str) -> None:
+    """Hear of progress and tell nobody."""
+
+
+@attrs.define
+class Parts:
+    """Tells which parts of AWE take the processor time of this thread, inside its ``with``.
+
+    A profiler slows down what makes many small calls, so the shares are rough.
+    """
+
+    shares: Mapping[str, float] = attrs.field(factory=dict, init=False)  #: largest first
+    _profile: cProfile.Profile = attrs.field(init=False)
+
+    def __enter__(self) -> Self:
+        self._profile = cProfile.Profile(time.thread_time)
+        self._profile.enable()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._profile.disable()
+        spent: dict[str, float] = {}
+        for entry in self._profile.getstats():
+            part = _part(entry.code)
+            inner = sum(call.inlinetime for call in entry.calls or () if _is_c(call.code))
+            if not _is_c(entry.code):  # what is written in C counts for who calls it
+                spent[part] = spent.get(part, 0.0) + entry.inlinetime + inner
+        whole = sum(spent.values()) or 1.0
+        ordered = sorted(spent.items(), key=lambda pair: -pair[1])
+        self.shares = {part: seconds / whole for part, seconds in ordered}
+
+
+def _is_c(code: CodeType | str) -> bool:
+    return isinstance(code, str)
+
+
+def _part(code: CodeType | str) -> str:
+    file = "" if isinstance(code, str) else code.co_filename
+    if file.startswith(_CORE):
+        return file.removeprefix(_CORE).partition(os.sep)[0].removesuffix(".py")
+    if "asyncio" in file or file.endswith("selectors.py"):
+        return "event loop"
+    return "packs" if "awe_pack_" in file else "libraries"
+
+
 @attrs.frozen
 class Held:
     """What a process holds open."""
 
-    files: int  #: descriptors, so SQLite connections and sockets too
+    files: int  #: descriptors, so sockets too
     threads: int
     tasks: int  #: of the running loop
     children: int
+    connections: int  #: of sqlite3, not closed
 
     @classmethod
     def now(cls) -> Held:
         """Count."""
         gc.collect()
-        return cls(_files(), threading.active_count(), len(asyncio.all_tasks()), _children())
+        tasks = len(asyncio.all_tasks())
+        return cls(_files(), threading.active_count(), tasks, _children(), _connections())
 
     def more_than(self, before: Held) -> Held:
         """Give what has come on top of *before*."""
@@ -114,6 +165,17 @@ def _children() -> int:
         except OSError:
             continue
     return found
+
+
+def _connections() -> int:
+    return sum(type(one) is sqlite3.Connection and _is_open(one) for one in gc.get_objects())
+
+
+def _is_open(connection: sqlite3.Connection) -> bool:
+    try:
+        return connection.total_changes >= 0
+    except sqlite3.ProgrammingError:  # what a closed one raises
+        return False
 
 
 def machine(folder: Path) -> dict[str, str]:
