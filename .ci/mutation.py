@@ -43,6 +43,7 @@ TESTS = (
     *("tests/test_lifecycle.py", "tests/test_trust.py", "tests/test_governance.py"),
     *("tests/test_gate.py", "tests/packs/test_wheel.py", "tests/packs/test_installed.py"),
     *("tests/packs/test_pinned.py", "tests/packs/test_registry.py"),
+    "tests/packs/test_requirements.py",
 )
 MUTANT_S = 60  #: a mutant that takes longer hangs, which somebody would notice
 MUTANT_BYTES = 4 * 2**30
@@ -57,6 +58,8 @@ EQUIVALENT: dict[str, str] = {
     " mark.digest)` → `version == seen and envelope.digest != mark.digest`": (
         "without a mark `seen` is 0, and no manifest has that version"
     ),
+    "packs/discovery.py _offered: `PROJECT not in text or len(text) > _MAX_NOTE` →"
+    " `len(text) > _MAX_NOTE`": "it only saves reading what cannot hold the group",
     "packs/archive.py _unfit_member: never `member.filename != name`": (
         "only a null byte parts them before Python 3.13, and `unfit_path` knows that"
     ),

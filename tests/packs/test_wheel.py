@@ -944,3 +944,25 @@ def made(tmp_path_factory, pack_in):
     pack = pack_in(tmp_path_factory.mktemp("made"))
     wheel = pack.build()
     return pack, wheel, wheel.read_bytes()
+
+
+@pytest.mark.parametrize(("length", "fits"), [(4096, True), (4097, False)])
+def test_a_row_of_record_has_room_for_a_path_a_hash_and_a_size(length, fits):
+    row = b"x" * (length - 3) + b",,\n"
+    if fits:
+        assert [["x" * (length - 3), "", ""]] == record_rows(row)
+    else:
+        with pytest.raises(csv.Error, match="a row of more than"):
+            record_rows(row)
+
+
+def test_a_name_that_stands_twice_is_nobody_s_entry_point():
+    with pytest.raises(ValueError, match="x = b"):
+        entry_points("[awe]\nx = a\nx = b\n")
+    assert {"awe": {"x": "a"}, "more": {"x": "b"}} == entry_points("[awe]\nx = a\n[more]\nx = b\n")
+
+
+def test_a_report_says_what_the_pack_asks_to_be_granted(pack):
+    assert {"executor", "reuse", "native"} == set(pack.inspect().as_json()["asks"])
+    del pack.files[f"{pack.package}/pack.yaml"]
+    assert {} == pack.inspect().as_json()["asks"]
