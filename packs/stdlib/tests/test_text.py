@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 
 import pytest
 from hypothesis import given
@@ -158,6 +159,15 @@ GROWN = (
 )
 def test_a_template_ends_before_memory_or_patience_do(stdlib, template):
     assert "template_limit" == stdlib.failure("text.template", template=template)
+
+
+def test_the_thread_of_a_dear_template_goes_with_it(stdlib):
+    stdlib.output("text.template", template="{{ 1 }}")
+    before = set(threading.enumerate())
+    stdlib.output("text.template", template="{% for i in range(9000) %}ab{% endfor %}")
+    for late in set(threading.enumerate()) - before:
+        late.join(timeout=10)
+    assert before >= set(threading.enumerate())
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,8 @@ from awe_pack_stdlib import templates
 from awe_pack_stdlib.purse import Purse, PurseEmptyError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from awe_core import AsyncExecutionContext, ExecutionContext
 
 _SHORT = 4096  #: characters of a template that is compiled in less time than a thread takes
@@ -41,7 +44,7 @@ async def template(
             purse = Purse(_LITTLE_BYTES, seconds=_LITTLE_S)
             with contextlib.suppress(PurseEmptyError):
                 return {"text": templates.render(template, values, purse=purse)}
-        return {"text": await asyncio.to_thread(templates.render, template, values)}
+        return {"text": await _in_a_thread(lambda: templates.render(template, values))}
     except PurseEmptyError as error:
         raise CapabilityError("template_limit", str(error)) from None
     except SecurityError as error:
@@ -51,6 +54,15 @@ async def template(
     except Exception as error:  # noqa: BLE001 - whatever Python says while it runs a stranger's text
         message = f"{type(error).__name__} while the template was filled in"
         raise CapabilityError("template_error", message) from None
+
+
+async def _in_a_thread(work: Callable[[], str]) -> str:
+    """Work beside the loop, in a thread that goes with its work."""
+    pool = ThreadPoolExecutor(1)
+    try:
+        return await asyncio.get_running_loop().run_in_executor(pool, work)
+    finally:
+        pool.shutdown(wait=False)
 
 
 def replace(
