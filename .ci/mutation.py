@@ -1,8 +1,8 @@
-"""Take each check of governance away, one at a time, and see whether a test notices.
+"""Take each check of governance and of the decider away, one at a time, and see who notices.
 
 usage: python .ci/mutation.py [--only PATH] [--sample N] [--workers N]
 
-A mutant differs from `awe_core.trust`, `lifecycle` or `packs` in one place: a refusal is dropped, a
+A mutant differs from a module of `SUITES` in one place: a refusal is dropped, a
 condition never or always holds, a comparison is another, an operand or a filter is gone.  One
 pytest session imports everything, runs all tests once and learns which of them call which function;
 then a fork of it a mutant exchanges the code of the one function in memory and runs these tests
@@ -38,13 +38,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parent.parent
-SUBJECTS = ("trust/*.py", "lifecycle.py", "packs/*.py")
-TESTS = (
-    *("tests/test_lifecycle.py", "tests/test_trust.py", "tests/test_governance.py"),
-    *("tests/test_gate.py", "tests/packs/test_wheel.py", "tests/packs/test_installed.py"),
-    *("tests/packs/test_pinned.py", "tests/packs/test_registry.py"),
-    "tests/packs/test_requirements.py",
+#: Modules, and the tests that hold them.
+SUITES = (
+    (
+        ("trust/*.py", "lifecycle.py", "packs/*.py"),
+        (
+            *("tests/test_lifecycle.py", "tests/test_trust.py", "tests/test_governance.py"),
+            *("tests/test_gate.py", "tests/packs/test_wheel.py", "tests/packs/test_installed.py"),
+            *("tests/packs/test_pinned.py", "tests/packs/test_registry.py"),
+            "tests/packs/test_requirements.py",
+        ),
+    ),
+    (("decider/*.py",), ("tests/test_decider.py", "tests/test_decider_plan.py")),
 )
+TOO_LARGE = "not 50_000 and not costs"  #: tests of size and speed, which say nothing more here
 MUTANT_S = 60  #: a mutant that takes longer hangs, which somebody would notice
 MUTANT_BYTES = 4 * 2**30
 
@@ -325,11 +332,14 @@ def main() -> int:
     parser.add_argument("--sample", type=int, help="as many mutants, drawn at random")
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
-    paths = sorted(path for subject in SUBJECTS for path in core().glob(subject))
-    if options.only:
-        wanted = core() / options.only.removeprefix("awe_core/")
+    wanted = core() / options.only.removeprefix("awe_core/") if options.only else core()
+    chosen: list[Mutant] = []
+    paths_of_tests: list[str] = []
+    for subjects, tests in SUITES:
+        paths = sorted(path for subject in subjects for path in core().glob(subject))
         paths = [path for path in paths if path == wanted or wanted in path.parents]
-    chosen = [mutant for path in paths for mutant in mutants(path)]
+        chosen += [mutant for path in paths for mutant in mutants(path)]
+        paths_of_tests += [str(ROOT / test) for test in tests if paths]
     if options.sample:
         chosen = random.sample(chosen, min(options.sample, len(chosen)))
     quick = [hypothesis.Phase.explicit, hypothesis.Phase.generate]  # nobody reads what is shrunk
@@ -339,8 +349,8 @@ def main() -> int:
     session = Session(chosen, options.workers, os.dup(1))
     with tempfile.TemporaryDirectory() as folder:
         without = [f"-pno:{name}" for name in ("randomly", "xdist", "cacheprovider", "terminal")]
-        paths_of_tests = [str(ROOT / test) for test in TESTS]
         where = [f"--rootdir={ROOT}", f"--basetemp={folder}/tests", "-otimeout=0"]
+        where.append(f"-k{TOO_LARGE}")
         where.append("-Wignore:Module already imported:pytest.PytestAssertRewriteWarning")
         ended = pytest.main(
             [*without, *where, "--hypothesis-profile=mutation", *paths_of_tests], [session]

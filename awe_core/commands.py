@@ -55,7 +55,7 @@ class Doubt:
     step: str
     attempt: int
     effects: tuple[str, ...]
-    inspect: dict[str, str]  #: effect id → applied (and not to be taken back), unknown
+    inspect: tuple[str, ...]  #: of each of them: applied (and not to be taken back), unknown
 
 
 @attrs.frozen

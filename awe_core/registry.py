@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _SKILLS = "awe_capabilities"
-_PROGRAM = "local"  #: the distribution of what a program registers itself
+_PROGRAM = "local:"  #: and its id: the distribution of a capability that a program registers
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -168,15 +168,16 @@ class CapabilityRegistry:
         """
         if not self._is_dev:
             raise PackError("pack.not_governed", what=spec.full_reference)
-        self._check_owner(spec.id, _PROGRAM)
+        distribution = f"{_PROGRAM}{spec.id}"  # each is a pack of its own, its contract the record
+        self._check_owner(spec.id, distribution)
         contract = documents.contract_digest(_plain(attrs.evolve(spec, examples=())))
         found = Capability(
             spec=spec,
             contract=contract,
-            pack=PackRef(_PROGRAM, spec.version, contract),
+            pack=PackRef(distribution, spec.version, contract),
             executor="inproc",
             pinned=None,
-            load=lambda spec: fitted(handler, spec, distribution=_PROGRAM),
+            load=lambda spec: fitted(handler, spec, distribution=distribution),
         )
         found.handler()
         self._take(found)
@@ -185,7 +186,7 @@ class CapabilityRegistry:
     @property
     def local(self) -> tuple[tuple[str, str], ...]:
         """(id, contract) of what the program registered itself, as the gate wants to know it."""
-        mine = (one for one in self._capabilities.values() if one.pack.dist == _PROGRAM)
+        mine = (one for one in self._capabilities.values() if one.pack.dist.startswith(_PROGRAM))
         return tuple((one.spec.id, one.contract) for one in mine)
 
     def resolve(self, reference: str) -> Capability:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import time
+from importlib import resources
+from pathlib import Path
 
 import attrs
 import pytest
@@ -27,11 +30,12 @@ from awe_core.capability import (
     UndoStrategyNamed,
 )
 from awe_core.contract import Schema
-from awe_core.errors import AweError, WorkflowError
+from awe_core.errors import AweError, DocumentError, WorkflowError
 from awe_core.expressions import Expression
 from awe_core.workflow import Concurrency, Need, OnFailure, Retry, StepSpec, WorkflowSpec
 
 TEXT = {"type": "string"}
+ERRORS = json.loads(resources.files("awe_core").joinpath("schemas/errors.json").read_text())
 
 
 def contract(id_: str, undo: Undo | None = None, *, effect: str | None = None, **more):
@@ -875,3 +879,43 @@ def test_what_is_called_impossible_is_null_on_every_valid_instance(
 
     if flow.impossible:
         assert expression.evaluate({"inputs": valid}) in (None, [])
+
+
+# One file for each finding, and what is said of it
+
+GOLDENS = Path(__file__).parent / "goldens" / "analysis"
+
+
+@pytest.mark.parametrize("file", sorted(GOLDENS.glob("*.yaml")), ids=lambda file: file.stem)
+def test_what_is_found_in_a_file_is_what_stands_beside_it(file: Path, golden) -> None:
+    try:
+        parsed = documents.read("workflow", file.read_bytes(), file=file.name)
+        spec = documents.load_workflow(file.read_bytes(), file=file.name)
+    except DocumentError as error:  # a list of steps that makes no graph is no workflow at all
+        findings = (Finding(Level.ERROR, None, error),)
+    else:
+        known = {spec.reference: spec}
+        findings = analyse(spec, capabilities=CAPABILITIES, workflows=known, parsed=parsed)
+
+    assert file.stem.removesuffix("_accepted") in {one.code for one in findings}
+    told = [
+        "\n  ".join(
+            [
+                f"{one.level.value} {one.code}: {one.message}",
+                *one.error.details,
+                *([f"accepted: {one.accepted}"] if one.accepted else []),
+                f"next: {one.error.hint}",
+            ]
+        )
+        for one in findings
+    ]
+    golden.check(f"analysis/{file.stem}.txt", "\n".join(told) + "\n")
+
+
+def test_every_finding_has_its_file() -> None:
+    """But the one that takes fifty thousand steps, and those that only a run can meet."""
+    known = {code for code in ERRORS if code.startswith(("workflow.", "saga."))}
+    beside = {"workflow.too_large", "workflow.foreach_no_list", "workflow.step_target"}
+    files = {file.stem for file in GOLDENS.glob("*.yaml")} | beside | {"workflow.unknown"}
+
+    assert known == files - {"saga.pivot_accepted"}

@@ -361,6 +361,22 @@ def test_a_workflow_is_checked_without_running_anything(place, awe, capsys):
     assert [] == awe("runs", "list") if place.home.joinpath("journal.db").exists() else True
 
 
+def test_a_warning_fails_a_strict_check_unless_it_is_accepted_with_a_reason(place, awe):
+    steps = "".join(
+        f"  - {{id: {name}, capability: fs.write_text@1, with: {{path: x, text: {name}}}ACCEPT}}\n"
+        for name in ("one", "two")
+    )
+    text = f"awe: workflow/v1\nid: race\nversion: 1.0.0\nsummary: A race.\nsteps:\n{steps}"
+    check = ("workflows", "check", "race.yaml")
+    (place.root / "race.yaml").write_text(text.replace("ACCEPT", ""))
+    assert "saga.race" in [one["code"] for one in awe(*check)]
+    assert "saga.race" in [one["code"] for one in awe(*check, "--strict", expect=7)]
+    accept = ', accept: {saga.race: "the last one may win"}'
+    (place.root / "race.yaml").write_text(text.replace("ACCEPT", accept))
+    accepted = {one["code"]: one.get("accepted") for one in awe(*check, "--strict")}
+    assert "the last one may win" == accepted["saga.race"]
+
+
 # ------------------------------------------------------------------------------------------ the log
 
 

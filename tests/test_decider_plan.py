@@ -213,6 +213,21 @@ def test_the_limit_of_steps_counts_those_of_sub_workflows() -> None:
     assert "50005 steps" in refused(flow(*five), inner)[1]
 
 
+def test_a_deployment_may_set_lower_limits_for_what_it_compiles() -> None:
+    inner = flow(step("s"), name="inner")
+    spec = flow(step("c", workflow="inner@1"), step("d"))
+
+    for largest in ((2, 16), (50_000, 0)):
+        with pytest.raises(WorkflowError) as refusal:
+            compile_workflow(
+                spec,
+                capabilities={"do.it@1": CAPABILITY},
+                workflows={inner.reference: inner},
+                largest=largest,
+            )
+        assert "workflow.too_large" == refusal.value.code
+
+
 # ---- keys ----------------------------------------------------------------------------------------
 def test_keys_are_what_the_chapter_says() -> None:
     key = step_key("r1", "nested.read", 0)

@@ -725,8 +725,24 @@ def test_parents_are_made_one_effect_each_and_outermost_first(bench_of):
     asyncio.run(put(bench, "a/b/c.txt", parents=True))
     intents = bench.port.of(EffectIntended)
     assert [one.target for one in intents] == ["a", "a/b", "a/b/c.txt"]
-    assert [one.effect[-1] for one in intents] == ["0", "1", "2"]
+    assert "0" == intents[2].effect.rpartition("/")[2]
     assert (bench.root / "a/b/c.txt").read_bytes() == b"new"
+
+
+def test_parents_that_are_there_by_now_do_not_shift_the_keys_of_what_follows(bench_of):
+    """After a crash the directory is there, and the same write must have the same key."""
+    first = bench_of(write("a/b.txt"))
+    asyncio.run(put(first, "a/b.txt", parents=True))
+    again = FakePort()
+    ends = {one.effect: one for one in first.port.of(EffectApplied)}
+    again.priors = {
+        one.key: Prior(one, ends[one.effect], is_taken_back=False)
+        for one in first.port.of(EffectIntended)
+    }
+    second = bench_of(write("a/b.txt"), port=again)
+    asyncio.run(put(second, "a/b.txt", parents=True))
+    (repeated,) = again.of(EffectApplied)
+    assert repeated.repeated
 
 
 def test_without_parents_a_missing_directory_is_an_error(bench_of):

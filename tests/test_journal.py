@@ -35,6 +35,7 @@ from awe_core.journal import (
 from awe_core.journal.chain import leaf
 from awe_core.journal.database import set_pragmas
 from awe_core.journal.lock import network_kind
+from awe_core.journal.payloads import begun_logs, write_new
 from awe_core.journal.tree import Frontier
 
 
@@ -562,6 +563,14 @@ def test_a_master_key_that_does_not_open_the_log_key_is_a_missing_one(home, text
     assert missing.value.code == "audit.keys_missing"
 
 
+@pytest.mark.parametrize("name", ["payload.db", "master.key.new", "payload.db.new"])
+def test_what_a_crash_left_of_a_key_file_keeps_no_home_closed(home, name):
+    (home / "keys").mkdir(parents=True)
+    (home / "keys" / name).touch(mode=0o600)
+    open_journal(home).close()
+    open_journal(home).close()
+
+
 def test_the_key_of_another_log_is_a_missing_one(home, tmp_path):
     open_journal(home).close()
     open_journal(tmp_path / "other").close()
@@ -973,3 +982,9 @@ def test_what_was_acknowledged_before_a_kill_is_there_and_the_chain_is_whole(hom
             assert found >= last + 1
             base[name] += found
         journal.close()
+
+
+def test_a_key_file_that_was_left_empty_by_who_died_making_it_is_no_hindrance(tmp_path):
+    (tmp_path / "keys").mkdir(mode=0o700)
+    write_new(tmp_path / "keys" / "payload.db", b"")
+    assert () == begun_logs(tmp_path)

@@ -169,3 +169,21 @@ def test_a_step_costs_the_engine_as_much_in_a_large_run_as_in_a_small_one(made, 
     asyncio.run(run(made.copy(tmp_path / "home")))
 
     assert costs[1] < MOST * costs[0]
+
+
+# ---- parked runs --------------------------------------------------------------------------------
+def test_runs_that_wait_for_people_are_not_held_in_memory_and_all_are_there(made, tmp_path):
+    count = 10_000 if IS_FULL else 100
+
+    async def park(place):
+        await bench.park(place, count)
+        async with place.open() as runtime:
+            engine = runtime._door.engine  # noqa: SLF001 - what it holds is looked at
+            assert count == len(engine._active)  # noqa: SLF001 - the same
+            for _ in range(2):
+                await asyncio.sleep(0.01)
+                await engine.sweep()
+            assert {} == engine._active  # noqa: SLF001 - the same
+            assert count == len(runtime.runs("PAUSED", limit=count + 1))
+
+    asyncio.run(park(made.copy(tmp_path / "home")))

@@ -90,6 +90,31 @@ def test_the_store_is_private_and_probing_leaves_nothing(workspace, tmp_path: Pa
     assert "swap" == workspace.capture
 
 
+def test_an_identity_that_a_crash_left_empty_is_made_anew(tmp_path: Path):
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / f".root-{tmp_path.stat().st_ino}").touch()
+    ids = []
+    for _ in range(2):
+        with Workspace.open(tmp_path, store=tmp_path / "store") as workspace:
+            ids.append(workspace.id)
+    assert ids[0] == ids[1]
+    assert 32 == len(ids[0])
+
+
+def test_a_sweep_drops_what_was_staged_and_keeps_what_an_intent_names(workspace: Workspace):
+    (workspace.root / "a").write_bytes(b"1")
+    staged = [
+        workspace.stage_write("a", text, mode="replace", run=run)
+        for text, run in ((b"2", "r"), (b"3", "r"), (b"4", "other"))
+    ]
+    kept, dropped, other = (one.slot for one in staged)
+    workspace.store.sweep("r", {kept})
+    assert [True, False, True] == [
+        (workspace.store.path / slot).exists() for slot in (kept, dropped, other)
+    ]
+    workspace.store.sweep("never", ())
+
+
 def test_what_a_dead_probe_left_is_cleaned_up_and_a_live_one_is_not(tmp_path: Path):
     for name in (".awe-probe-dead", ".awe-probe-live"):
         (tmp_path / name).touch()

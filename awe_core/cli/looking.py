@@ -14,10 +14,13 @@ from click.shell_completion import get_completion_class
 from awe_core import __version__, documents, health
 from awe_core.analysis import analyse, refuse
 from awe_core.cli import root
-from awe_core.cli.opening import deployment, now_s, pass_runtime, settings
+from awe_core.cli.arguments import arguments
+from awe_core.cli.drawing import drawn
+from awe_core.cli.opening import deployment, now_s, opener, pass_runtime, settings
+from awe_core.cli.planning import outlined
 from awe_core.cli.render import Answer, answer, block, details, error_lines, jsonable, listing
 from awe_core.cli.shared import command, group, options
-from awe_core.errors import AccessError, AweError
+from awe_core.errors import AccessError, AweError, UsageError
 from awe_core.runtime.requests import is_file
 
 if TYPE_CHECKING:
@@ -103,9 +106,18 @@ def list_workflows() -> Answer:
 
 @workflows.command()
 @click.argument("workflow", metavar="FILE|ID")
+@click.argument("words", nargs=-1, metavar="[K=V...]")
 @click.option("--strict", is_flag=True, help="A warning that is not accepted fails the check.")
-def check(workflow: str, strict: bool) -> Answer:  # noqa: FBT001 - click's
+@click.option("--plan", "is_plan", is_flag=True, help="Say what it would do with these inputs.")
+def check(
+    workflow: str,
+    words: tuple[str, ...],
+    strict: bool,  # noqa: FBT001 - click's
+    is_plan: bool,  # noqa: FBT001
+) -> Answer:
     """Find what is wrong, risky or worth knowing in a workflow, running nothing."""
+    if words and not is_plan:
+        raise UsageError("cli.argument", word=words[0], why="inputs are for --plan alone")
     here, parsed = deployment(), None
     if is_file(workflow):
         parsed = documents.read("workflow", Path(workflow).read_bytes(), file=workflow)
@@ -120,14 +132,29 @@ def check(workflow: str, strict: bool) -> Answer:  # noqa: FBT001 - click's
         refuse(found, strict=strict)
     except AweError:
         return answer(found, *lines, exit_code=7)
-    return answer(found, *lines, f"{spec.reference} can run")
+    lines.append(f"{spec.reference} can run")
+    if not is_plan:
+        return answer(found, *lines)
+    with opener() as runtime:
+        root = runtime.config.workspace.root
+        given = arguments(words, None, schema=spec.inputs, workspace=root)
+        plan = runtime.outline(workflow, given)
+    return answer({"findings": found, "plan": plan}, *lines, *outlined(plan))
 
 
 @workflows.command()
 @click.argument("workflow", metavar="FILE|ID")
-def graph(workflow: str) -> Answer:
+@click.option("--svg", metavar="FILE|-", help="Draw it instead, into FILE or to stdout.")
+def graph(workflow: str, svg: str | None) -> Answer:
     """Print the steps of a workflow as a Mermaid diagram."""
-    spec = named(workflow, deployment().registry)
+    registry = deployment().registry
+    spec = named(workflow, registry)
+    if svg is not None:
+        lines = drawn(spec, registry.capabilities)
+        if svg == "-":
+            return answer({"svg": "\n".join(lines)}, *lines)
+        Path(svg).write_text("\n".join([*lines, ""]), encoding="utf-8")
+        return answer({"file": svg}, f"drawn in {svg}")
     edges = [(need.step, step.id) for step in spec.steps for need in step.needs]
     nodes = [f'  {step.id}["{step.id}: {step.target}"]' for step in spec.steps]
     return answer(edges, "graph TD", *nodes, *(f"  {one} --> {other}" for one, other in edges))

@@ -10,6 +10,7 @@ from awe_core.cli.arguments import arguments
 from awe_core.cli.following import finish
 from awe_core.cli.looking import named
 from awe_core.cli.opening import pass_runtime
+from awe_core.cli.planning import planned
 from awe_core.cli.render import Answer, answer
 from awe_core.cli.shared import command, duration
 from awe_core.errors import EngineError
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 _words = click.argument("words", nargs=-1, metavar="[K=V...]")
 _source = click.option("--input", "source", metavar="FILE|-", help="The arguments as an object.")
+_dry = click.option("--dry-run", "is_dry", is_flag=True, help="Show the plan; change nothing.")
 _key = click.option("--idempotency-key", "key", metavar="K", help="Twice with one key is one run.")
 
 
@@ -28,6 +30,7 @@ _key = click.option("--idempotency-key", "key", metavar="K", help="Twice with on
 @_words
 @_source
 @_key
+@_dry
 @click.option("--detach", is_flag=True, help="Hand the run to the owner of the home and leave.")
 @click.option(
     "--wait", callback=duration, metavar="30s", help="Wait so long at most; the run goes on."
@@ -39,6 +42,7 @@ def run(  # noqa: PLR0913, PLR0917 - click hands each option over
     words: tuple[str, ...],
     source: str | None,
     key: str | None,
+    is_dry: bool,  # noqa: FBT001
     detach: bool,  # noqa: FBT001
     wait: int | None,
 ) -> Answer:
@@ -48,6 +52,8 @@ def run(  # noqa: PLR0913, PLR0917 - click hands each option over
     facade = workflow if workflow in runtime.deployment.gate.snapshot.facades else None
     schema = _schema(runtime, workflow, facade)
     inputs = arguments(words, source, schema=schema, workspace=runtime.config.workspace.root)
+    if is_dry:
+        return planned(runtime.plan(workflow, inputs, facade=facade))
     handle = runtime.submit(workflow, inputs, idempotency_key=key, facade=facade)
     if detach:
         shown = f"run {handle.run_id} goes on; next: awe runs watch {handle.run_id}"
@@ -60,13 +66,21 @@ def run(  # noqa: PLR0913, PLR0917 - click hands each option over
 @_words
 @_source
 @_key
+@_dry
 @pass_runtime()
-def call(
-    runtime: Runtime, capability: str, words: tuple[str, ...], source: str | None, key: str | None
+def call(  # noqa: PLR0913, PLR0917 - click hands each option over
+    runtime: Runtime,
+    capability: str,
+    words: tuple[str, ...],
+    source: str | None,
+    key: str | None,
+    is_dry: bool,  # noqa: FBT001
 ) -> Answer:
     """Call one capability: a run of one step, like any other."""
     schema = runtime.deployment.capability(capability).input
     given = arguments(words, source, schema=schema, workspace=runtime.config.workspace.root)
+    if is_dry:
+        return planned(runtime.plan_call(capability, given))
     return finish(runtime, runtime.submit_call(capability, given, idempotency_key=key))
 
 

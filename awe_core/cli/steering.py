@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,6 +14,7 @@ from awe_core.cli.following import answer_request, is_grave, request_lines, stee
 from awe_core.cli.opening import pass_runtime
 from awe_core.cli.render import Answer, answer, details, listing, moment
 from awe_core.cli.shared import command, group, invocation, options
+from awe_core.errors import UsageError
 from awe_core.events import codec
 
 if TYPE_CHECKING:
@@ -41,7 +43,9 @@ def runs() -> None:
 @pass_runtime(observer=True)
 def list_runs(runtime: Runtime, state: str | None, limit: int) -> Answer:
     """List runs, the newest first."""
-    return listing(runtime.runs(state=state, limit=limit), "run_id workflow state actor opened_us")
+    return listing(
+        runtime.runs(state=state, limit=limit), "run_id workflow dry state actor opened_us"
+    )
 
 
 @runs.command("show")
@@ -115,13 +119,12 @@ _verb(
     click.option("--keep", "mode", flag_value="keep", help="Leave what was done."),
     wanted="ROLLED_BACK",
 )
-undo = _verb(
-    "rollback",
-    "Take back what RUN did, newest first.",
+_back = (
     click.option("--to", metavar="STEP", help="Only what depends on STEP; then RUN waits."),
     click.option("--inclusive", is_flag=True, help="STEP too."),
-    wanted="ROLLED_BACK",
+    click.option("--item", type=_MANY, metavar="N", help="Only this item of a closed RUN."),
 )
+_verb("rollback", "Take back what RUN did, newest first.", *_back, wanted="ROLLED_BACK")
 _verb(
     "retry",
     "Take back a step and what depends on it, and run them anew.",
@@ -141,6 +144,32 @@ _verb(
         help="With --applied: what the step gave.",
     ),
 )
+
+
+@command()
+@_run
+@_reason
+@options(*_back)
+@click.option(
+    "--save-as",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Take nothing back: write the version of before that item N left to somebody's change.",
+)
+@pass_runtime()
+def undo(runtime: Runtime, run: str, save_as: Path | None, **asked: Any) -> Answer:  # noqa: ANN401
+    """Take back what RUN did, newest first; or save what could not be restored."""
+    if save_as is None:
+        return steer(runtime, run, lambda handle: handle.rollback(**asked), wanted="ROLLED_BACK")
+    if asked["item"] is None:
+        raise UsageError("cli.usage", what="--save-as needs --item N", command="awe undo")
+    earlier = runtime.attach(run).earlier(asked["item"])
+    try:
+        with save_as.open("xb") as file:
+            file.write(earlier)
+    except FileExistsError:
+        raise UsageError("cli.exists", file=str(save_as)) from None
+    return answer({"file": str(save_as), "bytes": len(earlier)}, f"saved {save_as}")
 
 
 def _line(record: SealedRecord) -> str | None:

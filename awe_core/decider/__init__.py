@@ -29,12 +29,16 @@ from awe_core.decider.links import (
 )
 from awe_core.decider.plan import Kind, Plan, PlanStep, compile_workflow
 from awe_core.decider.run import Run
-from awe_core.decider.table import StepState
+from awe_core.decider.table import ACTIVE, ENDED, StepState
+from awe_core.decider.unit import Item
 
 __all__ = [
+    "ACTIVE",
+    "ENDED",
     "Claims",
     "Faults",
     "Field",
+    "Item",
     "Kind",
     "Links",
     "Plan",

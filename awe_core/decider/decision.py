@@ -317,8 +317,8 @@ def _inspect(unit: Unit, unwind: Unwind) -> commands.Inspect | commands.Doubt:
 
 
 def _doubt(unit: Unit, items: list[Item]) -> commands.Doubt:
-    seen = {i.effect: "applied" if i.state is ItemState.APPLIED else "unknown" for i in items}
-    return commands.Doubt(unit.path, unit.attempt, tuple(seen), seen)
+    seen = tuple("applied" if i.state is ItemState.APPLIED else "unknown" for i in items)
+    return commands.Doubt(unit.path, unit.attempt, tuple(i.effect for i in items), seen)
 
 
 def _take_back(unwind: Unwind) -> commands.TakeBack | commands.Leave | None:

@@ -41,7 +41,8 @@ if TYPE_CHECKING:
 
 #: Pauses that only say what the run waits for; it goes on by itself.
 _NOTES = frozenset({"handshake", "in_doubt"})
-#: Holds that a cancel asked for by somebody lifts; a stop or lost trust outlasts it.
+#: Holds that a cancel asked for by somebody lifts; a stop or lost trust outlasts it, but of a
+#: dry run, where nothing is to be taken back.
 _LIFTED = frozenset({"operator", "crash_loop"})
 _MOST_DRIFTS = 3  #: the last of them fails the step
 
@@ -140,7 +141,7 @@ def _resumed(run: Run, fact: events.RunResumed) -> None:
 
 def _cancel_requested(run: Run, fact: events.RunCancelRequested) -> None:
     cause = "expiry" if fact.cause == "expiry" else "cancelled"
-    if fact.cause == "asked" and run.hold in _LIFTED:
+    if fact.cause == "asked" and (run.hold in _LIFTED or run.opened.dry):
         run.hold = None
     if run.phase is Phase.DRAINING and run.ending == "stop" and fact.mode == "rollback":
         run.ending, run.cause = "rollback", cause

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from awe_core.values import Json
     from awe_core.workflow import WorkflowSpec
 
-MOST_STEPS = 50_000  #: of one workflow, sub-workflows included, fan-outs counted once
-DEEPEST_NESTING = 16  #: levels of sub-workflows below the first
+#: Steps of one workflow, sub-workflows included, fan-outs counted once; levels of sub-workflows.
+LARGEST = (50_000, 16)
 
 _INSIDE = frozenset({"inputs", "steps", "run"})
 _OF_ITEM = _INSIDE | {"item", "index"}
@@ -237,7 +237,9 @@ def _called(spec: WorkflowSpec) -> Iterator[str]:
     return (step.workflow for step in spec.steps if step.workflow)
 
 
-def check_size(faults: Faults, called: Iterable[WorkflowSpec]) -> None:
+def check_size(
+    faults: Faults, called: Iterable[WorkflowSpec], largest: tuple[int, int] = LARGEST
+) -> None:
     """Tell of more steps or deeper nesting than a run may have; callees come first."""
     sizes: dict[str, tuple[int, int]] = {}
     for spec in called:
@@ -247,8 +249,8 @@ def check_size(faults: Faults, called: Iterable[WorkflowSpec]) -> None:
     name = faults.spec.reference
     steps, depth = sizes[name]
     for what, found, most in (
-        ("steps", steps, MOST_STEPS),
-        ("levels of sub-workflows", depth, DEEPEST_NESTING),
+        ("steps", steps, largest[0]),
+        ("levels of sub-workflows", depth, largest[1]),
     ):
         if found > most:
             code = "workflow.too_large"

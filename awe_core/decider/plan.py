@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING
 import attrs
 
 from awe_core.capability import Confirm
-from awe_core.decider.links import Faults, check_size, find_capabilities, innermost_first, link
+from awe_core.decider.links import (
+    LARGEST,
+    Faults,
+    check_size,
+    find_capabilities,
+    innermost_first,
+    link,
+)
 from awe_core.decider.table import direct
 from awe_core.expressions import Template
 from awe_core.workflow import Retry, StepConfirm, StepSpec
@@ -83,6 +90,7 @@ class Block:
     steps: tuple[PlanStep, ...]
     outputs: Template
     output_uses: tuple[int, ...]  #: steps whose outputs `outputs` reads
+    concurrency: Template | None = None  #: runs for which it gives the same wait for each other
 
 
 @attrs.frozen(eq=False)
@@ -98,6 +106,7 @@ def compile_workflow(
     *,
     capabilities: Mapping[str, CapabilitySpec],
     workflows: Mapping[str, WorkflowSpec],
+    largest: tuple[int, int] = LARGEST,
 ) -> Plan:
     """Compile *spec* and all it calls; the keys of both mappings are ``id@major``.
 
@@ -106,7 +115,7 @@ def compile_workflow(
     :raises ExpressionError: a template does not compile
     """
     called = innermost_first(Faults(spec), workflows)
-    check_size(Faults(spec), called)
+    check_size(Faults(spec), called, largest)
     blocks: dict[str, Block] = {}
     for one in called:
         faults = Faults(one)
@@ -141,4 +150,5 @@ def _block(
         foreach = templates.get((index, "foreach"))
         step = attrs.evolve(plain, when=templates.get((index, "when")), foreach=foreach)
         steps.append(attrs.evolve(step, kind=Kind.FANOUT, item=plain) if foreach else step)
-    return Block(links.spec, tuple(steps), templates[None, "outputs"], tuple(links.uses[None]))
+    outputs, concurrency = templates[None, "outputs"], templates.get((None, "concurrency"))
+    return Block(links.spec, tuple(steps), outputs, tuple(links.uses[None]), concurrency)

@@ -12,6 +12,7 @@ again run side by side, whatever its ``max_parallel``.
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import product
 from typing import TYPE_CHECKING
 
 import attrs
@@ -45,20 +46,42 @@ def resume(run: Run, fact: RunResumed) -> None:
             unit.reruns = 0
     elif fact.mode == "rollback" and step is None:
         run.require("rollback")
-        _roll_back(run)
+        _roll_back(run, standing(run.root) if fact.item is None else [_alone(run, fact.item)])
     else:
         run.require(fact.mode)
         _rewind(run, _selection(run, step or "", fact), fact)
 
 
-def _roll_back(run: Run) -> None:
+def _alone(run: Run, effect: str) -> Item:
+    """Give the one item of a closed run to take back, unless its resources were changed later.
+
+    :raises RunError: it does not stand, or something above it does
+    """
+    found, item = standing(run.root), run.effects.get(effect)
+    why = "what stands in a closed run"
+    if item is not None and item in found and run.phase is Phase.CLOSED:
+        later = found[found.index(item) + 1 :]
+        above = [one for one in later if any(map(_overlap, product(one.claims, item.claims)))]
+        if not above:
+            return item
+        why = f"{above[-1].effect} first, which changed the same later"
+    action = f"take {effect} back alone"
+    raise RunError("run.illegal_state", run=run.id, action=action, state=run.state, legal=why)
+
+
+def _overlap(claims: tuple[str, str]) -> bool:
+    one, other = claims
+    return one in covering(other) or other in covering(one)
+
+
+def _roll_back(run: Run, items: list[Item]) -> None:
     run.hold = None
     if run.phase is not Phase.CLOSED:
         stop_run(run, "rollback", "operator", None)
         return
     run.phase, run.closed, run.ending, run.cause = Phase.UNWINDING, None, "rollback", "operator"
     run.root.stops = True
-    take_back(run, run.root, Unwind(Goal.RUN, "operator", standing(run.root)))
+    take_back(run, run.root, Unwind(Goal.RUN, "operator", items))
 
 
 def _rewind(run: Run, chosen: list[Unit], fact: RunResumed) -> None:

@@ -146,7 +146,9 @@ class Run:
         return tuple(self.units[1:])
 
     def actions(self) -> frozenset[str]:
-        """Name what may be asked of the run now."""
+        """Name what may be asked of the run now; a dry run can only be ended."""
+        if self.opened.dry:
+            return frozenset({"cancel"} if self.phase is not Phase.CLOSED else ())
         if self.phase is Phase.CLOSED:
             is_undoable = self.remains and not self.is_discarded
             return frozenset({"retry", "rollback"} if is_undoable else {"retry"})

@@ -32,12 +32,12 @@ def intended(run: Run, unit: Unit, fact: events.EffectIntended) -> None:
     strategy, reason = fact.undo.get("strategy"), fact.undo.get("none")
     if strategy is None and reason is None:  # nobody would want it back: no item
         return
-    if item is not None:
-        run.settle(item, ItemState.INTENDED)
-        item.record, item.record_rseq = fact.record, run.next_rseq
-        return
+    if item is not None:  # a crash came before the act: it takes place now, after what was since
+        run.items.remove(item)
+        unit.items.remove(item)
+        run.item_counts[item.state] -= 1
     item = Item(
-        index=len(run.items),
+        index=run.next_rseq,
         effect=fact.effect,
         unit=unit,
         attempt=fact.attempt,
@@ -135,7 +135,8 @@ def applied(run: Run, fact: events.UndoApplied) -> None:
 
 def conflict(run: Run, fact: events.UndoConflict) -> None:
     """Note that somebody else's change was kept."""
-    why = f"changed by someone else since, now {fact.found}; our earlier version: {fact.kept}"
+    why = f"changed by someone else since, now {fact.found}"
+    why += f"; our earlier version: {fact.kept}" if fact.kept else ""
     _leave(run, _turn_of(run, fact), cause="conflict", why=why)
 
 

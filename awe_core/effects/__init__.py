@@ -7,7 +7,18 @@ broker needs of the engine is its `Port`.
 
 from awe_core.effects.asking import StepRef
 from awe_core.effects.broker import StepBroker
+from awe_core.effects.dry import DryBroker
 from awe_core.effects.grants import CORE_KINDS, Grant, GrantPlan, Narrowed
 from awe_core.effects.port import Port, Prior
 
-__all__ = ["CORE_KINDS", "Grant", "GrantPlan", "Narrowed", "Port", "Prior", "StepBroker", "StepRef"]
+__all__ = [
+    "CORE_KINDS",
+    "DryBroker",
+    "Grant",
+    "GrantPlan",
+    "Narrowed",
+    "Port",
+    "Prior",
+    "StepBroker",
+    "StepRef",
+]

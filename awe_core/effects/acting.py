@@ -39,6 +39,7 @@ class Change:
     claims: tuple[str, ...]  #: resources it changes
     request: JsonObject  #: what is asked, so that the same key with another request is noticed
     stage: Callable[[], Staged]
+    label: str | None = None  #: names it where another attempt may not ask for it
 
     @property
     def digest(self) -> str:
@@ -88,7 +89,7 @@ class Acting(Asking):
             self._claimant = None
 
     async def _performed(self, change: Change) -> FileResult:
-        effect, key = self.next_effect()
+        effect, key = self.next_effect(change.label)
         prior = self.port.prior(key)
         if prior is not None and prior.is_open:
             await self._look(change, prior.intended)
@@ -104,7 +105,7 @@ class Acting(Asking):
                 await self.port.in_pool(staged.sync_stage)
             record = await self._intend(change, effect, staged, key)
             await self._act(change, effect, staged, record)
-        return _result(change.target, staged.after, is_created=staged.kind == "create")
+        return file_result(change.target, staged.after, is_created=staged.kind == "create")
 
     async def _look(self, change: Change, cut_off: EffectIntended) -> None:
         """Find out and record what became of an intent whose end a crash kept from the log."""
@@ -131,7 +132,7 @@ class Acting(Asking):
             raise EffectError("fs.changed", path=change.target)
         self._applied(prior.intended.effect, post=post, repeated=True)
         is_created = (prior.intended.undo or {}).get("strategy") == "fs.create"
-        return _result(change.target, found, is_created=is_created)
+        return file_result(change.target, found, is_created=is_created)
 
     async def _intend(
         self, change: Change, effect: str, staged: Staged, key: str
@@ -241,5 +242,6 @@ def _digest_of(image: Image) -> str | None:
     return f"sha256:{image.sha256}" if image.sha256 else None
 
 
-def _result(path: str, image: Image, *, is_created: bool) -> FileResult:
+def file_result(path: str, image: Image, *, is_created: bool) -> FileResult:
+    """Answer what a write left behind."""
     return FileResult(path, image.sha256, image.size, is_created)

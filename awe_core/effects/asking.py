@@ -167,13 +167,13 @@ class Asking:
         effect, _ = self.next_effect()
         self._applied(effect, type=kind, target=target, post=post)
 
-    def next_effect(self) -> tuple[str, str]:
-        """Give the id and the idempotency key of the next effect, in arrival order.
+    def next_effect(self, label: str | None = None) -> tuple[str, str]:
+        """Give the id and the idempotency key of the next effect, in arrival order or by *label*.
 
         What was taken back is never done again under its old key, nor, when a crash made the
         attempt start again, under its old id.
         """
-        n, self._ordinal = self._ordinal, self._ordinal + 1
+        n, self._ordinal = label or self._ordinal, self._ordinal + (label is None)
         plain = effect = f"{self.port.run_id}/{self.step.path}/{self.step.attempt}/{n}"
         key, times = effect_key(self.step.key, n), 0
         while (prior := self.port.prior(key)) is not None and prior.is_taken_back:

@@ -156,25 +156,41 @@ class StepBroker(Acting):
         return str(found)
 
     async def _change(
-        self, kind: str, path: str, *others: str, request: JsonObject, stage: Callable[[], Staged]
+        self,
+        kind: str,
+        path: str,
+        *others: str,
+        request: JsonObject,
+        stage: Callable[[], Staged],
+        label: str | None = None,
     ) -> FileResult:
         """Change *path*; claims every path it touches."""
         claims = tuple(f"fs/{one}" for one in (path, *others))
         return await self.change(
-            Change(kind=kind, target=path, claims=claims, request=request, stage=stage)
+            Change(kind=kind, target=path, claims=claims, request=request, stage=stage, label=label)
         )
 
     async def _make_parents(self, path: str) -> None:
-        """Make the directories above *path* that do not exist, each as an effect of its own."""
-        for above in self.workspace.missing_parents(path):
-            await self._mkdir(above)
+        """Make the directories above *path* that do not exist, each as an effect of its own.
 
-    async def _mkdir(self, path: str) -> None:
+        Another step may make one meanwhile; this one waits for its claim and finds it there.
+        """
+        for above in self.workspace.missing_parents(path):
+            label = f"dir-{canonical.sha256_hex(above.encode())[:12]}"
+            try:
+                await self._mkdir(above, label=label)
+            except EffectError as error:
+                found = self.workspace.stat(above) if error.code == "fs.exists" else None
+                if found is None or found.type != "directory":
+                    raise
+
+    async def _mkdir(self, path: str, *, label: str | None = None) -> None:
         await self._change(
             "fs.write",
             path,
             request={"mode": "mkdir"},
             stage=lambda: self.workspace.stage_mkdir(path),
+            label=label,
         )
 
 

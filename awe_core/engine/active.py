@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import attrs
 
 from awe_core import commands, events
-from awe_core.decider import Claims, evolve
+from awe_core.decider import ACTIVE, ENDED, Claims, evolve
 from awe_core.effects import Prior
+from awe_core.engine.admission import key_of
+from awe_core.engine.dry import DryRun
 from awe_core.engine.recording import draft
-from awe_core.errors import AweError, EngineError, UndoError
+from awe_core.errors import AweError, EngineError, RunError, UndoError
 from awe_core.events import EffectApplied, EffectIntended, UndoRecord
 from awe_core.journal import Upsert
 
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
     from awe_core.journal import Reading
     from awe_core.redaction import Mark
     from awe_core.values import Json
+    from awe_core.workspace import Workspace
+
+_LINGER_S = 0.05  #: how long a record waits for others before it is made durable for itself
 
 
 @attrs.define(eq=False)
@@ -70,9 +75,11 @@ class ActiveRun:
         self.run = run
         self.run_id = run.id
         self.opened = run.opened
+        self.dry = DryRun.over(parts.invoker.workspace) if run.opened.dry else None
         self.pinned = {pack.dist: pack for pack in run.opened.packs}  #: what it may go on with
         self.actor = actor
         self.opened_us = opened_us
+        self.key = key_of(run)
         self.open_steps: dict[str, OpenStep] = {}
         self.started: list[OpenStep] = []  #: those that no task runs yet
         self.prepared: dict[str, Prepared] = {}
@@ -81,15 +88,19 @@ class ActiveRun:
         self.inspected: dict[str, str] = {}  #: effect → what its strategy saw
         self.failed: AweError | None = None  #: why this process drives the run no more
         self.is_stopped = False
+        self.is_recovered = False  #: an earlier process left it open, and may have died of it
         self._waiters: list[asyncio.Future[None]] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._wake: asyncio.TimerHandle | None = None
+        self._linger: asyncio.TimerHandle | None = None
         self._prior: dict[str, Prior] = {}
         self._by_effect: dict[str, str] = {}
         self._touched: dict[tuple[str, int], set[tuple[str, str]]] = {}
         self._claims = Claims()
         self._claimants: dict[str, asyncio.Future[None]] = {}
         self.has_news = False  #: whether it has closed or paused and nobody was told
+        self.value_bytes = 0  #: of all values in its records
+        self.seen_rseq = 0  #: how far it had come when it was last looked at
         self.owes_barrier = False  #: whether a step's end must be durable before others begin
         self._shown = ("", "")
 
@@ -107,10 +118,15 @@ class ActiveRun:
         try:
             evolve(self.run, fact)
         except EngineError as error:
+            if isinstance(error.__context__, RunError):  # of whoever asked; nothing was changed
+                raise error.__context__ from None
             self.give_up(error)
             raise
         written = draft(fact, run=self.run_id, rseq=rseq, level=self.opened.level, marks=marks)
+        self.value_bytes += sum(len(payload.body) for payload in written.payloads)
         self.remember(fact)
+        if self.dry is not None:
+            self.dry.note(self.run, fact)
         self.parts.journal.append([written], upserts)
 
     def write_opened(
@@ -127,6 +143,10 @@ class ActiveRun:
             remember(self, fact)
 
     def _intended(self, fact: EffectIntended) -> None:
+        unit = self.run.unit(fact.step)
+        if unit.state in ACTIVE and unit.epoch == (fact.epoch or 0):
+            for resource in fact.claims:  # already held, but after a replay
+                self._claims.acquire(fact.step, resource)
         if fact.key is not None:
             self._touch(fact, fact.type, fact.target)
             self._prior[fact.key] = Prior(fact, None, is_taken_back=False)
@@ -142,6 +162,12 @@ class ActiveRun:
         if fact.applied == "no" and fact.effect in self._by_effect:
             self._update(fact.effect, is_nothing=True)
 
+    def _resolved(self, fact: events.StepRetryScheduled) -> None:
+        """Take a person's word that what is open of the step did not happen."""
+        for key, prior in self._prior.items() if fact.resolved_by else ():
+            if prior.intended.step == fact.step and prior.is_open:
+                self._prior[key] = attrs.evolve(prior, is_nothing=True)
+
     def _taken_back(self, fact: events.UndoApplied) -> None:
         if fact.effect in self._by_effect:
             self._update(fact.effect, is_taken_back=True)
@@ -149,7 +175,8 @@ class ActiveRun:
     def _step_ended(
         self, fact: events.StepCompleted | events.StepFailed | events.StepSkipped
     ) -> None:
-        self._release(fact.step)
+        if self.run.unit(fact.step).state in ENDED:  # else it is cleared and tried again
+            self._release(fact.step)
 
     def _resumed(self, fact: events.RunResumed) -> None:
         self.pinned |= {pack.dist: pack for pack in fact.packs or ()}
@@ -167,6 +194,7 @@ class ActiveRun:
         events.StepCompleted: _step_ended,
         events.StepFailed: _step_ended,
         events.StepSkipped: _step_ended,
+        events.StepRetryScheduled: _resolved,
         events.RunResumed: _resumed,
         events.RunClosed: _closed,
     }
@@ -248,18 +276,20 @@ class ActiveRun:
         if self.failed is None:
             self.failed = error
         self.stop()
+        self.parts.admission.update(self)
         self._wake_waiters(error)
 
-    def stop(self) -> None:
-        """Cancel all that runs for this run, without recording an end."""
+    def stop(self) -> tuple[asyncio.Task[None], ...]:
+        """Cancel all that runs for this run, without recording an end; give what ends by it."""
         self.is_stopped = True
-        if self._wake is not None:
-            self._wake.cancel()
+        for timer in filter(None, (self._wake, self._linger)):
+            timer.cancel()
         for step in self.open_steps.values():
             step.broker.close("the engine is closing")
-        for task in tuple(self._tasks):
-            if task is not asyncio.current_task():
-                task.cancel()
+        ending = tuple(task for task in self._tasks if task is not asyncio.current_task())
+        for task in ending:
+            task.cancel()
+        return ending
 
     # ---- who waits -----------------------------------------------------------------------------
     async def settled(self) -> None:
@@ -286,9 +316,25 @@ class ActiveRun:
                 waiter.set_result(None) if error is None else waiter.set_exception(error)
 
     @property
+    def is_idle(self) -> bool:
+        """Whether nothing runs here for the run, nobody waits for it, and no trouble is kept."""
+        is_awaited = any(not waiter.done() for waiter in self._waiters)
+        return not (self._tasks or is_awaited or self.failed)
+
+    @property
+    def wakes_at(self) -> float | None:
+        """When the run is due, by the loop's clock."""
+        return None if self._wake is None or self._wake.cancelled() else self._wake.when()
+
+    @property
     def is_settled(self) -> bool:
         """Whether nothing goes on until somebody acts."""
         return self.run.closed is not None or self.run.state == "PAUSED"
+
+    @property
+    def workspace(self) -> Workspace:
+        """Where the run acts: for a dry run its overlay."""
+        return self.parts.invoker.workspace if self.dry is None else self.dry.overlay
 
     # ---- the broker's port ---------------------------------------------------------------------
     async def in_pool(self, work: Callable[[], None]) -> None:
@@ -324,7 +370,10 @@ class ActiveRun:
     async def claim(self, step: str, resource: str) -> None:
         """Hold *resource* until *step* has ended; wait for another open step that holds it."""
         while (holder := self._claims.acquire(step, resource)) is not None:
-            await self._released(holder)
+            if self.run.unit(holder).state in ENDED:
+                self._release(holder)
+            else:
+                await self._released(holder)
 
     async def _released(self, holder: str) -> None:
         future = self._claimants.get(holder)
@@ -340,12 +389,22 @@ class ActiveRun:
 
     # ---- views ---------------------------------------------------------------------------------
     def show(self) -> None:
-        """Keep the projection in step with the run."""
+        """Keep projection and claims in step with the run; see that its records get durable."""
+        for step in tuple(self._claimants):
+            if self.run.unit(step).state in ENDED:
+                self._release(step)
+        if self._linger is None and self.parts.journal.queued:
+            self._linger = asyncio.get_running_loop().call_later(_LINGER_S, self._flush)
         state = self.run.state, self.run.phase
         if state != self._shown:
             self._shown = state
             self.parts.journal.append((), (self._row(),))
             self.has_news = self.is_settled
+
+    def _flush(self) -> None:
+        self._linger = None
+        if not self.is_stopped and self.parts.journal.queued:
+            self.spawn(self.barrier())
 
     def _row(self) -> Upsert:
         now, run = self.parts.clock_us(), self.run

@@ -58,6 +58,7 @@ def asked(active: ActiveRun, verb: str, actor: Actor, params: JsonObject, *, now
             return RunResumed(
                 mode="rollback",
                 to=params.get("to"),
+                item=params.get("item"),
                 inclusive=True if params.get("inclusive") else None,
                 reason=reason,
                 by=by,
@@ -93,7 +94,7 @@ def _resolved(active: ActiveRun, by: str, params: JsonObject, now_us: int) -> Fa
         raise UsageError("run.request", verb="resolve", why=f"there is no step {path}") from None
     if unit.state is not StepState.IN_DOUBT:
         raise UsageError("run.request", verb="resolve", why=f"step {path} is not in doubt")
-    epoch = unit.epoch or None
+    epoch, reason = unit.epoch or None, params.get("reason")
     match params.get("outcome"):
         case "applied":
             prepared = active.parts.invoker.registry.resolve(unit.step.spec.target)
@@ -105,10 +106,16 @@ def _resolved(active: ActiveRun, by: str, params: JsonObject, now_us: int) -> Fa
                 dur_us=0,
                 output=output,
                 resolved_by=by,
+                reason=reason,
             )
         case "not_applied":
             return StepRetryScheduled(
-                step=path, attempt=unit.attempt + 1, epoch=epoch, due_us=now_us, resolved_by=by
+                step=path,
+                attempt=unit.attempt + 1,
+                epoch=epoch,
+                due_us=now_us,
+                resolved_by=by,
+                reason=reason,
             )
         case "roll_back":
             failure = Failure("run.resolved", f"{by} had the step taken back")
@@ -119,6 +126,7 @@ def _resolved(active: ActiveRun, by: str, params: JsonObject, now_us: int) -> Fa
                 err=failure,
                 class_="resolved",
                 resolved_by=by,
+                reason=reason,
             )
         case outcome:
             raise UsageError("run.request", verb="resolve", why=f"{outcome} is no outcome")

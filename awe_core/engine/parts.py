@@ -9,6 +9,8 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from awe_core.config.settings import Limits
+    from awe_core.engine.admission import Admission
     from awe_core.events import ManifestRef
     from awe_core.handshake import Ledger, People
     from awe_core.invoke import DaemonPool, Invoker
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from awe_core.undo import UndoManager
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Settings:
     """How an engine trades cost for durability; every benchmark prints them."""
 
@@ -24,7 +26,8 @@ class Settings:
     effects: Literal["synced", "unsynced"] = "synced"
     barriers: Literal["output", "step"] = "output"
     level: str = "metadata"
-    max_steps_in_flight: int = 32  #: of one run
+    limits: Limits
+    park_us: int = 30_000_000  #: after which a run that only waits is let go of
     shutdown_us: int = 10_000_000  #: at most this long for what still runs when it closes
     trust: str = "prod"  #: what every record says of the root: prod, dev-local
     manifest: ManifestRef | None = None
@@ -42,3 +45,4 @@ class Parts:
     pool: DaemonPool
     clock_us: Callable[[], int]
     settings: Settings
+    admission: Admission = attrs.field(init=False)  #: the engine's own

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from awe_core.capability import CapabilitySpec
+    from awe_core.config.settings import Limits
     from awe_core.decider import Plan
     from awe_core.events import PackRef
     from awe_core.registry import CapabilityRegistry
@@ -30,9 +31,9 @@ _KEPT = 512  #: compiled workflows, and schemas, and documents
 class Plans:
     """Plans and input schemas of what this registry can run."""
 
-    def __init__(self, registry: CapabilityRegistry) -> None:
-        """Compile against what *registry* holds."""
-        self._registry = registry
+    def __init__(self, registry: CapabilityRegistry, limits: Limits) -> None:
+        """Compile against what *registry* holds, nothing larger than *limits* say."""
+        self._registry, self._limits = registry, limits
         self._plans: dict[int, tuple[WorkflowSpec, Plan]] = {}
         self._inputs: dict[int, tuple[WorkflowSpec, Schema]] = {}
         self._calls: dict[str, WorkflowSpec] = {}
@@ -67,6 +68,7 @@ class Plans:
                 spec,
                 capabilities=self._registry.capabilities,
                 workflows=self._registry.workflows,
+                largest=(self._limits.steps_per_run, self._limits.nesting),
             )
             found = (spec, plan)
             _keep(self._plans, id(spec), found)

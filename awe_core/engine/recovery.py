@@ -17,6 +17,7 @@ from awe_core.errors import AweError, RunError
 from awe_core.events import (
     Actor,
     ConfirmationRequest,
+    EffectIntended,
     HandshakeGranted,
     HandshakeRequested,
     HandshakeVoted,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from awe_core.events import Fact
     from awe_core.journal import Reading
     from awe_core.registry import CapabilityRegistry
+    from awe_core.workspace import Workspace
 
 
 @attrs.frozen
@@ -135,6 +137,19 @@ def unused_tickets(journal: Reading, found: View) -> Iterator[Ticket]:
                 step=fact.step,
                 expires_us=fact.ticket_expires_us or 0,
             )
+
+
+def sweep(journal: Reading, workspace: Workspace, found: View) -> None:
+    """Drop what a crash left staged for effects whose intent is not in the log."""
+    named = set()
+    for rseq, fact in enumerate(found.facts):
+        if isinstance(fact, EffectIntended) and "strategy" in (fact.undo or {}):
+            record = loaded(journal, found.run.id, rseq, "undo")
+            if record is None:  # its payload is gone, so nothing tells which slots are in use
+                return
+            named.add(record["payload"].get("slot"))
+    if workspace.capture != "none":
+        workspace.store.sweep(found.run.id, named)
 
 
 def started_at(opened_us: int) -> str:

@@ -14,13 +14,16 @@ from awe_core.context import Attempt
 from awe_core.decider import step_key, wants
 from awe_core.effects import StepBroker, StepRef
 from awe_core.engine.active import OpenStep
+from awe_core.engine.dry import READING
 from awe_core.errors import (
     AccessError,
     AweError,
     EngineError,
     JournalUnwritableError,
     PackError,
+    RunError,
     TrustError,
+    WorkflowError,
 )
 from awe_core.events import codec
 from awe_core.handshake import AskPeople, Grant, Refuse, ticket_of
@@ -43,6 +46,8 @@ def admit(active: ActiveRun, command: Admit) -> Callable[[], Coroutine[None, Non
 
     :returns: what has to be done first, beside the loop's turns: asking impure policies
     """
+    if is_held_back(active, command):
+        return None
     prepared = _prepared(active, command)
     if prepared is None:
         return None
@@ -88,6 +93,17 @@ def is_left_out(active: ActiveRun, command: Admit, scope: JsonObject) -> bool:
     return True
 
 
+def is_held_back(active: ActiveRun, command: Admit, *, is_unknown: bool = False) -> bool:
+    """Whether a dry run does not know what the step works on; then that is recorded."""
+    if active.dry is None:
+        return False
+    if not (is_unknown or active.dry.needs_unknown(active.run.unit(command.step))):
+        return False
+    epoch = command.epoch or None
+    active.record(events.StepSkipped(step=command.step, cause="dry", epoch=epoch))
+    return True
+
+
 def truthy(found: Json) -> bool:
     """JMESPath's truth: false, null and what is empty are not."""
     return found is not None and found is not False and found not in ("", [], {})
@@ -108,8 +124,16 @@ def _prepared(active: ActiveRun, command: Admit, *, is_new: bool = True) -> Prep
         scope = active.run.scope(command.step)
         if is_new and is_left_out(active, command, scope):
             return None
+        most = active.parts.settings.limits.run_bytes
+        if active.value_bytes > most:
+            found = active.value_bytes
+            raise WorkflowError("run.too_large", run=active.run_id, found=found, most=most)
         prepared = active.parts.invoker.prepare(
-            step.spec.target, step.with_.evaluate(scope), purpose="resume", confirm=step.confirm
+            step.spec.target,
+            step.with_.evaluate(scope),
+            purpose="resume",
+            confirm=step.confirm,
+            workspace=active.workspace,
         )
         _check_pinned(active, prepared)
     except (AccessError, PackError, TrustError) as error:
@@ -166,7 +190,8 @@ def _judge(
         limit_us=active.opened.expires_us,
         replaces=None if replaces is None else replaces.request,
     )
-    facts = invoker.facts(prepared, active.actor, now)
+    is_dry = active.dry is not None
+    facts = invoker.facts(prepared, active.actor, now, is_dry=is_dry)
     if chain.is_pure:
         _judged(active, command, request, chain.judge_now(request, facts))
         return None
@@ -199,6 +224,11 @@ def _judged(
             )
         case Grant(by=by):
             _start(active, command, policy=codec.to_json(by))
+        case AskPeople(requirements=requirements) if active.dry is not None:
+            active.dry.asks(request, requirements)
+            reads = {kind for effect in request.effects for kind in effect} & READING
+            if not is_held_back(active, command, is_unknown=bool(reads)):
+                _start(active, command)
         case AskPeople(requirements=requirements) as people:
             asked = attrs.evolve(
                 request,
@@ -253,6 +283,8 @@ def _start(
 ) -> None:
     prepared, invoker = active.prepared[command.step], active.parts.invoker
     spec, capability = prepared.spec, prepared.capability
+    if is_held_back(active, command, is_unknown=capability.executor != "inproc"):
+        return
     path, number, epoch = command.step, command.attempt, command.epoch
     key = step_key(active.run_id, path, epoch)
     timeout_us = min(planned(active, path).timeout_us, spec.timeout_us)
@@ -278,11 +310,11 @@ def _start(
         marks=prepared.marks,
         upserts=upserts,
     )
-    broker = StepBroker(
+    broker = (StepBroker if active.dry is None else active.dry.broker)(
         active,
         StepRef(path=path, attempt=number, epoch=epoch, key=key),
         grant=prepared.grant,
-        workspace=invoker.workspace,
+        workspace=active.workspace,
         config=invoker.config_of(capability),
         is_synced=active.parts.settings.effects == "synced",
         undo=spec.undo,
@@ -293,6 +325,7 @@ def _start(
         number=number,
         idempotency_key=key,
         deadline_us=deadline_us,
+        is_dry=active.dry is not None,
     )
     opened = OpenStep(command, prepared, broker, attempt, timeout_us)
     active.open_steps[path] = opened
@@ -305,9 +338,11 @@ async def run(active: ActiveRun, step: OpenStep) -> None:
     started = time.monotonic_ns()
     if step.is_interrupted:  # before it began
         del active.open_steps[step.command.step]
-        fail(active, step.command, asyncio.CancelledError())
+        fail(active, step.command, _stopped(active, step))
         return
     try:
+        if active.is_recovered:  # its start counts before it may take the process down once more
+            await active.barrier()
         output = await active.parts.invoker.perform(
             step.prepared,
             step.broker,
@@ -322,6 +357,8 @@ async def run(active: ActiveRun, step: OpenStep) -> None:
         if active.is_stopped:  # what a closing engine cuts off stays started, for recovery
             raise
         del active.open_steps[step.command.step]
+        if step.is_interrupted and isinstance(error, asyncio.CancelledError):
+            error = _stopped(active, step)
         fail(active, step.command, error, started_ns=started)
         return
     del active.open_steps[step.command.step]
@@ -336,3 +373,7 @@ async def run(active: ActiveRun, step: OpenStep) -> None:
         marks=step.prepared.capability.output.marks(output),
     )
     active.owes_barrier = active.parts.settings.barriers == "step"
+
+
+def _stopped(active: ActiveRun, step: OpenStep) -> RunError:
+    return RunError("step.stopped", step=step.command.step, run=active.run_id)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from awe_core.engine.plans import Plans
     from awe_core.values import Json
 
+_BEGIN = (commands.Admit, commands.Expand, commands.Skip)  #: what a queued run waits with
 COMMANDS_A_TURN = 32  #: so that a run of 10,000 steps does not starve a call of one
 
 
@@ -75,13 +76,15 @@ class Turns:
         """Carry commands out until none is left, or leave the rest to another turn."""
         if active.failed is not None or active.is_stopped:
             return
-        done, limit = 0, active.parts.settings.max_steps_in_flight
+        done, admission = 0, active.parts.admission
+        admission.update(active)  # a step may have ended
         try:
             while done < COMMANDS_A_TURN:
                 now = active.now_us()
-                room = max(0, limit - len(active.open_steps)) + len(active.judging)
-                decision = decide(active.run, now, room)
+                decision = decide(active.run, now, admission.room(active) + len(active.judging))
                 fresh = [c for c in decision.commands if not active.is_under_way(c)]
+                if admission.is_queued(active.run_id):
+                    fresh = [c for c in fresh if type(c) not in _BEGIN]
                 if not fresh:
                     active.wake_at(decision.wake_at_us, self.turn)
                     break
@@ -93,6 +96,7 @@ class Turns:
             active.give_up(error)
             return
         active.show()
+        admission.update(active)
         if done >= COMMANDS_A_TURN:
             asyncio.get_running_loop().call_soon(self.turn, active)
 
@@ -141,11 +145,14 @@ class Turns:
         admit = commands.Admit(command.step, command.attempt, command.epoch)
         items = called = None
         try:
+            if steps.is_held_back(active, admit):
+                return
             scope = active.run.scope(command.step)
             if steps.is_left_out(active, admit, scope):
                 return
             if step.kind is Kind.FANOUT and step.foreach is not None:
-                inside = _items(step.foreach.evaluate(scope), command.step)
+                most = active.parts.settings.limits.foreach_items
+                inside = _items(step.foreach.evaluate(scope), command.step, most)
                 items = len(inside)
             else:
                 inside, called = step.with_.evaluate(scope), step.spec.workflow
@@ -166,9 +173,12 @@ class Turns:
         )
 
 
-def _items(found: Json, step: str) -> list[Json]:
+def _items(found: Json, step: str, most: int) -> list[Json]:
     if not isinstance(found, list):
         raise WorkflowError("workflow.foreach_no_list", step=step, found=type(found).__name__)
+    if len(found) > most:
+        code, what = "workflow.too_large", "items"
+        raise WorkflowError(code, workflow=step, found=len(found), what=what, most=most)
     return found
 
 
@@ -179,7 +189,8 @@ def _finish(active: ActiveRun, command: commands.Finish) -> None:
     epoch = unit.epoch or None
     failure, class_ = command.failure, command.class_ or "error"
     output: Json = None
-    if failure is None:
+    is_unknown = active.dry is not None and path in active.dry.unknown
+    if failure is None and not is_unknown:
         try:
             if unit.step.kind is Kind.FANOUT:
                 output = active.run.collected(path)
@@ -234,7 +245,7 @@ def _left(command: commands.Leave) -> events.UndoFailed:
 
 
 def _doubt(active: ActiveRun, command: commands.Doubt) -> events.StepInDoubt:
-    seen = {effect: active.inspected.get(effect, "applied") for effect in command.effects}
+    seen = tuple(active.inspected.get(effect, "applied") for effect in command.effects)
     return events.StepInDoubt(
         step=command.step, attempt=command.attempt, effects=command.effects, inspect=seen
     )
@@ -243,7 +254,7 @@ def _doubt(active: ActiveRun, command: commands.Doubt) -> events.StepInDoubt:
 def _closed(active: ActiveRun, command: commands.Close) -> events.RunClosed:
     """The run's end; its result leaves only when that is durable."""
     run, output = active.run, None
-    if command.state == "COMPLETED":
+    if command.state == "COMPLETED" and not (active.dry and active.dry.unknown):
         output = run.plan.root.outputs.evaluate(run.inside(""))
     return events.RunClosed(
         state=command.state,

@@ -71,7 +71,7 @@ class RunOpened(_Recorded):
     parent: JsonObject | None = None
     manifest: ManifestRef | None = codec.of(ManifestRef, default=None)
     expires_us: int | None = None
-    dry: bool | None = None
+    dry: bool | None = None  #: on an overlay: nothing of it is done
     idem: str | None = None  #: keyed MAC of the submission's idempotency key
     call: bool | None = None  #: a single capability call, opened as a run of one step
     spec: Value | None = codec.of(Value, default=None)  #: a workflow that stands in no pack, whole
@@ -97,6 +97,7 @@ class RunResumed(_Recorded):
     to: str | None = None  #: rollback: down to this step
     from_: str | None = None  #: retry: from this step
     inclusive: bool | None = None
+    item: str | None = None  #: rollback: this effect alone
     #: Other records of its packs that a person lets the run go on with.
     packs: tuple[PackRef, ...] | None = codec.of(PackRef, many=True, default=None)
     reason: str | None = None
@@ -159,6 +160,7 @@ class StepCompleted(_Attempt):
     out: Value | None = codec.of(Value, default=None)
     diag: Value | None = codec.of(Value, default=None)
     resolved_by: str | None = None
+    reason: str | None = None  #: of whoever resolved it
     child: JsonObject | None = None
     output: Json = codec.unrecorded()
 
@@ -174,6 +176,7 @@ class StepFailed(_Attempt):
     retry_after_us: int | None = None
     diag: Value | None = codec.of(Value, default=None)
     resolved_by: str | None = None
+    reason: str | None = None  #: of whoever resolved it
     child: JsonObject | None = None
 
 
@@ -183,6 +186,7 @@ class StepRetryScheduled(_Attempt):
 
     due_us: int
     resolved_by: str | None = None
+    reason: str | None = None  #: of whoever resolved it
 
 
 @attrs.frozen(kw_only=True)
@@ -190,7 +194,7 @@ class StepSkipped(_Recorded):
     """The step will not run in this epoch."""
 
     step: str
-    cause: Literal["when", "need"]
+    cause: Literal["when", "need", "dry"]  #: dry: what it needs is not done in a dry run
     epoch: int | None = None
 
 
@@ -199,7 +203,7 @@ class StepInDoubt(_Attempt):
     """The outcome is unknown after a crash; a person resolves it."""
 
     effects: tuple[str, ...] = codec.many(())
-    inspect: dict[str, str] = attrs.field(factory=dict)  #: effect id → what its strategy saw
+    inspect: tuple[str, ...] = codec.many(())  #: of each of them, what its strategy saw
 
 
 # ---- handshake ----------------------------------------------------------------------------------

@@ -122,6 +122,11 @@ class Ledger:
         """Forget an unused ticket whose step ended without it."""
         self._tickets.pop((run, step), None)
 
+    def forget(self, run: str) -> None:
+        """Forget all of *run*, which is read from the journal again."""
+        self._open = {key: one for key, one in self._open.items() if one.run != run}
+        self._tickets = {key: one for key, one in self._tickets.items() if one.run != run}
+
     def __iter__(self) -> Iterator[ConfirmationRequest]:
         return iter(tuple(self._open.values()))
 

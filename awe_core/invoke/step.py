@@ -117,18 +117,30 @@ class Invoker:
             about = {"capability": capability.spec.id, "executor": capability.executor}
             raise PackError("isolation.unavailable", **about)
 
-    def prepare(
-        self, reference: str, arguments: JsonObject, *, purpose: Purpose, confirm: Confirm
+    def prepare(  # noqa: PLR0913 - a call, and where it stands
+        self,
+        reference: str,
+        arguments: JsonObject,
+        *,
+        purpose: Purpose,
+        confirm: Confirm,
+        workspace: Workspace | None = None,
+        is_known: bool = True,
     ) -> Prepared:
         """Resolve, check the gate, validate, narrow and digest one call.
 
+        :param is_known: False: some arguments are still to come, so nothing is checked against
+            the contract, and the grant is no preview
+        :param workspace: what the digest binds the call to, if not the real one: a dry run's
         :raises AweError: whatever of these refuses; nothing has happened then
         """
         capability = self.registry.resolve(reference)
         spec, pack = capability.spec, capability.pack
         self.gate.check(spec.id, capability.contract, purpose)
         self.check_executor(capability)
-        valid: JsonObject = capability.input.apply(arguments, side="input")
+        valid: JsonObject = arguments
+        if is_known:
+            valid = capability.input.apply(arguments, side="input")
         plan = self._plans.get(capability)
         if plan is None:
             plan = self._plans[capability] = GrantPlan.compile(spec, kinds=CORE_KINDS)
@@ -146,12 +158,14 @@ class Invoker:
                 pack=pack.record,
                 arguments=shown,
                 workspace=self._place,
-                preimages=[_preimage(self.workspace, path) for path in grant.may_change],
+                preimages=[
+                    _preimage(workspace or self.workspace, path) for path in grant.may_change
+                ],
             ),
             confirm=max(confirm, spec.confirm),
             marks=marks,
             shown=shown,
-            has_preview=capability.executor == "inproc" and grant.is_closed,
+            has_preview=is_known and capability.executor == "inproc" and grant.is_closed,
         )
 
     # ---- the handshake -------------------------------------------------------------------------
@@ -197,7 +211,9 @@ class Invoker:
             replaces=replaces,
         )
 
-    def facts(self, prepared: Prepared, actor: Actor, now_us: int) -> Facts:
+    def facts(
+        self, prepared: Prepared, actor: Actor, now_us: int, *, is_dry: bool = False
+    ) -> Facts:
         """What policies may know beside the question.
 
         A closed grant names every target of the call, and the broker refuses all else; where the
@@ -208,6 +224,7 @@ class Invoker:
             now_us=now_us,
             environment=self.handshake.environment,
             requester_roles=actor.roles,
+            is_dry=is_dry,
             has_preview=prepared.has_preview,
         )
 

@@ -36,6 +36,9 @@ _BUSY_S = 0.25
 _APPLICATION_ID = 0x41574531
 _USER_VERSION = 1
 
+#: What SQLite says of a disk without room, the shared memory of the WAL included.
+FULL = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE})
+
 _PRAGMAS: Mapping[str, int | str] = {
     "journal_mode": "wal",
     "wal_autocheckpoint": 0,
@@ -142,7 +145,9 @@ def connect_writer(home: Path, *, durability: Durability) -> sqlite3.Connection:
         if _pragma(db, "application_id") != _APPLICATION_ID:
             _create(db)
     except sqlite3.Error as error:
-        raise _unreadable(file, error) from error
+        if getattr(error, "sqlite_errorcode", None) in FULL:
+            raise
+        raise unreadable(file, error) from error
     return db
 
 
@@ -157,12 +162,16 @@ def connect_reader(home: Path) -> sqlite3.Connection:
     pragmas = {"trusted_schema": 0, "cell_size_check": 1, "query_only": 1}
     try:
         return _connect(file, "mode=ro", pragmas)
-    except sqlite3.Error:
-        pass  # a read-only medium has no place for the shared memory of the WAL
+    except sqlite3.Error as error:
+        # A read-only medium has no place for the shared memory of the WAL.  Where there is a WAL,
+        # reading without it would leave out acknowledged records and not say so.
+        wal = file.with_name(f"{FILE}-wal")
+        if wal.exists() and wal.stat().st_size:
+            raise unreadable(file, error) from error
     try:
         return _connect(file, "immutable=1", pragmas)
     except sqlite3.Error as error:
-        raise _unreadable(file, error) from error
+        raise unreadable(file, error) from error
 
 
 def read_head(db: sqlite3.Connection) -> Head:
@@ -255,5 +264,6 @@ def _pragma(db: sqlite3.Connection, name: str) -> object:
     return row[0] if row else None
 
 
-def _unreadable(file: Path, error: sqlite3.Error) -> JournalError:
+def unreadable(file: Path, error: sqlite3.Error) -> JournalError:
+    """Say that SQLite cannot read *file*."""
     return JournalError("journal.unreadable", path=str(file), reason=str(error))

@@ -85,6 +85,15 @@ class OwnerLock:
         """Tell whether this very process holds it; a forked child does not."""
         return self._descriptor is not None and self.owner.pid == os.getpid()
 
+    @property
+    def is_in_place(self) -> bool:
+        """Tell whether others still meet this lock: its file may have been removed or replaced."""
+        try:
+            held, found = os.fstat(self._descriptor or -1), (self.home / _FILE).stat()
+        except OSError:
+            return False
+        return os.path.samestat(held, found)
+
     def release(self) -> None:
         """Give the home free; a second call does nothing."""
         descriptor, self._descriptor = self._descriptor, None

@@ -59,6 +59,7 @@ class Payloads:
     """Seals and opens the payloads of one log.  `create` and `load` are the ways to one."""
 
     def __init__(self, home: Path, log: str, *, kid: str, key: bytes) -> None:
+        self.row_bytes = MAX_ROW_BYTES  #: a larger value lies in a file of its own
         self.kid = kid  #: names the key in records and rows; says nothing about it
         self._home, self._log, self._key = home, log, key
         self._mac_key = _derive(key, info=b"awe-mac/1")
@@ -77,7 +78,6 @@ class Payloads:
         if not (folder / "payload.db").exists():
             write_new(folder / "payload.db", b"")
         with _key_file(home) as db:
-            db.execute(_SCHEMA)
             db.execute("INSERT INTO log_key VALUES (?,?,?,?,0)", (log, kid, nonce, wrapped))
         sync_folder(folder)
         return cls(home, log, kid=kid, key=key)
@@ -120,7 +120,7 @@ class Payloads:
             clear = payload.salt + payload.body
             body: bytes | None = self._cipher(draft.run).encrypt(nonce, clear, bound)
             file, size = None, len(payload.body)
-            if size > MAX_ROW_BYTES and body is not None:
+            if size > self.row_bytes and body is not None:
                 self._write(payload.digest, body)
                 body, file = None, payload.digest
             digest = bytes.fromhex(payload.digest)
@@ -163,7 +163,7 @@ class Payloads:
     def _write(self, name: str, body: bytes) -> None:
         folder = self._home / "payloads"
         folder.mkdir(mode=0o700, exist_ok=True)
-        write_new(folder / name, body, flags=os.O_TRUNC)
+        write_new(folder / name, body)
         sync_folder(folder)
 
     def _read(self, name: str, seq: int) -> bytes:
@@ -187,20 +187,20 @@ def begun_logs(home: Path) -> tuple[str, ...]:
     if not (home / "keys" / "payload.db").exists():
         return ()
     with _key_file(home) as db:
+        db.execute(_SCHEMA)  # who died making the file left it empty
         rows = db.execute("SELECT log FROM log_key WHERE is_begun=1 ORDER BY rowid").fetchall()
     return tuple(row[0] for row in rows)
 
 
-def write_new(path: Path, data: bytes, *, flags: int = os.O_EXCL) -> None:
-    """Write a file for its owner only, durable when this returns but for its name in the folder.
-
-    :raises FileExistsError: with ``O_EXCL``, when something is there
-    """
-    flags |= os.O_CREAT | os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0)
-    with os.fdopen(os.open(path, flags, 0o600), "wb") as out:
+def write_new(path: Path, data: bytes) -> None:
+    """Write a file for its owner only, whole or not at all; durable but for its name."""
+    draft = path.with_name(f"{path.name}.new")
+    flags = os.O_CREAT | os.O_TRUNC | os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0)
+    with os.fdopen(os.open(draft, flags, 0o600), "wb") as out:
         out.write(data)
         out.flush()
         os.fsync(out.fileno())
+    draft.replace(path)
 
 
 def sync_folder(folder: Path) -> None:
@@ -219,6 +219,7 @@ def _key_file(home: Path) -> Iterator[sqlite3.Connection]:
     try:
         db.execute("PRAGMA synchronous=FULL")
         db.execute("PRAGMA secure_delete=ON")
+        db.execute(_SCHEMA)  # also where a crash left an empty file
         yield db
     finally:
         db.close()

@@ -6,20 +6,19 @@ pages: an open one would keep the WAL from being checkpointed.
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from awe_core.errors import AuditError, JournalError
 from awe_core.journal import chain
-from awe_core.journal.database import RUN_COLUMNS, connect_reader, read_head
+from awe_core.journal.database import FILE, RUN_COLUMNS, connect_reader, unreadable
 from awe_core.journal.payloads import Payloads
-from awe_core.journal.records import SealedRecord
+from awe_core.journal.records import Head, SealedRecord
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Collection, Iterator
 
-    from awe_core.journal.records import Head
     from awe_core.values import JsonObject
 
 _RECORDS = "SELECT seq, run, rseq, kind, ts, hash, body FROM log"
@@ -50,7 +49,8 @@ class Reading:
 
     def head(self) -> Head:
         """Say where the log ends now."""
-        return read_head(self._db)
+        row = self._one("SELECT seq, hash FROM log ORDER BY seq DESC LIMIT 1")
+        return Head() if row is None else Head(row[0] + 1, row[1])
 
     def read(  # noqa: PLR0913 - each is an independent filter
         self,
@@ -84,7 +84,7 @@ class Reading:
         at, left = values[0], limit
         while left is None or left > 0:
             page = _PAGE if left is None else min(_PAGE, left)
-            rows = self._db.execute(sql, (at, *fixed, page)).fetchall()
+            rows = self._asked(sql, (at, *fixed, page))
             for row in rows:
                 yield SealedRecord(self.log, *row)
             if len(rows) < page:
@@ -113,7 +113,7 @@ class Reading:
             " WHERE seq=coalesce(?, (SELECT min(seq) FROM log WHERE run=? AND rseq IS ?))"
             " AND part=? AND run=?"
         )
-        row = self._db.execute(sql, (seq, run, rseq, part, run)).fetchone()
+        row = self._one(sql, seq, run, rseq, part, run)
         if row is None:
             return None
         if self._payloads is None:
@@ -190,10 +190,16 @@ class Reading:
             raise JournalError(
                 "journal.unreadable", path=str(self.home), reason="only SELECT can be asked here"
             )
-        return self._db.execute(sql, parameters).fetchall()
+        return self._asked(sql, parameters)
 
     def _one(self, sql: str, *parameters: object) -> Any | None:  # noqa: ANN401 - columns vary
-        return self._db.execute(sql, parameters).fetchone()
+        return next(iter(self._asked(sql, parameters)), None)
+
+    def _asked(self, sql: str, parameters: tuple[object, ...]) -> list[Any]:
+        try:
+            return self._db.execute(sql, parameters).fetchall()
+        except sqlite3.DatabaseError as error:  # a damaged page, a disk that fails
+            raise unreadable(self.home / FILE, error) from error
 
     def _run_rows(self, where: str, values: list[Any], limit: int) -> list[JsonObject]:
         sql = f"SELECT {','.join(RUN_COLUMNS)} FROM run WHERE {where} ORDER BY id LIMIT ?"  # noqa: S608 - own text

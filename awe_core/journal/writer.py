@@ -6,7 +6,8 @@ Rules:
    in a loop turn.  What must be durable first waits at a `barrier`.
 2. One `append` is never split: its records, payloads and projections are in one transaction.
 3. A commit that failed has changed nothing, in the file or in memory.  Everything that was queued
-   is dropped, every waiter hears it, and the error names the runs: they are replayed.
+   is dropped, every waiter hears it, and the error names the runs: they are replayed.  Only where
+   the disk is full, what the world already shows is written into the room of the reserve first.
 4. After an I/O error the connection is given up and the head read again; a failed fsync is never
    tried again on the same handle.
 5. The journal belongs to one thread, that of the engine's loop.
@@ -27,14 +28,14 @@ import attrs
 from awe_core.errors import AweError, EngineError, JournalUnwritableError
 from awe_core.journal import ballast, chain, opening, payloads
 from awe_core.journal.checkpoints import EVERY_S, Checkpointer, keep_copies
-from awe_core.journal.database import UPSERTS, connect_writer, transact
+from awe_core.journal.database import FULL, UPSERTS, connect_writer, transact
 from awe_core.journal.lock import OwnerLock
 from awe_core.journal.reading import Reading
 from awe_core.journal.records import draft_of
 from awe_core.journal.sealing import seal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from awe_core.journal.database import Durability
     from awe_core.journal.opening import Start
@@ -51,6 +52,7 @@ _WAL_PAGES = 4_000
 _PAGE_BYTES = 4_096
 
 _NO_SIGNER = "the signer of checkpoints does not answer"
+_NO_LOCK = "its owner.lock was removed or replaced, so another process may own it"
 _OTHER_LOG = "the log in the file is not the one that was written"
 
 
@@ -90,6 +92,7 @@ class Journal(Reading):
         self._clock_us, self._anchors = clock_us, tuple(anchors)
         self._reserve = home / "ballast"
         self._queue: list[Entry] = []
+        self.queued = self.queued_bytes = 0  #: records that wait for a commit, and their events
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
         self._appended = self._settled = 0  #: entries that ever came; that are durable or dropped
         self._is_scheduled = self._is_lost = self._is_closed = False
@@ -97,6 +100,8 @@ class Journal(Reading):
         self._wal_pages = 0
         self._suspended_us: int | None = None
         self._sinks: Acknowledger | None = None
+        #: Hears which runs lost records in a batch that failed, before who waits for it does.
+        self.on_drop: Callable[[Sequence[str], JournalUnwritableError], None] = lambda *_: None
 
     @classmethod
     def open(  # noqa: PLR0913 - the deployment's settings, all by name
@@ -110,6 +115,7 @@ class Journal(Reading):
         clock_us: Callable[[], int] = lambda: time.time_ns() // 1_000,
         anchors: Sequence[Path] = (),
         checkpoint_every_s: float = EVERY_S,
+        row_bytes: int = payloads.MAX_ROW_BYTES,
     ) -> Journal:
         """Own *home*, check its journal, and write ``log.opened``.
 
@@ -117,6 +123,7 @@ class Journal(Reading):
         :param origin: the deployment's name (``audit.origin``); the log's is this, ``/`` and its id
         :param opened: further fields of ``log.opened``: awe, trust, scope, prev_log …
         :param durability: ``normal`` may lose acknowledged records at a power loss
+        :param row_bytes: a larger value lies in a file of its own
         :param anchors: files outside the home that hold a copy of the newest checkpoint
         :raises EngineError: ``engine.locked``, ``engine.network_fs``
         :raises JournalError: ``journal.newer``, ``journal.foreign``, ``journal.schema``,
@@ -125,8 +132,8 @@ class Journal(Reading):
             ``audit.truncated``, ``audit.keys_missing`` …
         """
         home = Path(home).absolute()
-        home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with contextlib.ExitStack() as undo:
+        with contextlib.ExitStack() as undo, _explained(home):
+            home.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = OwnerLock.take(home)
             undo.callback(lock.release)
             db = connect_writer(home, durability=durability)
@@ -134,6 +141,7 @@ class Journal(Reading):
             start = opening.start(
                 Reading(home, db), public=signer.public, origin=origin, anchors=anchors
             )
+            start.payloads.row_bytes = row_bytes
             journal = cls(
                 home,
                 db,
@@ -157,11 +165,6 @@ class Journal(Reading):
     def public(self) -> bytes:
         """The public key that checkpoints are signed with."""
         return self._checkpointer.signer.public
-
-    @property
-    def queued(self) -> int:
-        """How many records wait for a commit."""
-        return sum(len(drafts) for drafts, _ in self._queue)
 
     @property
     def is_suspended(self) -> bool:
@@ -188,13 +191,15 @@ class Journal(Reading):
             done, while the disk is full
         """
         if self.is_suspended and any(draft.kind not in ballast.EVIDENCE for draft in drafts):
-            raise self._full(drafts)
+            raise _full(self.home, *(draft.run for draft in drafts if draft.run))
         for draft in drafts:
             chain.admit(draft.event, kind=draft.kind)
         for upsert in upserts:
             if upsert.table not in UPSERTS:
                 raise KeyError(upsert.table)
         self._queue.append((tuple(drafts), tuple(upserts)))
+        self.queued += len(drafts)
+        self.queued_bytes += sum(len(draft.event) for draft in drafts)
         self._appended += 1
 
     async def barrier(self) -> None:
@@ -262,6 +267,8 @@ class Journal(Reading):
             try:
                 self._write(self._queue[:count])
             except JournalUnwritableError as failure:
+                if self._suspended_us is not None:
+                    self._keep_evidence()
                 return self._drop(failure)
             del self._queue[:count]
             self._settled += count
@@ -269,25 +276,42 @@ class Journal(Reading):
                 waiter = self._waiters.pop(0)[1]
                 if not waiter.done():
                     waiter.set_result(None)
+        self.queued = self.queued_bytes = 0
         self._schedule_idle()
         return None
+
+    def _keep_evidence(self) -> None:
+        """Write what the world already shows, as far as nothing before it in its run is lost."""
+        lost: set[str] = set()
+        kept: list[Entry] = []
+        for drafts, upserts in self._queue:
+            if {d.kind for d in drafts} <= ballast.EVIDENCE and not {d.run for d in drafts} & lost:
+                kept.append((drafts, upserts if drafts else ()))
+            else:
+                lost |= {draft.run for draft in drafts if draft.run}
+        with contextlib.suppress(JournalUnwritableError):
+            self._write(kept)
 
     def _drop(self, failure: JournalUnwritableError) -> JournalUnwritableError:
         """Drop all that is queued: what follows lost records cannot stand without them."""
         runs = tuple(dict.fromkeys(d.run for drafts, _ in self._queue for d in drafts if d.run))
         waiters, self._waiters = self._waiters, []
         self._queue.clear()
+        self.queued = self.queued_bytes = 0
         self._settled = self._appended
         attributes: dict[str, Json] = {**failure.attributes, "runs": runs}
+        self.on_drop(runs, dropped := JournalUnwritableError(failure.code, **attributes))
         for _, waiter in waiters:  # a fresh error each: a shared one would gather their tracebacks
             if not waiter.done():
                 waiter.set_exception(JournalUnwritableError(failure.code, **attributes))
-        return JournalUnwritableError(failure.code, **attributes)
+        return dropped
 
     def _write(self, entries: list[Entry], *, is_forced: bool = False) -> None:
         """Make one transaction durable, or change nothing and raise."""
         if not self.lock.is_mine:
             raise EngineError("engine.forked", home=str(self.home), pid=self.lock.owner.pid)
+        if not self.lock.is_in_place:
+            raise self._unwritable(_NO_LOCK)
         try:
             if self._is_lost:
                 self._reconnect()
@@ -330,12 +354,9 @@ class Journal(Reading):
 
     def _after(self, error: Exception) -> JournalUnwritableError:
         """Bring the writer back to what the file holds, and say what happened."""
-        if (
-            getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
-            or getattr(error, "errno", None) == errno.ENOSPC
-        ):
+        if _is_full(error):
             self._suspend(error)
-            return self._full(())
+            return _full(self.home)
         self._is_lost = True
         with contextlib.suppress(sqlite3.Error, OSError, AweError):
             self._reconnect()
@@ -390,18 +411,39 @@ class Journal(Reading):
             self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
             self._wal_pages = 0
 
-    def _full(self, drafts: Sequence[Draft]) -> JournalUnwritableError:
-        return JournalUnwritableError(
-            "journal.full",
-            path=str(self.home),
-            free_mib=-(-ballast.missing_bytes(self._reserve) // (1024 * 1024)) or 1,
-            runs=tuple(dict.fromkeys(d.run for d in drafts if d.run)),
-        )
-
     def _unwritable(self, reason: str) -> JournalUnwritableError:
         return JournalUnwritableError(
             "journal.unwritable", path=str(self.home), reason=reason, runs=()
         )
+
+
+@contextlib.contextmanager
+def _explained(home: Path) -> Iterator[None]:
+    """Say what a disk that is full, read-only or broken means for opening *home*."""
+    try:
+        yield
+    except (OSError, sqlite3.Error) as error:
+        if _is_full(error):
+            raise _full(home) from error
+        reason = getattr(error, "strerror", None) or str(error)
+        raise JournalUnwritableError(
+            "journal.unwritable", path=str(home), reason=reason, runs=()
+        ) from error
+
+
+def _is_full(error: Exception) -> bool:
+    code = getattr(error, "sqlite_errorcode", None)
+    return code in FULL or getattr(error, "errno", None) == errno.ENOSPC
+
+
+def _full(home: Path, *runs: str) -> JournalUnwritableError:
+    missing = ballast.missing_bytes(home / "ballast")
+    return JournalUnwritableError(
+        "journal.full",
+        path=str(home),
+        free_mib=-(-missing // (1024 * 1024)) or 1,
+        runs=tuple(dict.fromkeys(runs)),
+    )
 
 
 def _whole_entries(queue: Sequence[Entry]) -> int:

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Literal
 
 from awe_core.events import Decision
-from awe_core.runtime.results import result_of, view_of
+from awe_core.runtime.results import effect_of, kept_of, result_of, view_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -47,6 +47,14 @@ class AsyncRunHandle:
     def undo_plan(self) -> tuple[ItemView, ...]:
         """What a rollback would take back, in the order it would."""
         return tuple(item for item in reversed(self.status().items) if item.state == "APPLIED")
+
+    def earlier(self, item: int) -> bytes:
+        """Give our earlier version of an effect that a rollback left to somebody else's change.
+
+        :param item: its number in `status`
+        """
+        home = self._runtime.config.home
+        return kept_of(home, self._runtime.reader.view(self.run_id), item)
 
     async def wait(self, timeout: float | None = None) -> RunResult:  # noqa: ASYNC109 - the SDK's signature
         """Wait until the run has ended or waits for somebody.
@@ -92,10 +100,16 @@ class AsyncRunHandle:
         await self._runtime.control(self.run_id, "cancel", mode=mode, reason=reason)
 
     async def rollback(
-        self, reason: str | None = None, *, to: str | None = None, inclusive: bool = False
+        self,
+        reason: str | None = None,
+        *,
+        to: str | None = None,
+        inclusive: bool = False,
+        item: int | None = None,
     ) -> None:
-        """Take back a run that ended or is paused, whole or down to a step."""
-        given = {"to": to, "inclusive": inclusive or None, "reason": reason}
+        """Take back a run that ended or is paused, whole, down to a step, or one item of it."""
+        one = item and effect_of(self._runtime.reader.view(self.run_id), item).effect
+        given = {"to": to, "inclusive": inclusive or None, "item": one, "reason": reason}
         await self._runtime.control(self.run_id, "rollback", **given)
 
     async def retry(self, from_step: str, reason: str | None = None) -> None:

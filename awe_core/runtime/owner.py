@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import attrs
 
@@ -37,13 +37,14 @@ if TYPE_CHECKING:
 
     from awe_core.audit import AuditLogger
     from awe_core.config import Config
-    from awe_core.engine import RuntimeEngine
+    from awe_core.engine import RuntimeEngine, Submission
     from awe_core.runtime.deployment import Deployment
     from awe_core.trust import Mark
     from awe_core.values import Json, JsonObject
 
     Answer: TypeAlias = Callable[..., Coroutine[Any, Any, Json]]
 
+_T = TypeVar("_T")
 _PHASE_S = 60.0  #: how often a running process looks whether its manifest has expired
 _VERBS = (
     *("proposed", "approved", "rejected", "withdrawn", "activated", "suspended", "resumed"),
@@ -116,6 +117,8 @@ class Owner:
         self._sinks: AuditLogger = logger_of(config, journal, sinks)
         self._requests: dict[str, Answer] = {  # what this process and guests ask, by one road
             "submit": self.submit,
+            "plan": self.plan,
+            "outline": self.outline,
             "settled": self._settled,
             "decide": self._decide,
             "control": self._control,
@@ -171,9 +174,21 @@ class Owner:
 
     async def submit(self, **request: Json) -> str:
         """Open a run; a refusal is recorded."""
+        return await self._ran(request, self.engine.submit)
+
+    async def plan(self, **request: Json) -> JsonObject:
+        """Run dry what `submit` would open."""
+        return await self._ran(request, self.engine.plan)
+
+    async def outline(self, **request: Json) -> JsonObject:
+        """Say what `submit` would open, without a run."""
+        return await self._ran(request, self.engine.outline)
+
+    async def _ran(
+        self, request: JsonObject, take: Callable[[Submission], Coroutine[Any, Any, _T]]
+    ) -> _T:
         try:
-            wanted = requests.resolve(request, self.deployment, self.engine.plans)
-            return await self.engine.submit(wanted)
+            return await take(requests.resolve(request, self.deployment, self.engine.plans))
         except (AccessError, PackError, TrustError) as error:
             asked = next((request[k] for k in ("facade", "call", "workflow") if k in request), "")
             await self._refused(str(asked), codec.from_json(Actor, request["actor"]), error)
@@ -330,6 +345,7 @@ def _open_journal(config: Config, *, trust: str) -> Journal:
         opened={"awe": __version__, "trust": trust},
         durability=config.engine.durability,
         clock_us=now_us,
+        row_bytes=config.engine.limits.value_bytes,
     )
 
 

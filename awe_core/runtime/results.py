@@ -8,10 +8,14 @@ import attrs
 
 from awe_core.engine import open_questions
 from awe_core.engine.active import loaded
-from awe_core.errors import HandshakePendingError, RunNotCompletedError
-from awe_core.events import Failure, RunClosed, RunPaused, decode
+from awe_core.errors import HandshakePendingError, RunError, RunNotCompletedError, UndoError
+from awe_core.events import Failure, RunClosed, RunPaused, UndoConflict, decode
+from awe_core.workspace.store import split
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from awe_core.decider import Item
     from awe_core.engine import Reader, View
     from awe_core.events import Residue
     from awe_core.journal import Reading
@@ -75,6 +79,7 @@ class StepView:
 class ItemView:
     """One effect of a run, and whether it is still in the world."""
 
+    number: int  #: in the order in which they were done, from 1
     effect: str
     step: str
     type: str
@@ -88,8 +93,10 @@ class RunView:
 
     run_id: str
     workflow: str
+    dry: bool  #: nothing of it was done
     state: str
     phase: str
+    in_flight: int  #: steps at work, also while it is paused
     actor: str
     opened_us: int
     closed_us: int | None
@@ -114,6 +121,7 @@ class RunRow:
     opened_us: int
     changed_us: int
     residue: int
+    dry: bool = attrs.field(converter=bool)  #: a dry run: nothing of it was done
 
 
 def result_of(reader: Reader, journal: Reading, run: str) -> RunResult:
@@ -149,8 +157,10 @@ def view_of(journal: Reading, found: View) -> RunView:
     return RunView(
         run_id=run.id,
         workflow=f"{opened.workflow.id}@{opened.workflow.version}",
+        dry=bool(opened.dry),
         state=run.state,
         phase=run.phase.value,
+        in_flight=run.in_flight,
         actor=opened.by,
         opened_us=found.opened_us,
         closed_us=found.changed_us if run.closed else None,
@@ -161,7 +171,8 @@ def view_of(journal: Reading, found: View) -> RunView:
             for step in run.steps()
         ),
         items=tuple(
-            ItemView(i.effect, i.unit.path, i.type, i.target, i.state.value) for i in run.items
+            ItemView(n, i.effect, i.unit.path, i.type, i.target, i.state.value)
+            for n, i in enumerate(run.items, 1)
         ),
         residue=run.residue(),
         standing=run.standing,
@@ -170,6 +181,30 @@ def view_of(journal: Reading, found: View) -> RunView:
         error=closed.err if run.closed and isinstance(closed, RunClosed) else _held(found),
         output=loaded(journal, run.id, closings[-1], "out") if has_output else None,
     )
+
+
+def kept_of(home: Path, found: View, number: int) -> bytes:
+    """Give the version of before that a conflict left in the undo store.
+
+    :raises UndoError: ``undo.discarded`` when there is none
+    """
+    item = effect_of(found, number)
+    conflicts = (one for one in reversed(found.facts) if isinstance(one, UndoConflict))
+    slot = next((one.kept for one in conflicts if one.effect == item.effect and one.kept), "")
+    path = home.joinpath("undo", *split(slot)) if slot else home
+    if not path.is_file():
+        raise UndoError("undo.discarded", path=item.target, slot=slot or item.effect)
+    return path.read_bytes()
+
+
+def effect_of(found: View, number: int) -> Item:
+    """Give the item that people call by *number*.
+
+    :raises RunError: ``run.unknown_item``
+    """
+    if not 0 < number <= len(found.run.items):
+        raise RunError("run.unknown_item", run=found.run.id, item=number)
+    return found.run.items[number - 1]
 
 
 def _held(found: View) -> Failure | None:

@@ -6,11 +6,12 @@ makes no difference to callers: an owner answers itself, a guest asks the owner.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from awe_core.engine import Plans, Reader, open_questions
-from awe_core.errors import HandshakeError, RunError
+from awe_core.errors import EngineError, HandshakeError, RunError
 from awe_core.events import codec
 from awe_core.runtime.handles import AsyncRunHandle
 from awe_core.runtime.requests import named
@@ -39,7 +40,8 @@ class AsyncRuntime:
         self.actor = actor
         self.role = door.role  #: ``owner``, ``guest`` or ``observer``: what this process is
         self.journal = door.journal  #: the log, for reading
-        self.plans = Plans(door.deployment.registry)
+        limits = door.deployment.config.engine.limits
+        self.plans = Plans(door.deployment.registry, limits)
         self.reader = Reader(self.journal, door.deployment.registry, self.plans)
 
     # ---- what there is -------------------------------------------------------------------------
@@ -103,6 +105,41 @@ class AsyncRuntime:
         asked = named(workflow) if facade is None else {"facade": facade}
         return await self._submit(asked, inputs, key=idempotency_key, expires_us=expires_us)
 
+    async def plan(
+        self,
+        workflow: str | Path | WorkflowSpec | None,
+        inputs: Mapping[str, Json] | None = None,
+        *,
+        facade: str | None = None,
+    ) -> JsonObject:
+        """Run a workflow dry, on record: steps, effects with diffs, approvals to expect, a digest.
+
+        Nothing of the workspace changes and nobody is asked.
+
+        :raises AweError: refused; no run exists then
+        """
+        asked = named(workflow) if facade is None else {"facade": facade}
+        return await self._plan("plan", asked, inputs)
+
+    async def plan_call(
+        self, capability: str, arguments: Mapping[str, Json] | None = None
+    ) -> JsonObject:
+        """Do the same for one call."""
+        return await self._plan("plan", {"call": capability}, arguments)
+
+    async def outline(
+        self, workflow: str | Path | WorkflowSpec, inputs: Mapping[str, Json] | None = None
+    ) -> JsonObject:
+        """Say what a workflow would do as far as its inputs tell, starting no handler."""
+        return await self._plan("outline", named(workflow), inputs)
+
+    async def _plan(
+        self, method: str, asked: JsonObject, inputs: Mapping[str, Json] | None
+    ) -> JsonObject:
+        request = {**asked, "inputs": dict(inputs or {}), "actor": codec.to_json(self.actor)}
+        found: JsonObject = await self._door.answer(method, request)
+        return found
+
     async def _submit(
         self,
         asked: JsonObject,
@@ -114,7 +151,14 @@ class AsyncRuntime:
         request = {**asked, "inputs": dict(inputs or {}), "actor": codec.to_json(self.actor)}
         more = {"idempotency_key": key, "expires_us": expires_us}
         request |= {name: value for name, value in more.items() if value is not None}
-        return AsyncRunHandle(self, str(await self._door.answer("submit", request)))
+        while True:
+            try:
+                return AsyncRunHandle(self, str(await self._door.answer("submit", request)))
+            except EngineError as error:
+                if error.code != "engine.busy":
+                    raise
+                wait_s: Any = error.attributes["retry_after"]
+                await asyncio.sleep(wait_s)
 
     def facade(self, name: str) -> Callable[..., Awaitable[Json]]:
         """Give an ACTIVE facade as a function; the only way for an agent."""
@@ -141,7 +185,9 @@ class AsyncRuntime:
     def runs(self, state: str | None = None, limit: int = 100) -> list[RunRow]:
         """List runs, the newest first."""
         rows = self.journal.rows(
-            "SELECT id, workflow, state, actor, opened_us, changed_us, residue FROM run"
+            "SELECT id, workflow, state, actor, opened_us, changed_us, residue,"
+            " (SELECT json_extract(CAST(body AS TEXT), '$.event.dry') FROM log"
+            " WHERE log.run = run.id AND rseq = 0) FROM run"
             " WHERE state = coalesce(?, state) ORDER BY opened_us DESC, id LIMIT ?",
             (state, limit),
         )

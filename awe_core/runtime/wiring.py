@@ -65,7 +65,7 @@ def engine_of(
         effects=config.engine.effects,
         barriers=config.engine.barriers,
         level=config.audit.level,
-        max_steps_in_flight=config.engine.limits.steps_in_flight_per_run,
+        limits=config.engine.limits,
         shutdown_us=config.engine.shutdown_us,
     )
     parts = Parts(

@@ -131,7 +131,10 @@ def log_key(home: Path, *, may_create: bool) -> KeyFile:
     """Give the key that signs the checkpoints of this home's log; raised as by `load`."""
     file = home / "keys" / "log.key"
     if may_create and not file.exists():
-        return generate(file, passphrase=None)
+        draft = file.with_name("log.key.new")  # half a key would keep the home closed for ever
+        draft.unlink(missing_ok=True)
+        generate(draft, passphrase=None)
+        draft.replace(file)
     return load(file, passphrase=None)
 
 

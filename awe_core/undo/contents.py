@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import attrs
 
 from awe_core.errors import EffectError
-from awe_core.undo.strategy import Applied, Captured, FileStrategy, UndoOutcome, conflict
+from awe_core.undo.strategy import Captured, FileStrategy, UndoOutcome, conflict
 from awe_core.workspace.images import PIECE, Image, feed
 from awe_core.workspace.staged import copy_metadata, write_all
 from awe_core.workspace.store import back
@@ -47,7 +47,7 @@ class Swap(FileStrategy):
         slot, target = captured.slot.image(), captured.target.image()
         match self._holds(captured, slot):
             case "nothing" if target.same_content(captured.pre):
-                return Applied()
+                return captured.finish()
             case "nothing" if target.same_content(captured.post):
                 raise captured.discarded()
             case "nothing":
@@ -109,7 +109,7 @@ class Create(FileStrategy):
         if slot.kind == "absent":
             target = captured.target.image()
             if target.kind == "absent":
-                return Applied()
+                return captured.finish()
             if not target.same_content(captured.post):
                 return conflict(target)
             captured.moves.move(captured.target, captured.slot)

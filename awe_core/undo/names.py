@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from awe_core.errors import EffectError
-from awe_core.undo.strategy import Applied, Captured, FileStrategy, UndoOutcome, conflict
+from awe_core.undo.strategy import Captured, FileStrategy, UndoOutcome, conflict
 
 if TYPE_CHECKING:
     from awe_core.hookspecs import Seen
@@ -32,7 +32,7 @@ class Delete(FileStrategy):
         slot = captured.slot.image()
         if slot.kind == "absent":
             if self._inspect(captured) == "not_applied":
-                return Applied()
+                return captured.finish()
             raise captured.discarded()
         if not slot.same_content(captured.pre):
             raise captured.damaged(slot)
@@ -64,7 +64,7 @@ class Move(FileStrategy):
 
     def _undo(self, captured: Captured) -> UndoOutcome:
         if self._inspect(captured) == "not_applied":
-            return Applied()
+            return captured.finish()
         here, there = captured.target, captured.moves.at(captured.to)
         moved, source = there.image(), here.image()
         if not moved.same_content(captured.pre):
@@ -80,8 +80,7 @@ class Move(FileStrategy):
         if not here.image().same_content(moved):
             captured.moves.move(here, there)
             return conflict(there.image())
-        captured.moves.sync(here, there)
-        return Applied()
+        return captured.finish()
 
 
 class MakeDirectory(FileStrategy):
@@ -98,7 +97,7 @@ class MakeDirectory(FileStrategy):
     def _undo(self, captured: Captured) -> UndoOutcome:
         found = captured.target.look()
         if found.kind == "absent":
-            return Applied()
+            return captured.finish()
         if not _is_ours(captured, found):
             return conflict(captured.target.image())
         try:

@@ -7,6 +7,7 @@ whatever is not the shape that staging writes is ``undo.payload``.
 from __future__ import annotations
 
 import base64
+import os
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -105,9 +106,20 @@ class Captured:
         """Say that the pre-image is gone."""
         return UndoError("undo.discarded", path=self.path, slot=self.kept)
 
+    def sync(self) -> None:
+        """Make durable what is found done: whoever did it may have died before it was."""
+        if self.target.look().kind == "file":
+            held = self.target.open()
+            try:
+                os.fsync(held)
+            finally:
+                os.close(held)
+        others = ([self.slot] if self.kept else []) + ([self.moves.at(self.to)] if self.to else [])
+        self.moves.sync(self.target, *others)
+
     def finish(self, *drop: str) -> Applied:
         """Make the names durable, then drop slots, which hold only what was ours."""
-        self.moves.sync(self.target, *((self.slot,) if self.kept else ()))
+        self.sync()
         for slot in drop:
             self.moves.store.remove(slot)
         return Applied()
@@ -134,9 +146,11 @@ class FileStrategy(ABC):
         captured = Captured.of(record, world)
         try:
             captured.moves.settle(captured.path, slot=captured.kept, to=captured.to)
-            return self._inspect(captured)
+            if (seen := self._inspect(captured)) == "applied":
+                captured.sync()
         except (EffectError, OSError):
             return "unknown"
+        return seen
 
     def undo(self, record: UndoRecord, world: World, key: str) -> UndoOutcome:
         """Take it back, durably.

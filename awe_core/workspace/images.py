@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import attrs
@@ -24,6 +25,7 @@ from awe_core.workspace.paths import MAX_COMPONENTS, ROOT, Parts, escape, is_res
 from awe_core.workspace.syscalls import lstat
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from hashlib import _Hash
 
     from awe_core.values import JsonObject
@@ -88,7 +90,7 @@ class Image:
 
 
 @attrs.frozen
-class _Found:
+class Found:
     """One entry, opened."""
 
     status: os.stat_result
@@ -121,7 +123,7 @@ def image(confined: Confined, parts: Parts, *, max_files: int | None = None) -> 
         return Image(path, "absent")
     if kind_of(status.st_mode) == "directory":
         return tree_of(confined, parts, max_files=max_files).top
-    found = _opened(confined, parts, status, most=None)
+    found = opened(confined, parts, status, most=None)
     return Image.of(path, found.status, sha256=found.sha256)
 
 
@@ -139,9 +141,25 @@ def tree_of(
     :param is_strict: refuse hard links, other types and reserved names in the tree
     :raises EffectRefusedError: ``effect.limit``; ``workspace.escape`` for a mount
     """
+    how = {"most": max_files, "is_whole": is_strict, "hashing": hashing}
+    look_into = partial(opened, confined, **how)  # type: ignore[arg-type]  # each by its name
+    status = confined.lstat(parts)
+    return sum_up(confined, parts, status, look_into, max_files=max_files, is_strict=is_strict)
+
+
+def sum_up(  # noqa: PLR0913 - a walk, and what it looks with
+    confined: Confined,
+    parts: Parts,
+    status: os.stat_result | None,
+    look_into: Callable[[Parts, os.stat_result], Found],
+    *,
+    max_files: int | None,
+    is_strict: bool,
+) -> Tree:
+    """Sum up the tree at *parts* as *look_into* finds it; *status* is its top's, if it is there."""
     content, fingerprint, size, names = hashlib.sha256(), hashlib.sha256(), 0, list[Parts]()
     path = "/".join(parts) or ROOT
-    top, status = Image(path, "absent"), confined.lstat(parts)
+    top = Image(path, "absent")
     pending: list[tuple[Parts, os.stat_result]] = [] if status is None else [((), status)]
     while pending:
         below, status = pending.pop()
@@ -152,14 +170,12 @@ def tree_of(
         if is_strict:
             _refuse_odd(confined, here, status)
         try:
-            found = _opened(
-                confined, here, status, most=max_files, is_whole=is_strict, hashing=hashing
-            )
+            found = look_into(here, status)
         except EffectError as error:
             # Gone, or a mount or link by now: for a mere look that is all there is to say of it.
             if is_strict or error.code not in {"fs.missing", "workspace.escape"}:
                 raise
-            found = _Found(status)
+            found = Found(status)
         pending += reversed([((*below, name), inner) for name, inner in found.inside])
         if max_files is not None and len(names) + len(pending) > max_files:
             raise limit(path, "max_files", max_files)
@@ -178,7 +194,7 @@ def list_directory(confined: Confined, parts: Parts, *, max_entries: int) -> tup
         names = _names(directory, most=max_entries)
         if len(names) > max_entries:
             raise limit("/".join(parts) or ROOT, "max_entries", max_entries)
-        seen = ((n, lstat(directory, n)) for n in names if _is_text(n))
+        seen = ((n, lstat(directory, n)) for n in names if is_text(n))
         return tuple(entry("/".join((*parts, n)), s) for n, s in seen if s is not None)
 
 
@@ -205,7 +221,7 @@ def limit(path: str, which: str, most: int) -> EffectRefusedError:
     return EffectRefusedError("effect.limit", target=shown(path), which=which, limit=most)
 
 
-def _opened(  # noqa: PLR0913 - where, and how much of it
+def opened(  # noqa: PLR0913 - where, and how much of it
     confined: Confined,
     here: Parts,
     status: os.stat_result,
@@ -213,7 +229,7 @@ def _opened(  # noqa: PLR0913 - where, and how much of it
     most: int | None,
     is_whole: bool = False,
     hashing: bool = True,
-) -> _Found:
+) -> Found:
     """Look into what *status* says lies at *here*, a link as itself."""
     match kind_of(status.st_mode):
         case "directory":
@@ -221,20 +237,20 @@ def _opened(  # noqa: PLR0913 - where, and how much of it
                 names = _names(held, most=most, is_whole=is_whole)
                 seen = ((name, lstat(held, name)) for name in names)
                 inside = tuple((name, inner) for name, inner in seen if inner is not None)
-                return _Found(os.fstat(held), "", _user_attributes(held), inside)
+                return Found(os.fstat(held), "", _user_attributes(held), inside)
         case "symlink" if hashing:
             with confined.parent(here) as (directory, name):
                 text = os.fsencode(os.readlink(name, dir_fd=directory))
-            return _Found(status, hashlib.sha256(text).hexdigest())
+            return Found(status, hashlib.sha256(text).hexdigest())
         case "file" if hashing:
             held, _ = confined.open_file(here, links="read")
             try:
                 feed(hashed := hashlib.sha256(), held)
-                return _Found(os.fstat(held), hashed.hexdigest(), _user_attributes(held))
+                return Found(os.fstat(held), hashed.hexdigest(), _user_attributes(held))
             finally:
                 os.close(held)
         case _:
-            return _Found(status)
+            return Found(status)
 
 
 def _feed_entry(
@@ -266,7 +282,8 @@ def _names(directory: int, *, most: int | None, is_whole: bool = False) -> list[
     return sorted(names, key=os.fsencode)
 
 
-def _is_text(name: str) -> bool:
+def is_text(name: str) -> bool:
+    """Say whether a name is UTF-8, so that a path can hold it."""
     try:
         name.encode()
     except UnicodeEncodeError:

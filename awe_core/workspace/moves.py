@@ -156,14 +156,13 @@ class Moves:
                 os.unlink(name, dir_fd=directory)
 
     def sync(self, *places: Place) -> None:
-        """Make the directories of *places* durable; fine when a run's folder was discarded."""
+        """Make the directories of *places* durable; fine when one is gone with its names."""
         for folder in dict.fromkeys(Place(p.confined, p.parts[:-1]) for p in places):
-            is_store = folder.confined is self.store.confined
             try:
                 with folder.confined.directory(folder.parts) as held:
                     os.fsync(held)
             except EffectError as error:
-                if not is_store or error.code != "fs.missing":
+                if error.code != "fs.missing":
                     raise
-            if is_store:
+            if folder.confined is self.store.confined:
                 os.fsync(self.store.fd)

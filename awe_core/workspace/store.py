@@ -35,7 +35,7 @@ from awe_core.workspace.syscalls import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Container, Iterator
     from pathlib import Path
 
     from awe_core.workspace.paths import Parts
@@ -90,15 +90,18 @@ class Store:
 
     def identity(self, ino: int) -> str:
         """Give the lasting name of the workspace whose root has inode *ino*."""
-        name = f".root-{ino}"
-        with contextlib.suppress(FileExistsError):
-            held = os.open(name, NEW_FILE, 0o600, dir_fd=self.fd)
-            try:
+        name, flags = f".root-{ino}", os.O_RDWR | os.O_CREAT | O_NOFOLLOW | O_CLOEXEC
+        held = os.open(name, flags, 0o600, dir_fd=self.fd)
+        try:
+            if not os.fstat(held).st_size:  # new, or a crash came before its only write
                 os.write(held, secrets.token_hex(16).encode())
                 os.fsync(held)
-            finally:
-                os.close(held)
-            os.fsync(self.fd)
+                for folder in (".", "..", "../.."):  # two of the way here may be new
+                    way = os.open(folder, os.O_RDONLY | O_DIRECTORY | O_CLOEXEC, dir_fd=self.fd)
+                    os.fsync(way)
+                    os.close(way)
+        finally:
+            os.close(held)
         return (self.path / name).read_text()
 
     def new_slot(self, run: str, *, size_bytes: int = 0) -> str:
@@ -136,6 +139,14 @@ class Store:
         with self._counting:
             freed = self._charged.pop(slot, 0)
             self._used = None if self._used is None else self._used - freed
+
+    def sweep(self, run: str, kept: Container[str]) -> None:
+        """Drop every staged file of *run* whose slot is not *kept*."""
+        folder = self.path / run
+        for entry in os.scandir(folder) if folder.is_dir() else ():
+            found = _SLOT.fullmatch(slot := f"{run}/{entry.name}")
+            if found and found[1] not in kept and entry.is_file(follow_symlinks=False):
+                self.remove(slot)
 
     def _charge(self, slot: str, size_bytes: int) -> None:
         with self._counting:

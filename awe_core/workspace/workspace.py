@@ -40,7 +40,7 @@ from awe_core.workspace.staged import Staged, stage_append, stage_file
 from awe_core.workspace.store import Store, probe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from awe_core.files import FileEntry
@@ -152,6 +152,13 @@ class Workspace:
         parts = self._parse(path)
         if rule := self.private.rule_for(path):
             raise EffectRefusedError("workspace.private", path=shown(path), rule=rule)
+        data = self._content(parts, max_bytes)
+        if len(data) > max_bytes:
+            raise limit(path, "max_bytes", max_bytes)
+        return data
+
+    def _content(self, parts: Parts, max_bytes: int) -> bytes:
+        """Give what the file holds, of more than *max_bytes* only so much as tells that."""
         held, status = self.confined.open_file(parts)
         try:
             data = os.read(held, min(status.st_size, max_bytes) + 1)
@@ -161,18 +168,16 @@ class Workspace:
             raise self.confined.error(error, parts) from None
         finally:
             os.close(held)
-        if len(data) > max_bytes:
-            raise limit(path, "max_bytes", max_bytes)
         return data
 
     def stat(self, path: str) -> FileEntry | None:
         """Look at one entry, a link as itself; None when it is missing."""
-        status = self.confined.lstat(self._parse(path, root=True))
+        status = self._lstat(self._parse(path, root=True))
         return None if status is None else entry(path, status)
 
     def list(self, path: str = ROOT, *, max_entries: int = 10_000) -> tuple[FileEntry, ...]:
         """List a directory, in the order of names as bytes."""
-        return list_directory(self.confined, self._parse(path, root=True), max_entries=max_entries)
+        return self._listed(self._parse(path, root=True), max_entries)
 
     def glob(
         self, pattern: str, *, max_entries: int = 10_000, depth: int = 32
@@ -202,17 +207,17 @@ class Workspace:
 
     def digest(self, path: str, *, max_files: int = 10_000) -> Image:
         """Describe what is there, with its digest: what approvals bind and undo compares."""
-        return image(self.confined, self._parse(path, root=True), max_files=max_files)
+        return self._image(self._parse(path, root=True), max_files)
 
     def tree_digest(self, path: str = ROOT) -> str:
         """Sum up names, types, modes, attributes and contents of everything below *path*."""
-        return tree_of(self.confined, self._parse(path, root=True)).top.sha256
+        return self._tree(self._parse(path, root=True), None).top.sha256
 
     def missing_parents(self, path: str) -> tuple[str, ...]:
         """Name the directories that `stage_mkdir` has to make first, outermost first."""
         parts = self._parse(path)
         above = (parts[:depth] for depth in range(1, len(parts)))
-        return tuple("/".join(a) for a in above if self.confined.lstat(a) is None)
+        return tuple("/".join(a) for a in above if self._lstat(a) is None)
 
     # ---- effects, staged ------------------------------------------------------------------------
     def stage_write(
@@ -223,7 +228,7 @@ class Workspace:
         :param expect: SHA-256 that the file must have now, and still at the act
         :raises EffectError: ``fs.exists``, ``fs.missing``, ``fs.changed``
         """
-        before = self._changeable(path, image)
+        before = self._changeable(path, is_hashed=True)
         if before.kind == "absent" and (mode == "replace" or expect is not None):
             raise EffectError("fs.missing", path=shown(path))
         if before.kind != "absent" and mode == "create":
@@ -232,7 +237,7 @@ class Workspace:
             raise not_regular(path, before.kind)
         if expect is not None and before.sha256 != expect.removeprefix("sha256:"):
             raise EffectError("fs.changed", path=shown(path))
-        return stage_file(self.moves, before, data, run=run, is_bound=expect is not None)
+        return self._stage_file(before, data, run=run, is_bound=expect is not None)
 
     def stage_append(self, path: str, data: bytes, *, run: str) -> Staged:
         """Stage bytes for the end of a file that exists."""
@@ -241,7 +246,7 @@ class Workspace:
             raise EffectError("fs.missing", path=shown(path))
         if before.kind != "file":
             raise not_regular(path, before.kind)
-        return stage_append(self.moves, path, data, run=run)
+        return self._stage_append(path, data, run=run)
 
     def stage_delete(
         self, path: str, *, run: str, recursive: bool = False, max_files: int = 1000
@@ -250,7 +255,7 @@ class Workspace:
         tree = self._movable(path, max_files=max_files)
         if len(tree.names) > 1 and not recursive:
             raise EffectError("fs.not_empty", path=shown(path))
-        slot = self.store.new_slot(run, size_bytes=tree.size_bytes)
+        slot = self._new_slot(run, size_bytes=tree.size_bytes)
         made = ("delete", self.moves, tree.top, Image(path, "absent"), slot)
         return Staged(*made, fingerprint=tree.fingerprint)
 
@@ -259,7 +264,7 @@ class Workspace:
         tree = self._movable(source, max_files=max_files)
         for names in tree.names:
             self.protection.check("/".join((target, *names)))
-        if self.confined.lstat(self._parse(target)) is not None:
+        if self._lstat(self._parse(target)) is not None:
             raise EffectError("fs.exists", path=shown(target))
         if f"{target}/".startswith(f"{source}/"):
             raise EffectError("fs.failed", path=shown(target), reason="lies in what is moved")
@@ -279,22 +284,18 @@ class Workspace:
     def _parse(self, path: str, *, root: bool = False) -> Parts:
         return parse(path, portable_names=self.portable_names, root=root)
 
-    def _changeable(self, path: str, described: Callable[[Confined, Parts], Image] = look) -> Image:
+    def _changeable(self, path: str, *, is_hashed: bool = False) -> Image:
         """Check that *path* may be written, and describe what is there."""
         parts = self._parse(path)
         self.protection.check(path)
-        found = described(self.confined, parts)
+        found = self._image(parts, None) if is_hashed else self._look(parts)
         if found.kind == "file" and found.links > 1:
             raise EffectRefusedError("workspace.hard_link", path=shown(path), links=found.links)
         return found
 
-    def _check_parent(self, path: str) -> None:
-        with self.confined.parent(self._parse(path)):
-            pass
-
     def _movable(self, path: str, *, max_files: int) -> Tree:
         """Check that the whole tree at *path* may be moved away, and sum it up."""
-        tree = tree_of(self.confined, self._parse(path), max_files=max_files, is_strict=True)
+        tree = self._tree(self._parse(path), max_files, is_strict=True)
         if tree.top.kind == "absent":
             raise EffectError("fs.missing", path=shown(path))
         for names in tree.names:
@@ -303,11 +304,40 @@ class Workspace:
 
     def _entries(self, parts: Parts, *, max_entries: int) -> tuple[FileEntry, ...]:
         try:
-            return list_directory(self.confined, parts, max_entries=max_entries)
+            return self._listed(parts, max_entries)
         except EffectError as error:
             if parts and error.code in {"fs.missing", "workspace.escape"}:
                 return ()  # gone, or a mount: nothing of it can match
             raise
+
+    # ---- what there is, and how it is staged: an overlay sees and does this differently ---------
+    def _lstat(self, parts: Parts) -> os.stat_result | None:
+        return self.confined.lstat(parts)
+
+    def _look(self, parts: Parts) -> Image:
+        return look(self.confined, parts)
+
+    def _image(self, parts: Parts, max_files: int | None) -> Image:
+        return image(self.confined, parts, max_files=max_files)
+
+    def _tree(self, parts: Parts, max_files: int | None, *, is_strict: bool = False) -> Tree:
+        return tree_of(self.confined, parts, max_files=max_files, is_strict=is_strict)
+
+    def _listed(self, parts: Parts, max_entries: int) -> tuple[FileEntry, ...]:
+        return list_directory(self.confined, parts, max_entries=max_entries)
+
+    def _check_parent(self, path: str) -> None:
+        with self.confined.parent(self._parse(path)):
+            pass
+
+    def _stage_file(self, before: Image, data: bytes, *, run: str, is_bound: bool) -> Staged:
+        return stage_file(self.moves, before, data, run=run, is_bound=is_bound)
+
+    def _stage_append(self, path: str, data: bytes, *, run: str) -> Staged:
+        return stage_append(self.moves, path, data, run=run)
+
+    def _new_slot(self, run: str, *, size_bytes: int) -> str | None:
+        return self.store.new_slot(run, size_bytes=size_bytes)
 
 
 def _open_root(root: Path) -> tuple[Path, int]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import getpass
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -18,22 +20,67 @@ import pytest
 
 from awe_core import signing
 from awe_core.audit import parse_pins, verify_home
+from awe_core.engine.active import loaded
 from awe_core.journal import JournalReader
 from awe_core.runtime import Runtime
 from awe_core.testing import Deployment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from awe_core.audit import Report
 
 HERE = Path(__file__).parent
+_STRACE = shutil.which("strace") or ""
 _DRILL = "awe_pack_drill-0.1.0"
 _CAPABILITIES = (
-    *("fs_append_text", "fs_delete", "fs_make_dir", "fs_move", "fs_stat", "fs_write_text"),
+    *(
+        "fs_append_text",
+        "fs_copy",
+        "fs_delete",
+        "fs_make_dir",
+        "fs_move",
+        "fs_stat",
+        "fs_write_text",
+    ),
     *("flow_approve", "flow_fail"),
 )
 _TAKEN = ("diffs.py", "files.py", "flow.py", *(f"contracts/{c}.yaml" for c in _CAPABILITIES))
+_STEPS = """\
+  - id: folder
+    capability: fs.make_dir@1
+    with: {path: out}
+  - id: create
+    capability: fs.write_text@1
+    needs: [folder]
+    with: {path: out/new.txt, text: "new\\n", mode: create}
+  - id: replace
+    capability: fs.write_text@1
+    needs: [create]
+    with: {path: old.txt, text: "replaced\\n", mode: replace}
+  - id: append
+    capability: fs.append_text@1
+    needs: [replace]
+    with: {path: log.txt, text: "second\\n"}
+  - id: delete
+    capability: fs.delete@1
+    needs: [append]
+    with: {path: doomed, recursive: true}
+  - id: copy
+    capability: fs.copy@1
+    needs: [delete]
+    with: {source: log.txt, target: out/copy.txt}
+  - id: move
+    capability: fs.move@1
+    needs: [copy]
+    with: {source: from.txt, target: out/to.txt}
+"""
+_FAIL = """\
+  - id: fail
+    capability: flow.fail@1
+    needs: [move]
+"""
 _SETTINGS = """\
 confirm:
   - policy: auto
@@ -75,6 +122,28 @@ class Place:
             for path in sorted(self.work.rglob("*"))
             if not path.name.startswith(".awe-probe-")
         }
+
+    def leftovers(self) -> set[str]:
+        """Name what lies in the home and belongs to nobody once every run has ended.
+
+        A slot belongs to the intent that names it, until its effect is taken back.
+        """
+        slots: dict[str, str] = {}
+        kept: set[str] = set()
+        undone: list[str] = []
+        with JournalReader(self.home) as journal:
+            for row in journal.read():
+                if row.kind == "effect.intended":
+                    record: Any = loaded(journal, row.run, row.rseq, "undo")
+                    slots[row.event["effect"]] = record["payload"].get("slot", "")
+                    kept.add(slots[row.event["effect"]])
+                elif row.kind == "undo.applied":
+                    undone.append(row.event["effect"])
+                    kept.discard(slots[row.event["effect"]])
+        assert len(set(undone)) == len(undone)  # each item once, ever
+        store = self.home / "undo"
+        found = {str(path.relative_to(store)) for path in store.glob("[!.]*/*")}
+        return (found - kept) | {path.name for path in self.home.glob("*.part")}
 
     def workflow(self, steps: str, *, head: str = "", name: str = "drill_flow") -> Path:
         """Write a workflow with inputs ``path`` and ``fifo``, and give its file."""
@@ -122,6 +191,20 @@ class Host:
     def run(self, role: str, place: Place, **order: Any) -> int:
         return self.reap(self.spawn(role, place, **order))
 
+    def traced(self, role: str, place: Place, *options: str, **order: Any) -> int:
+        """As `run`, with ``strace`` attached from before the child opens anything."""
+        gate = place.fifo(f"gate-{len(list(place.folder.glob('gate-*')))}")
+        pid = self.spawn(role, place, gate=str(gate), **order)
+        with subprocess.Popen(
+            [_STRACE, "-f", *options, "-p", str(pid)], stderr=subprocess.PIPE, text=True
+        ) as strace:
+            assert strace.stderr is not None
+            said = strace.stderr.readline()
+            gate.write_bytes(b"")
+            assert "attached" in said, said + strace.stderr.read()
+            strace.stderr.read()
+        return self.reap(pid)
+
     def said(self, place: Place) -> list[dict[str, Any]]:
         """Give everything that the processes of *place* have said so far."""
         acks = self.acks(place)
@@ -137,6 +220,51 @@ class Host:
         self.process.stdin.write(json.dumps(order, default=str) + "\n")
         self.process.stdin.flush()
         return int(self.process.stdout.readline())
+
+
+@attrs.frozen
+class Drill:
+    """One place, ready for a workflow that changes the world in every way."""
+
+    place: Place
+    host: Host
+
+    def begin(self) -> dict[str, bytes | None]:
+        """Make the world that the workflow changes, and give it."""
+        work = self.place.work
+        (work / "doomed" / "deep").mkdir(parents=True)
+        for name in ("old.txt", "log.txt", "from.txt", "doomed/a.txt", "doomed/deep/b.txt"):
+            (work / name).write_text(f"{name} as it was\n")
+        return self.place.tree()
+
+    def flow(self, *, fails: bool) -> str:
+        """Write the workflow."""
+        return str(self.place.workflow(_STEPS + _FAIL * fails))
+
+    def check(self, before, after, *, is_tidy: bool = True) -> set[str]:
+        """Everything that was submitted has ended, wholly or not at all, and it is proved.
+
+        :param is_tidy: nothing may be left over; a power cut can bring back what was removed
+        """
+        said = self.host.said(self.place)
+        assert [] == [one["died"] for one in said if "died" in one]
+        with self.place.open(observer=True) as rt:
+            states = {row.run_id: row.state for row in rt.runs()}
+            views = [rt.attach(run).status() for run in states]
+            assert states == {view.run_id: view.state for view in views}  # row and records agree
+        for one in said:
+            if one.get("state") == "OPENED":
+                assert one["run"] in states  # acknowledged, so it is there
+            elif "run" in one:
+                assert one["state"] in {states[one["run"]], "COMPLETED"}, said
+        assert [] == [one for view in views for one in view.residue]
+        ended = set(states.values())
+        expected = after if ended == {"COMPLETED"} else before
+        assert expected == self.place.tree()
+        assert not is_tidy or set() == self.place.leftovers()
+        report = self.place.proof()
+        assert ("verified", 0) == (report.verdict, report.open_runs), report.findings
+        return ended
 
 
 def _drill_wheel(folder: Path, stdlib: Path) -> Path:
@@ -212,3 +340,46 @@ def host(founded: Deployment) -> Iterator[Host]:  # noqa: ARG001 - its packs are
         yield Host(process)
         assert process.stdin is not None
         process.stdin.close()
+
+
+@pytest.fixture(scope="module")
+def drill(
+    host: Host, tmp_path_factory: pytest.TempPathFactory, place_of: Callable[[Path], Place]
+) -> Callable[[], Drill]:
+    """Give fresh places, one for each kill."""
+
+    def fresh() -> Drill:
+        return Drill(place_of(tmp_path_factory.mktemp("crash") / "deployment"), host)
+
+    return fresh
+
+
+@pytest.fixture(scope="session")
+def tracing() -> None:
+    """Skip where no process may be traced."""
+    if not _STRACE:
+        pytest.skip("strace is not installed: what a process asks of the disk cannot be seen")
+    tried = subprocess.run(
+        [_STRACE, "-f", "-y", "-o", os.devnull, "true"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if tried.returncode:
+        pytest.skip(f"no process may be traced here: {tried.stderr.strip()}")
+
+
+@pytest.fixture
+def each() -> Iterator[Callable[[object], AbstractContextManager[None]]]:
+    """Try every case, and fail at the end with all that failed and what became of each."""
+    failed: list[str] = []
+
+    @contextlib.contextmanager
+    def trying(case: object) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - told at the end
+            failed.append(f"{case}: {type(error).__name__}: {error}"[:2000])
+
+    yield trying
+    assert not failed, "\n\n".join(failed)

@@ -50,8 +50,18 @@ def hold_thread(ctx: Any, *, path: str, text: str, fifo: str) -> Output:
     return {"path": path}
 
 
+async def stubborn(ctx: AsyncExecutionContext, *, path: str, late: str, fifo: str) -> Output:
+    """Write, wait for the FIFO, and when cancelled ask for one more effect."""
+    await ctx.fs.write_text(path, "in time")
+    try:
+        await asyncio.to_thread(Path(fifo).read_bytes)
+    except asyncio.CancelledError:
+        await ctx.fs.write_text(late, "too late")
+    return {"path": path}
+
+
 async def engrave(ctx: AsyncExecutionContext, *, path: str, text: str) -> Output:
-    """Write what cannot be taken back."""
+    """Write; the contract says that it cannot, or need not, be taken back."""
     await ctx.fs.write_text(path, text)
     return {"path": path}
 
@@ -62,6 +72,13 @@ async def die(ctx: AsyncExecutionContext, *, path: str, text: str, token: str) -
     if _used_up(token):
         os.kill(os.getpid(), signal.SIGKILL)
     return {"path": path}
+
+
+async def die_always(ctx: AsyncExecutionContext) -> Output:
+    """End the whole process."""
+    del ctx
+    os.kill(os.getpid(), signal.SIGKILL)
+    return {}
 
 
 async def meet(ctx: AsyncExecutionContext, *, first: str, second: str, gate: str) -> Output:
