@@ -212,6 +212,7 @@ def typed(words: Sequence[str], script: Sequence[tuple[str, str]]) -> tuple[int,
     child, terminal = pty.fork()
     if child == 0:
         os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a suite in the background ignores it
         os.execv(sys.executable, [sys.executable, "-c", PROGRAM, *words])  # noqa: S606
     shown, waits = b"", list(script)
     deadline = time.monotonic() + 30

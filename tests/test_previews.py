@@ -213,6 +213,18 @@ def trusting(founded, tmp_path_factory) -> Iterator[tuple[Deployment, Runtime]]:
 
 @settings(max_examples=60, suppress_health_check=list(HealthCheck))
 @given(before=BEFORE, steps=st.lists(st.tuples(STEPS, st.booleans()), min_size=1, max_size=8))
+@example(
+    before={"a/a": ""},
+    steps=[
+        (("fs.find", {"pattern": "t/**"}), True),
+        (
+            ("fs.write_text", {"path": "t/a/a", "text": "", "parents": False, "mode": "upsert"}),
+            False,
+        ),
+        (("fs.move", {"source": "t/a", "target": "t/b"}), False),
+        (("fs.copy", {"source": "t/b", "target": "t/a"}), False),
+    ],
+)
 @example(before={"a": "x"}, steps=[(("fs.delete", {"path": "t/a", "recursive": True}), False)])
 def test_a_real_run_makes_exactly_the_changes_that_were_foreseen(trusting, before, steps):
     place, rt = trusting

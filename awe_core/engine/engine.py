@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 _OPEN_STATES = ("PENDING", "RUNNING", "PAUSED")
 _CANCEL_S = 1.0  #: for what was cancelled to end
+_ID_STEP = 1 << 60  #: at least, between the ids of two runs
 _AGAIN_S = 1.0  #: after which a log that could not be written is tried again
 
 
@@ -70,6 +71,7 @@ class RuntimeEngine:
         self._active: dict[str, ActiveRun] = {}
         self._alarms: dict[str, asyncio.TimerHandle] = {}  #: of runs that are not in memory
         self._sweeper: asyncio.Task[None] | None = None
+        self._last_id = int.from_bytes(secrets.token_bytes(10), "big")
         self._keys: dict[str | None, tuple[bytes, str]] = {}  #: not durable yet: body and run
         self._is_closing = False
         parts.journal.on_drop = self._dropped
@@ -136,7 +138,7 @@ class RuntimeEngine:
         parts, now = self.parts, self.parts.clock_us()
         spec, settings = wanted.spec, parts.settings
         lifetime = spec.expires_us if wanted.expires_us is None else wanted.expires_us
-        run_id = _new_id()
+        run_id = self._new_id()
         fact = RunOpened(
             workflow=WorkflowRef(spec.id, spec.version, self.plans.digest(spec, wanted.document)),
             via=wanted.actor.via,
@@ -167,6 +169,17 @@ class RuntimeEngine:
             self._keys[fact.idem] = named
         self._active[run_id] = active
         return active
+
+    def _new_id(self) -> str:
+        """80 bits in base32, lower case; any unique prefix names the run.
+
+        From a random start each is a random step ahead of the one before: a new run lies beside
+        those that are at work in every index, so a commit touches half as many pages as with ids
+        from anywhere, and the first four characters still differ for half a million runs.
+        """
+        step = _ID_STEP + int.from_bytes(secrets.token_bytes(8), "big") % _ID_STEP
+        self._last_id = (self._last_id + step) % (1 << 80)
+        return base64.b32encode(self._last_id.to_bytes(10, "big")).decode().lower()
 
     def _known(self, key: str, body: bytes) -> str | None:
         """Give the run that this idempotency key already names."""
@@ -386,11 +399,6 @@ class RuntimeEngine:
         if ending:  # a handler that will not be cancelled is left to its end
             await asyncio.wait(ending, timeout=_CANCEL_S)
         self.parts.pool.close()
-
-
-def _new_id() -> str:
-    """80 random bits in base32, lower case; any unique prefix names the run."""
-    return base64.b32encode(secrets.token_bytes(10)).decode().lower()
 
 
 def _body(wanted: Submission, inputs: JsonObject) -> bytes:

@@ -169,7 +169,10 @@ class Overlay(Workspace):
             return self._heap.read(node.status.st_size)
         if node.source is None:
             raise not_regular(path, "directory")
-        return super()._content(node.source, max_bytes)
+        try:
+            return super()._content(node.source, max_bytes)
+        except EffectError as error:  # it names the place where the run found the file
+            raise type(error)(error.code, **{**error.attributes, "path": shown(path)}) from None
 
     def _opened(self, node: _Node, most: int | None, *, is_whole: bool) -> Found:
         """Look into *node*; names that the run changed replace those of the workspace."""

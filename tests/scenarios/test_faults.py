@@ -118,7 +118,8 @@ def test_a_run_on_a_disk_that_fills_up_stops_and_ends_by_itself_once_there_is_ro
         assert "journal.full" == full.value.code
         assert str(small.home) == full.value.attributes["path"]
         assert full.value.attributes["free_mib"] in range(4, 9)  # the reserve is in use by now
-        assert ["log.suspended", "effect.applied"] == kinds(small)[-2:]  # the world shows it
+        last = kinds(small)[-2:]  # in either order: the first may still have had room
+        assert {"log.suspended", "effect.applied"} == set(last)  # the world shows it
         with pytest.raises(JournalUnwritableError, match="full"):
             rt.submit(flow, {"path": "b.txt", "fifo": str(fifo)})
         assert not (small.work / "after.txt").exists()
