@@ -17,7 +17,7 @@ import stat
 import tempfile
 import time
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Self
+from typing import IO, TYPE_CHECKING, Any, Self
 
 import attrs
 
@@ -172,7 +172,8 @@ class Overlay(Workspace):
         try:
             return super()._content(node.source, max_bytes)
         except EffectError as error:  # it names the place where the run found the file
-            raise type(error)(error.code, **{**error.attributes, "path": shown(path)}) from None
+            said: dict[str, Any] = {**error.attributes, "path": shown(path)}
+            raise type(error)(error.code, **said) from None
 
     def _opened(self, node: _Node, most: int | None, *, is_whole: bool) -> Found:
         """Look into *node*; names that the run changed replace those of the workspace."""
