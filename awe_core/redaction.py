@@ -50,16 +50,22 @@ _KEY = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
 def describe(
-    value: Json, *, part: str, marks: Sequence[Mark] = (), level: str = "metadata"
+    value: Json,
+    *,
+    part: str,
+    marks: Sequence[Mark] = (),
+    level: str = "metadata",
+    body: bytes | None = None,
 ) -> tuple[str, PayloadDraft]:
     """Give the descriptor of *value*, as canonical text, and the draft of its payload.
 
     :param part: which value of the record it is: ``in``, ``out``, ``undo`` …
     :param marks: pointers into this very value, as `contract` finds them
     :param level: ``metadata``, ``request`` or ``full``
+    :param body: the canonical form of *value*, where the caller has it already
     :raises CanonicalError: for a value that has no canonical form
     """
-    body = canonical.value(value)
+    body = canonical.value(value) if body is None else body
     salt = _salt()
     digest = sha256(salt + body).hexdigest()
     is_shown = level == "full" or (level == "request" and part == "in")

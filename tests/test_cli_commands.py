@@ -16,6 +16,7 @@ import pytest
 
 from awe_core.cli import run
 from awe_core.documents import load_deployment
+from awe_core.errors import AccessError
 from awe_core.packs import discover, rebuild_wheel
 from awe_core.runtime import Runtime
 from awe_core.testing import Deployment, me
@@ -495,26 +496,40 @@ def test_numbers_durations_and_names_that_are_none_are_bad_usage(awe, words):
     assert "cli.usage" == awe(*words, expect=2)["code"]
 
 
-def test_the_demo_tells_its_story(capsys):
-    assert 0 == run(["demo", "--json"])
-    assert 7 < len(json.loads(capsys.readouterr().out)["data"]["claims"])
+def test_a_facade_into_a_pack_that_is_off_says_why_that_is_off(place, monkeypatch):
+    monkeypatch.setitem(sys.modules, "awe_pack_stdlib", type(sys)("awe_pack_stdlib"))
+    with pytest.raises(AccessError) as caught:
+        place.propose("awe-pack-load-test")
+    assert "facade.unknown_target" == caught.value.code
+    assert "awe-pack-stdlib is off: " in caught.value.details[0]
 
 
-def test_bench_torments_and_says_what_came_of_it(capsys, tmp_path):
+def alone(*words: str) -> tuple[str, str]:
+    """Run a command that founds a deployment of its own, in a process that has loaded no pack."""
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", PROGRAM, *words]
+    ended = subprocess.run(command, capture_output=True, text=True, env=environ, check=False)
+    assert 0 == ended.returncode, ended
+    return ended.stdout, ended.stderr
+
+
+def test_the_demo_tells_its_story():
+    assert 7 < len(json.loads(alone("demo", "--json")[0])["data"]["claims"])
+
+
+def test_bench_torments_and_says_what_came_of_it(tmp_path):
     page = tmp_path / "page.html"
-    assert 0 == run(["bench", "chaos", "--runs", "2", "--seed", "7", "--html", str(page)])
-    said = capsys.readouterr()
-    assert "rolled back" in said.out
-    assert "verifying the log" in said.err
+    said, beside = alone("bench", "chaos", "--runs", "2", "--seed", "7", "--html", str(page))
+    assert "rolled back" in said
+    assert "verifying the log" in beside
     assert "seed 7" in page.read_text()
 
 
-def test_bench_measures_a_load_and_shows_it(capsys, tmp_path):
+def test_bench_measures_a_load_and_shows_it(tmp_path):
     page = tmp_path / "page.html"
-    assert 0 == run(["bench", "load", "--runs", "2", "--html", str(page), "--json"])
-    said = json.loads(capsys.readouterr().out)["data"]
-    assert "workspace" == said["isolation"]
-    assert all(mode["cpu_parts"] for mode in said["modes"])
+    said = json.loads(alone("bench", "load", "--runs", "2", "--html", str(page), "--json")[0])
+    assert "workspace" == said["data"]["isolation"]
+    assert all(mode["cpu_parts"] for mode in said["data"]["modes"])
     assert "</svg>" in page.read_text()
 
 

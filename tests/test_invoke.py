@@ -472,7 +472,10 @@ def perform(invoker, *, timeout_us=30 * SECOND_US, port=None, **arguments):
         attempt = Attempt(
             run_id="r", step="w", number=1, idempotency_key="k", deadline_us=timeout_us
         )
-        return await invoker.perform(prepared, broker, attempt, actor=ACTOR, timeout_us=timeout_us)
+        how = {"actor": ACTOR, "timeout_us": timeout_us}
+        output, body = await invoker.perform(prepared, broker, attempt, **how)
+        assert canonical.value(output) == body
+        return output
 
     return asyncio.run(main())
 

@@ -106,9 +106,16 @@ class ActiveRun:
 
     # ---- facts ---------------------------------------------------------------------------------
     def record(
-        self, fact: events.Fact, *, marks: Sequence[Mark] = (), upserts: Sequence[Upsert] = ()
+        self,
+        fact: events.Fact,
+        *,
+        marks: Sequence[Mark] = (),
+        body: bytes | None = None,
+        upserts: Sequence[Upsert] = (),
     ) -> None:
         """Fold *fact* and queue its record.
+
+        :param marks: and *body*, of the value that it carries: as `draft` takes them
 
         :raises AweError: when this run was given up; ``decider.illegal_event`` gives it up
         """
@@ -122,7 +129,8 @@ class ActiveRun:
                 raise error.__context__ from None
             self.give_up(error)
             raise
-        written = draft(fact, run=self.run_id, rseq=rseq, level=self.opened.level, marks=marks)
+        level = self.opened.level
+        written = draft(fact, run=self.run_id, rseq=rseq, level=level, marks=marks, body=body)
         self.value_bytes += sum(len(payload.body) for payload in written.payloads)
         self.remember(fact)
         if self.dry is not None:

@@ -36,15 +36,24 @@ _LEVEL = 4  #: of what stands in `undo`
 _ALL = (("", "secret"),)  #: nothing of the value is shown
 
 
-def draft(fact: Fact, *, run: str, rseq: int, level: str, marks: Sequence[Mark] = ()) -> Draft:
+def draft(  # noqa: PLR0913 - a fact, where it stands, and what is known of its value
+    fact: Fact,
+    *,
+    run: str,
+    rseq: int,
+    level: str,
+    marks: Sequence[Mark] = (),
+    body: bytes | None = None,
+) -> Draft:
     """Write *fact* as record *rseq* of *run*.
 
     :param marks: pointers into the arguments, inputs or output that it carries
+    :param body: the canonical form of these, where the caller has it already
     """
     values: dict[str, str] = {}
     payloads: list[PayloadDraft] = []
     for part, value, marked in _values(fact, marks):
-        text, payload = describe(value, part=part, marks=marked, level=level)
+        text, payload = describe(value, part=part, marks=marked, level=level, body=body)
         payloads.append(payload)
         if part == "undo":
             text = f'{{"rec":{text},"strategy":{fragment(value["strategy"], _LEVEL)}}}'

@@ -308,6 +308,7 @@ def _start(
             arguments=prepared.arguments,
         ),
         marks=prepared.marks,
+        body=prepared.body,
         upserts=upserts,
     )
     broker = (StepBroker if active.dry is None else active.dry.broker)(
@@ -343,7 +344,7 @@ async def run(active: ActiveRun, step: OpenStep) -> None:
     try:
         if active.is_recovered:  # its start counts before it may take the process down once more
             await active.barrier()
-        output = await active.parts.invoker.perform(
+        output, body = await active.parts.invoker.perform(
             step.prepared,
             step.broker,
             step.attempt,
@@ -371,6 +372,7 @@ async def run(active: ActiveRun, step: OpenStep) -> None:
             output=output,
         ),
         marks=step.prepared.capability.output.marks(output),
+        body=body,
     )
     active.owes_barrier = active.parts.settings.barriers == "step"
 

@@ -15,7 +15,7 @@ from awe_core import canonical
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from awe_core.values import Json, JsonObject
+    from awe_core.values import JsonObject
 
 _PREFIX = b"awe:call:v1\n"
 _SHOWN = 3  #: first values of a phrase
@@ -27,20 +27,20 @@ def call_digest(  # noqa: PLR0913 - the members that an approval covers; any dri
     capability: str,
     version: str,
     pack: str,
-    arguments: Json,
+    arguments: bytes,
     workspace: str,
     preimages: Sequence[JsonObject],
 ) -> str:
     """``sha256:`` and the hex SHA-256 over one exact call.
 
     :param pack: digest of the approved record
-    :param arguments: exact, defaults applied; sensitive ones as their keyed MAC
+    :param arguments: canonical form; exact, defaults applied, sensitive ones as their keyed MAC
     :param workspace: deployment id and workspace id
     :param preimages: {path, kind, sha256 or "absent", mode} of all it may change
     """
     begin, middle, end = _around(capability, version, pack, workspace)
     images = sorted(preimages, key=lambda p: str(p["path"])) if preimages else []
-    call = begin + canonical.value(arguments) + middle + canonical.value(images) + end
+    call = begin + arguments + middle + canonical.value(images) + end
     return "sha256:" + hashlib.sha256(call).hexdigest()
 
 

@@ -56,6 +56,7 @@ class Prepared:
 
     capability: Capability
     arguments: JsonObject  #: validated, defaults applied
+    body: bytes  #: their canonical form
     grant: Grant
     effects: tuple[JsonObject, ...]  #: the grant, as the record and people see it
     digest: str  #: of the exact call
@@ -147,16 +148,18 @@ class Invoker:
         grant = plan.narrow(valid, self.config_of(capability))
         marks = capability.input.marks(valid)
         shown = masked(valid, marks, self._mac)
+        body = canonical.value(valid)
         return Prepared(
             capability=capability,
             arguments=valid,
+            body=body,
             grant=grant,
             effects=grant.as_json,
             digest=call_digest(
                 capability=spec.id,
                 version=spec.version,
                 pack=pack.record,
-                arguments=shown,
+                arguments=body if shown is valid else canonical.value(shown),
                 workspace=self._place,
                 preimages=[
                     _preimage(workspace or self.workspace, path) for path in grant.may_change
@@ -253,9 +256,10 @@ class Invoker:
         *,
         actor: Actor,
         timeout_us: int,
-    ) -> Json:
+    ) -> tuple[Json, bytes]:
         """Run the handler, in the task of the caller, and check what it returns.
 
+        :returns: the output, and its canonical form
         :raises EngineError: ``step.timeout``
         :raises ContractError: ``contract.output``
         :raises Exception: what the handler itself raised
@@ -315,14 +319,14 @@ class _Alarm:
             self._task.uncancel()
 
 
-def _checked(prepared: Prepared, found: Json) -> Json:
+def _checked(prepared: Prepared, found: Json) -> tuple[Json, bytes]:
     output = prepared.capability.output.apply(prepared.capability.structure(found), side="output")
-    size, limit = len(canonical.value(output)), prepared.spec.output_bytes
-    if size > limit:
+    body, limit = canonical.value(output), prepared.spec.output_bytes
+    if len(body) > limit:
         raise ContractError(
-            "contract.output_size", capability=prepared.spec.id, size=size, limit=limit
+            "contract.output_size", capability=prepared.spec.id, size=len(body), limit=limit
         )
-    return output
+    return output, body
 
 
 def _late(attempt: Attempt, timeout_us: int) -> EngineError:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from awe_core import canonical
 from awe_core.documents import load_proposal
+from awe_core.errors import AccessError
 from awe_core.governance import as_yaml
 from awe_core.lifecycle import State
 from awe_core.packs import (
@@ -82,10 +83,15 @@ def draft(  # noqa: PLR0913 - what a proposer says
         wanted = load_proposal(text, file=str(proposal))
     offers = [*(pack.contents for pack in deployment.packs), report.contents]
     by, authors, pack_name = wanted.proposed_by, wanted.authors, report.distribution
-    facades = [
-        facade_record(facade, offers, pack=pack_name, proposed_by=by, authors=authors)
-        for facade in report.contents.facades
-    ]
+    try:
+        facades = [
+            facade_record(facade, offers, pack=pack_name, proposed_by=by, authors=authors)
+            for facade in report.contents.facades
+        ]
+    except AccessError as error:  # perhaps of a pack that is ACTIVE, and off for its own reason
+        off = [f"{name} is off: {why.summary}" for name, why in deployment.refused]
+        said: dict[str, Any] = error.attributes
+        raise AccessError(error.code, details=off, **said) from None
     facades = [_in_force(deployment, facade) for facade in facades]
     digests = [record_digest(facade) for facade in facades]
     requires = requirements_of(report.requires_dist, deps)

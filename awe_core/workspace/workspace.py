@@ -161,9 +161,9 @@ class Workspace:
         """Give what the file holds, of more than *max_bytes* only so much as tells that."""
         held, status = self.confined.open_file(parts)
         try:
-            data = os.read(held, min(status.st_size, max_bytes) + 1)
-            while data and (more := os.read(held, max_bytes + 1 - len(data))):
-                data += more
+            data = more = os.read(held, min(status.st_size, max_bytes) + 1)
+            while more and len(data) != status.st_size and len(data) <= max_bytes:  # it grows
+                data += (more := os.read(held, max_bytes + 1 - len(data)))
         except OSError as error:
             raise self.confined.error(error, parts) from None
         finally:
