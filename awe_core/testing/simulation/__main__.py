@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import multiprocessing
+import os
 import sys
+from functools import cache
 from typing import TYPE_CHECKING
 
 from awe_core.testing.simulation import Stage, live
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+_SAY_EVERY = 500  #: lives
+
+_stage = cache(Stage.set)  #: one in each process
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,16 +32,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = parser.parse_args(arguments)
     only = "" if asked.kill_at is None else f" --kill-at {asked.kill_at}"
     first, seeds = (asked.first, asked.seeds) if asked.seed is None else (asked.seed, 1)
-    stage, failed = Stage.set(), 0
-    for seed in range(first, first + seeds):
-        wrong, journal = live(seed, stage, kill_at=asked.kill_at)
-        if asked.show:
-            sys.stdout.buffer.write(journal + b"\n")
-        if wrong:
-            failed += 1
-            print(f"python -m awe_core.testing.simulation --seed {seed}{only}: {wrong[0]}")
+    lives, failed = [(seed, asked.kill_at) for seed in range(first, first + seeds)], 0
+    workers = min(os.cpu_count() or 1, seeds)
+    with multiprocessing.get_context("fork").Pool(workers, initializer=_stage) as pool:
+        for number, (seed, wrong, journal) in enumerate(pool.imap(_lived, lives, chunksize=5), 1):
+            if asked.show:
+                sys.stdout.buffer.write(journal + b"\n")
+            if wrong:
+                failed += 1
+                print(f"python -m awe_core.testing.simulation --seed {seed}{only}: {wrong[0]}")
+            if not number % _SAY_EVERY:
+                print(f"{number} of {seeds} lives, {failed} failed", file=sys.stderr)
     print(f"{seeds} lives, {failed} failed")
     return 1 if failed else 0
+
+
+def _lived(life: tuple[int, int | None]) -> tuple[int, tuple[str, ...], bytes]:
+    seed, kill_at = life
+    return seed, *live(seed, _stage(), kill_at=kill_at)
 
 
 if __name__ == "__main__":
