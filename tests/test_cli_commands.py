@@ -504,6 +504,36 @@ def test_a_facade_into_a_pack_that_is_off_says_why_that_is_off(place, monkeypatc
     assert "awe-pack-stdlib is off: " in caught.value.details[0]
 
 
+def test_what_a_rollback_would_do_is_shown_and_not_done(place, awe, capsys):
+    done = awe("run", "notes.yaml", "text=hi")
+    would = awe("runs", "rollback", done["run"], "--dry-run")
+    assert ["note.txt"] == [item["target"] for item in would["undo"]]
+    assert would == awe("undo", done["run"], "--dry-run")
+    assert 0 == run(["runs", "retry", done["run"], "--from", "write", "--dry-run"])
+    said = capsys.readouterr().out
+    assert "takes back\n  1. fs.write note.txt (step write)\nruns anew\n  write\n" in said
+    assert (place.workspace / "note.txt").exists()
+    assert "COMPLETED" == awe("runs", "show", done["run"])["state"]
+
+
+def test_what_a_retry_would_do_twice_needs_a_reason(place, awe):
+    done = awe("run", "notes.yaml", "text=hi")
+    note = place.workspace / "note.txt"
+    note.write_text("theirs")
+    assert "FAILED" == awe("undo", done["run"], expect=5)["state"]
+    again = ("runs", "retry", done["run"], "--from", "write")
+    would = awe(*again, "--dry-run")
+    assert ["note.txt"] == [item["target"] for item in would["twice"]]
+    refused = awe(*again, expect=8)
+    assert ("run.repeats", ["fs.write note.txt (step write)"]) == (
+        refused["code"],
+        refused["details"],
+    )
+    assert "theirs" == note.read_text()
+    assert "COMPLETED" == awe(*again, "--reason", "theirs was a mistake")["state"]
+    assert "hi" == note.read_text()
+
+
 def alone(*words: str) -> tuple[str, str]:
     """Run a command that founds a deployment of its own, in a process that has loaded no pack."""
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}

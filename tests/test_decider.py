@@ -36,6 +36,7 @@ from awe_core.decider import (
     compile_workflow,
     decide,
     evolve,
+    foresee,
     open_run,
     recover,
     replay,
@@ -1433,6 +1434,64 @@ def test_a_cancel_while_a_retry_takes_back_rolls_back_the_whole() -> None:
     d.fold(UndoApplied(step="d", effect="d1")).turn()
 
     assert (["d1", "c1", "b1", "a1"], "ROLLED_BACK") == (d.undone(), d.run.state)
+
+
+REWINDS: list[tuple[Any, dict[str, Any], list[str]]] = [
+    ("rollback", {}, []),
+    ("rollback", {"to": "b"}, ["d"]),
+    ("rollback", {"to": "b", "inclusive": True}, ["b", "d"]),
+    ("rollback", {"item": "c1"}, []),
+    ("retry", {"from_": "b"}, ["b", "d"]),
+]
+
+
+@pytest.mark.parametrize(("mode", "asked", "again"), REWINDS)
+def test_what_a_rollback_or_retry_would_do_is_what_it_does(mode, asked, again) -> None:
+    d = diamond()
+
+    would = foresee(d.run, RunResumed(mode=mode, **asked))
+
+    assert ("COMPLETED", []) == (d.run.state, d.undone())
+    assert again == [unit.path for unit in would.again]
+    assert ((), ()) == (would.stays, would.twice)
+    d.resume(mode, **asked)
+    assert d.undone() == [item.effect for item in would.undo] != []
+    assert again == [u.path for u in d.run.units[1:] if u.epoch == 1]
+
+
+def test_what_stays_in_the_world_would_happen_twice() -> None:
+    d = driver(step("a"), step("b", "a"))
+    d.effect("a", "a1")
+    d.effect("a", "a2", undo={"none": "it is sent"})
+    d.complete("a")
+    d.effect("b", "b1")
+    d.complete("b")
+    d.undos["b1"] = ["conflict"]
+    d.resume("rollback")
+    assert "FAILED" == d.run.state
+
+    would = foresee(d.run, RunResumed(mode="retry", from_="b"))
+
+    assert ["b1", "a2"] == sorted((item.effect for item in would.twice), reverse=True)
+    assert ["a", "b"] == [unit.path for unit in would.again]
+
+
+def test_what_nothing_can_take_back_stays_and_happens_twice() -> None:
+    d = driver(step("a"))
+    d.effect("a", "a1")
+    d.effect("a", "a2", undo={"none": "it is sent"})
+    d.complete("a")
+
+    would = foresee(d.run, RunResumed(mode="retry", from_="a"))
+
+    assert ["a1"] == [item.effect for item in would.undo]
+    assert ["a2"] == [item.effect for item in would.stays]
+    assert would.stays == would.twice
+
+
+def test_what_is_not_possible_cannot_be_foreseen() -> None:
+    with pytest.raises(RunError, match="cannot retry"):
+        foresee(driver(step("a")).run, RunResumed(mode="retry", from_="a"))
 
 
 def test_a_retry_of_an_unknown_step_or_of_one_at_work_is_refused() -> None:

@@ -95,6 +95,9 @@ def _verb(
     """
 
     def steered(runtime: Runtime, run: str, **asked: Any) -> Answer:  # noqa: ANN401 - click's
+        if asked.pop("dry_run", False):
+            return _foreseen(runtime, run, name, **asked)
+
         def ask(handle: RunHandle) -> None:
             getattr(handle, name)(**asked)
 
@@ -119,16 +122,19 @@ _verb(
     click.option("--keep", "mode", flag_value="keep", help="Leave what was done."),
     wanted="ROLLED_BACK",
 )
+_dry_run = click.option("--dry-run", is_flag=True, help="Only show what it would do.")
 _back = (
     click.option("--to", metavar="STEP", help="Only what depends on STEP; then RUN waits."),
     click.option("--inclusive", is_flag=True, help="STEP too."),
     click.option("--item", type=_MANY, metavar="N", help="Only this item of a closed RUN."),
+    _dry_run,
 )
 _verb("rollback", "Take back what RUN did, newest first.", *_back, wanted="ROLLED_BACK")
 _verb(
     "retry",
     "Take back a step and what depends on it, and run them anew.",
     click.option("--from", "from_step", required=True, metavar="STEP", help="The first of them."),
+    _dry_run,
 )
 _verb(
     "resolve",
@@ -159,6 +165,8 @@ _verb(
 @pass_runtime()
 def undo(runtime: Runtime, run: str, save_as: Path | None, **asked: Any) -> Answer:  # noqa: ANN401
     """Take back what RUN did, newest first; or save what could not be restored."""
+    if asked.pop("dry_run") and save_as is None:
+        return _foreseen(runtime, run, "rollback", **asked)
     if save_as is None:
         return steer(runtime, run, lambda handle: handle.rollback(**asked), wanted="ROLLED_BACK")
     if asked["item"] is None:
@@ -170,6 +178,31 @@ def undo(runtime: Runtime, run: str, save_as: Path | None, **asked: Any) -> Answ
     except FileExistsError:
         raise UsageError("cli.exists", file=str(save_as)) from None
     return answer({"file": str(save_as), "bytes": len(earlier)}, f"saved {save_as}")
+
+
+def _foreseen(
+    runtime: Runtime,
+    run: str,
+    verb: Any,  # noqa: ANN401 - one of two words
+    *,
+    reason: str | None,
+    **asked: Any,  # noqa: ANN401 - click's
+) -> Answer:
+    """Show what a rollback or a retry would do; its reason is not needed for that."""
+    del reason
+    would = runtime.attach(run).foresee(verb, **asked)
+    lines: list[str] = []
+    for title, items in (
+        ("takes back", would.undo),
+        ("cannot take back", would.stays),
+        ("does a second time what stays", would.twice if verb == "retry" else ()),
+    ):
+        lines += [title, *(f"  {i.number}. {i.type} {i.target} (step {i.step})" for i in items)]
+        lines = lines if items else lines[:-1]
+    if would.again:
+        then = "runs anew" if verb == "retry" else "then waits, to be run anew"
+        lines += [then, *(f"  {step}" for step in would.again)]
+    return answer(would, *(lines or ["nothing to do"]))
 
 
 def _line(record: SealedRecord) -> str | None:

@@ -28,6 +28,7 @@ from awe_core.decider.links import (
     link,
 )
 from awe_core.decider.plan import Kind, Plan, PlanStep, compile_workflow
+from awe_core.decider.rewind import Foreseen, foresee
 from awe_core.decider.run import Run
 from awe_core.decider.table import ACTIVE, ENDED, StepState
 from awe_core.decider.unit import Item
@@ -38,6 +39,7 @@ __all__ = [
     "Claims",
     "Faults",
     "Field",
+    "Foreseen",
     "Item",
     "Kind",
     "Links",
@@ -51,6 +53,7 @@ __all__ = [
     "effect_key",
     "evolve",
     "find_capabilities",
+    "foresee",
     "innermost_first",
     "link",
     "open_run",

@@ -32,24 +32,61 @@ if TYPE_CHECKING:
     from awe_core.events import RunResumed
 
 
+@attrs.frozen
+class Foreseen:
+    """What a rollback or a retry would do, were nothing to fail."""
+
+    undo: tuple[Item, ...]  #: what it takes back, in this order
+    stays: tuple[Item, ...]  #: what it would have to, and nothing can
+    again: tuple[Unit, ...]  #: what begins anew; of a rollback: waits for a person to let it
+    twice: tuple[Item, ...]  #: what stays in the world and happens once more, if the step does it
+
+
+def foresee(run: Run, fact: RunResumed) -> Foreseen:
+    """Say what *fact* would do to *run*, which stays as it is.
+
+    :raises RunError: as `resume`
+    """
+    chosen, items = _meant(run, fact)
+    inside = set(map(id, items))
+    over = (ItemState.NOTHING, ItemState.UNDONE)
+    left = [item for unit in chosen for item in unit.items if item.state not in over]
+    return Foreseen(
+        undo=tuple(item for item in reversed(items) if item.strategy),
+        stays=tuple(item for item in reversed(items) if not item.strategy),
+        again=tuple(unit for unit in chosen if not getattr(unit, "children", ())),
+        twice=tuple(one for one in left if not one.strategy or id(one) not in inside),
+    )
+
+
 def resume(run: Run, fact: RunResumed) -> None:
     """Fold *fact*.
 
     :raises RunError: ``run.illegal_state`` or ``run.unknown_step``; nothing was changed
     """
-    step = fact.from_ if fact.mode == "retry" else fact.to
     if fact.mode == "forward":
         if not run.hold:
             run.require("resume")
         run.hold = None
         for unit in run.units:
             unit.reruns = 0
-    elif fact.mode == "rollback" and step is None:
-        run.require("rollback")
-        _roll_back(run, standing(run.root) if fact.item is None else [_alone(run, fact.item)])
+        return
+    chosen, items = _meant(run, fact)
+    if fact.mode == "rollback" and fact.to is None:
+        _roll_back(run, items)
     else:
-        run.require(fact.mode)
-        _rewind(run, _selection(run, step or "", fact), fact)
+        _rewind(run, chosen, items, fact)
+
+
+def _meant(run: Run, fact: RunResumed) -> tuple[list[Unit], list[Item]]:
+    """Give the units that *fact* rewinds, and the items it takes back, the newest last."""
+    run.require(fact.mode)
+    step = fact.from_ if fact.mode == "retry" else fact.to
+    if fact.mode == "rollback" and step is None:
+        return [], standing(run.root) if fact.item is None else [_alone(run, fact.item)]
+    chosen = _selection(run, step or "", fact)
+    items = [item for unit in chosen for item in unit.in_state(ItemState.APPLIED)]
+    return chosen, sorted(items, key=lambda item: (item.order, item.index))
 
 
 def _alone(run: Run, effect: str) -> Item:
@@ -84,9 +121,7 @@ def _roll_back(run: Run, items: list[Item]) -> None:
     take_back(run, run.root, Unwind(Goal.RUN, "operator", items))
 
 
-def _rewind(run: Run, chosen: list[Unit], fact: RunResumed) -> None:
-    items = [item for unit in chosen for item in unit.in_state(ItemState.APPLIED)]
-    items.sort(key=lambda item: (item.order, item.index))
+def _rewind(run: Run, chosen: list[Unit], items: list[Item], fact: RunResumed) -> None:
     for unit in chosen:
         unit.epoch += unit.state not in (StepState.WAITING, StepState.READY)
         renew(run, unit)

@@ -6,6 +6,7 @@ turns facts into records · `active` is one run in memory.  What follows from wh
 affair alone.
 """
 
+from awe_core.engine.control import wound_back
 from awe_core.engine.engine import RuntimeEngine, Submission
 from awe_core.engine.parts import Parts, Settings
 from awe_core.engine.plans import Plans
@@ -20,4 +21,5 @@ __all__ = [
     "Submission",
     "View",
     "open_questions",
+    "wound_back",
 ]

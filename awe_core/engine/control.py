@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Literal, assert_never
 
 import attrs
 
-from awe_core.decider import StepState
-from awe_core.errors import HandshakeError, UsageError
+from awe_core.decider import StepState, foresee
+from awe_core.errors import HandshakeError, RunError, UsageError
 from awe_core.events import (
     ConfirmationRequest,
     Decision,
@@ -29,12 +29,14 @@ from awe_core.handshake import Counted, Granted, Refused, take, ticket_of
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from awe_core.decider import Run
     from awe_core.engine.active import ActiveRun
     from awe_core.events import Actor, Fact
     from awe_core.values import JsonObject
 
 
 _SHORTEST = 12  #: characters of a digest that name a record
+_TOLD = 20  #: effects that a refusal names
 
 
 def asked(active: ActiveRun, verb: str, actor: Actor, params: JsonObject, *, now_us: int) -> Fact:
@@ -55,20 +57,41 @@ def asked(active: ActiveRun, verb: str, actor: Actor, params: JsonObject, *, now
             )
             return RunCancelRequested(via=actor.via, mode=mode, reason=reason, by=by)
         case "rollback":
-            return RunResumed(
-                mode="rollback",
-                to=params.get("to"),
-                item=params.get("item"),
-                inclusive=True if params.get("inclusive") else None,
-                reason=reason,
-                by=by,
-            )
+            return wound_back("rollback", params, by=by)
         case "retry":
-            return RunResumed(mode="retry", from_=params.get("from"), reason=reason, by=by)
+            fact = wound_back("retry", params, by=by)
+            _refuse_to_repeat(active.run, fact)
+            return fact
         case "resolve":
             return _resolved(active, by, params, now_us)
         case _:
             raise UsageError("run.request", verb=verb, why="no such request")
+
+
+def wound_back(verb: Literal["rollback", "retry"], params: JsonObject, *, by: str) -> RunResumed:
+    """Give the fact of a rollback or a retry that *by* asks for."""
+    return RunResumed(
+        mode=verb,
+        to=params.get("to"),
+        from_=params.get("from"),
+        item=params.get("item"),
+        inclusive=True if params.get("inclusive") else None,
+        reason=params.get("reason"),
+        by=by,
+    )
+
+
+def _refuse_to_repeat(run: Run, fact: RunResumed) -> None:
+    """Have somebody give a reason for what a retry would do a second time.
+
+    :raises RunError: ``run.repeats``
+    """
+    twice = foresee(run, fact).twice
+    if twice and not fact.reason:
+        told = [f"{one.type} {one.target} (step {one.unit.path})" for one in twice]
+        raise RunError(
+            "run.repeats", run=run.id, step=fact.from_, count=len(twice), details=told[:_TOLD]
+        )
 
 
 def _accepted(active: ActiveRun, records: Iterable[str]) -> tuple[PackRef, ...]:

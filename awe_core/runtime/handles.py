@@ -6,16 +6,18 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Literal
 
+from awe_core.engine import wound_back
 from awe_core.events import Decision
-from awe_core.runtime.results import effect_of, kept_of, result_of, view_of
+from awe_core.runtime.results import effect_of, foreseen, kept_of, result_of, view_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
+    from awe_core.engine import View
     from awe_core.events import Residue
     from awe_core.events.confirmation import Verdict
     from awe_core.journal import SealedRecord
-    from awe_core.runtime.results import ItemView, RunResult, RunView
+    from awe_core.runtime.results import Foreseen, ItemView, RunResult, RunView
     from awe_core.runtime.runtime import AsyncRuntime
     from awe_core.values import Json
 
@@ -47,6 +49,23 @@ class AsyncRunHandle:
     def undo_plan(self) -> tuple[ItemView, ...]:
         """What a rollback would take back, in the order it would."""
         return tuple(item for item in reversed(self.status().items) if item.state == "APPLIED")
+
+    def foresee(
+        self,
+        verb: Literal["rollback", "retry"],
+        *,
+        from_step: str | None = None,
+        to: str | None = None,
+        inclusive: bool = False,
+        item: int | None = None,
+    ) -> Foreseen:
+        """Say what `rollback` or `retry` would take back, do again and leave; nothing is done.
+
+        :raises RunError: as they do
+        """
+        found = self._runtime.reader.view(self.run_id)
+        given = {"from": from_step, "to": to, "inclusive": inclusive, "item": _effect(found, item)}
+        return foreseen(found, wound_back(verb, given, by=""))
 
     def earlier(self, item: int) -> bytes:
         """Give our earlier version of an effect that a rollback left to somebody else's change.
@@ -108,12 +127,15 @@ class AsyncRunHandle:
         item: int | None = None,
     ) -> None:
         """Take back a run that ended or is paused, whole, down to a step, or one item of it."""
-        one = item and effect_of(self._runtime.reader.view(self.run_id), item).effect
+        one = None if item is None else _effect(self._runtime.reader.view(self.run_id), item)
         given = {"to": to, "inclusive": inclusive or None, "item": one, "reason": reason}
         await self._runtime.control(self.run_id, "rollback", **given)
 
     async def retry(self, from_step: str, reason: str | None = None) -> None:
-        """Take back what stands of a step and what depends on it, and run it again."""
+        """Take back what stands of a step and what depends on it, and run it again.
+
+        :raises RunError: ``run.repeats``: something stays and would happen twice; give a reason
+        """
         given = {"from": from_step, "reason": reason}
         await self._runtime.control(self.run_id, "retry", **given)
 
@@ -159,3 +181,7 @@ class AsyncRunHandle:
                 reason=reason,
             )
         )
+
+
+def _effect(found: View, item: int | None) -> str | None:
+    return None if item is None else effect_of(found, item).effect

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from awe_core.decider import foresee
 from awe_core.engine import open_questions
 from awe_core.engine.active import loaded
 from awe_core.errors import HandshakePendingError, RunError, RunNotCompletedError, UndoError
@@ -15,9 +16,9 @@ from awe_core.workspace.store import split
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from awe_core.decider import Item
+    from awe_core.decider import Item, Run
     from awe_core.engine import Reader, View
-    from awe_core.events import Residue
+    from awe_core.events import Residue, RunResumed
     from awe_core.journal import Reading
     from awe_core.values import Json, JsonObject
 
@@ -85,6 +86,16 @@ class ItemView:
     type: str
     target: str
     state: str
+
+
+@attrs.frozen
+class Foreseen:
+    """What a rollback or a retry would do, were nothing to fail."""
+
+    undo: tuple[ItemView, ...]  #: what it takes back, in this order
+    stays: tuple[ItemView, ...]  #: what it would have to, and nothing can
+    again: tuple[str, ...]  #: steps that begin anew; of a rollback: wait for a person to let them
+    twice: tuple[ItemView, ...]  #: what stays in the world and happens once more
 
 
 @attrs.frozen
@@ -170,10 +181,7 @@ def view_of(journal: Reading, found: View) -> RunView:
             )
             for step in run.steps()
         ),
-        items=tuple(
-            ItemView(n, i.effect, i.unit.path, i.type, i.target, i.state.value)
-            for n, i in enumerate(run.items, 1)
-        ),
+        items=tuple(_seen(run).values()),
         residue=run.residue(),
         standing=run.standing,
         waiting=tuple(request.id for request in open_questions(journal, found)),
@@ -181,6 +189,27 @@ def view_of(journal: Reading, found: View) -> RunView:
         error=closed.err if run.closed and isinstance(closed, RunClosed) else _held(found),
         output=loaded(journal, run.id, closings[-1], "out") if has_output else None,
     )
+
+
+def foreseen(found: View, fact: RunResumed) -> Foreseen:
+    """Show what *fact* would do.
+
+    :raises RunError: ``run.illegal_state``, ``run.unknown_step``
+    """
+    would, seen = foresee(found.run, fact), _seen(found.run)
+    return Foreseen(
+        undo=tuple(seen[item.effect] for item in would.undo),
+        stays=tuple(seen[item.effect] for item in would.stays),
+        again=tuple(unit.path for unit in would.again),
+        twice=tuple(seen[item.effect] for item in would.twice),
+    )
+
+
+def _seen(run: Run) -> dict[str, ItemView]:
+    return {
+        i.effect: ItemView(n, i.effect, i.unit.path, i.type, i.target, i.state.value)
+        for n, i in enumerate(run.items, 1)
+    }
 
 
 def kept_of(home: Path, found: View, number: int) -> bytes:

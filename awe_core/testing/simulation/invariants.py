@@ -94,13 +94,16 @@ def _honest(run: Run, facts: Sequence[Any]) -> Iterator[str]:
 
 
 def _done(told: Sequence[JsonObject], items: Sequence[Item]) -> Iterator[str]:
-    """No change without a durable intent; none twice, unless it was taken back between."""
+    """No change without a durable intent; none twice, unless it was gone from the world between."""
     intended = {_made(item) for item in items}
     deleted = {item.target for item in items if item.type == "fs.delete"}
-    standing: set[str] = set()
+    standing: dict[str, str] = {}  #: digest → path
     for one in told:
         if "undone" in one:
-            standing.discard(digest(text_of(str(one["undone"]).removesuffix("-undo")).encode()))
+            made = digest(text_of(str(one["undone"]).removesuffix("-undo")).encode())
+            standing.pop(made, None)
+        if "foreign" in one:  # who looks now sees nothing of ours, and may say it never happened
+            standing = {made: at for made, at in standing.items() if at != one["foreign"]}
         if "acted" not in one:
             continue
         made, path = str(one["made"]), str(one["acted"])
@@ -109,7 +112,7 @@ def _done(told: Sequence[JsonObject], items: Sequence[Item]) -> Iterator[str]:
         if made in standing:
             yield f"{path} was written twice"
         if made != ABSENT:
-            standing.add(made)
+            standing[made] = path
 
 
 def _left(place: Path, told: Sequence[JsonObject], items: Sequence[Item]) -> Iterator[str]:
