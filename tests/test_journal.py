@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import random
 import shutil
 import signal
 import sqlite3
@@ -11,6 +13,8 @@ import stat
 import subprocess
 import sys
 import textwrap
+import threading
+import time
 from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
@@ -32,6 +36,7 @@ from awe_core.journal import (
     notes,
     owner_of,
 )
+from awe_core.journal.beside import Beside, Pace
 from awe_core.journal.chain import leaf
 from awe_core.journal.database import set_pragmas
 from awe_core.journal.lock import network_kind
@@ -60,14 +65,14 @@ class Clock:
         return self.now_us
 
 
-def open_journal(home: Path, **changes: object) -> Journal:
+def open_journal(home: Path, kind: type[Journal] = Journal, **changes: object) -> Journal:
     settings = {
         "signer": Signer(),
         "origin": "acme/dev",
         "opened": {"awe": "1.0"},
         "clock_us": Clock(),
     }
-    return Journal.open(home, **{**settings, **changes})
+    return kind.open(home, **{**settings, **changes})
 
 
 def draft(rseq: int, run: str = "r1", **fields: object) -> Draft:
@@ -103,9 +108,9 @@ def home(tmp_path):
     return tmp_path / "home"
 
 
-@pytest.fixture
-def journal(home):
-    opened = open_journal(home)
+@pytest.fixture(params=["loop", "thread"])
+def journal(home, request):
+    opened = open_journal(home, commit=request.param)
     yield opened
     opened.close()
 
@@ -988,3 +993,164 @@ def test_a_key_file_that_was_left_empty_by_who_died_making_it_is_no_hindrance(tm
     (tmp_path / "keys").mkdir(mode=0o700)
     write_new(tmp_path / "keys" / "payload.db", b"")
     assert () == begun_logs(tmp_path)
+
+
+# ---- commits beside the loop --------------------------------------------------------------------
+class Slow(Journal):
+    """A journal on a slow disk: a commit takes until it is let go, or some milliseconds."""
+
+    def __init__(self, *parts, **more):
+        self.let_go, self.began = threading.Event(), threading.Event()
+        self.took_s, self.fails = 0.0, False
+        self.threads: list[str] = []
+        self.let_go.set()
+        super().__init__(*parts, **more)
+
+    def _write(self, entries, *, is_forced=False):
+        self.threads.append(threading.current_thread().name)
+        self.began.set()
+        self.let_go.wait()
+        time.sleep(self.took_s)
+        if self.fails:
+            raise self._unwritable("silence")
+        super()._write(entries, is_forced=is_forced)
+
+
+@pytest.fixture
+def slow(tmp_path):
+    opened = open_journal(tmp_path / "home", Slow, commit="thread")
+    yield opened
+    opened.fails = False
+    opened.let_go.set()
+    opened.close()
+
+
+def committed(journal):
+    return [record.rseq for record in journal.read(run="r1")]
+
+
+async def begun(journal, number):
+    """Have a commit at work that does not end before it is let go."""
+    journal.let_go.clear()
+    journal.began.clear()
+    journal.append([draft(number)])
+    waiting = asyncio.ensure_future(journal.barrier())
+    await asyncio.to_thread(journal.began.wait)
+    return waiting
+
+
+def test_the_loop_goes_on_while_a_commit_is_slow(slow):
+    async def main():
+        first = await begun(slow, 0)
+        slow.append([draft(1)])
+        second = asyncio.ensure_future(slow.barrier())
+        await asyncio.sleep(0.01)
+        assert (False, False, []) == (first.done(), second.done(), committed(slow))
+        assert 2 == slow.queued
+        slow.let_go.set()
+        await asyncio.gather(first, second)
+        assert [0, 1] == committed(slow)
+        assert 0 == slow.queued == slow.queued_bytes
+
+    asyncio.run(main())
+
+
+def test_what_must_be_durable_at_once_waits_for_the_commit_that_is_at_work(slow):
+    async def main():
+        waiting = await begun(slow, 0)
+        slow.append([draft(1)])
+        asyncio.get_running_loop().run_in_executor(None, slow.let_go.set)
+        slow.commit()
+        assert [0, 1] == committed(slow)
+        await waiting
+
+    asyncio.run(main())
+
+
+def test_a_commit_that_fails_on_the_thread_drops_all_that_is_queued(slow):
+    dropped = []
+    slow.on_drop = lambda runs, _: dropped.append(runs)
+
+    async def main():
+        first = await begun(slow, 0)
+        slow.append([draft(0, "r2")])
+        second = asyncio.ensure_future(slow.barrier())
+        slow.fails = True
+        slow.let_go.set()
+        found = await asyncio.gather(first, second, return_exceptions=True)
+        assert [("r1", "r2")] * 2 == [error.attributes["runs"] for error in found]
+        assert [("r1", "r2")] == dropped
+        slow.fails = False
+        slow.append([draft(0)])
+        await slow.barrier()
+        assert [0] == committed(slow)
+
+    asyncio.run(main())
+
+
+def test_closing_waits_for_the_commit_that_is_at_work(slow):
+    async def main():
+        await begun(slow, 0)
+        asyncio.get_running_loop().run_in_executor(None, slow.let_go.set)
+        slow.close()
+
+    asyncio.run(main())
+    again = open_journal(slow.home)
+    assert [0] == committed(again)
+    again.close()
+
+
+def test_slow_commits_move_to_a_thread_and_quick_ones_stay(tmp_path):
+    journal = open_journal(tmp_path / "home", Slow, commit="auto")
+
+    async def main(first, last):
+        for number in range(first, last):
+            journal.append([draft(number)])
+            await journal.barrier()
+
+    asyncio.run(main(0, 70))
+    assert {"MainThread"} == set(journal.threads)
+    journal.took_s = 0.005
+    asyncio.run(main(70, 220))
+    assert "awe-commit" == journal.threads[-1]
+    journal.close()
+    assert "MainThread" == journal.threads[-1]
+
+
+def test_the_pace_is_the_median_of_a_whole_sample():
+    pace = Pace()
+    assert not any(pace.is_slow(1.0) for _ in range(63))
+    assert pace.is_slow(1.0)
+    assert not any(pace.is_slow(0.001) for _ in range(64))
+
+
+def test_whatever_is_queued_and_awaited_is_durable_in_its_order(tmp_path):
+    journal = open_journal(tmp_path / "home", Slow, commit="thread")
+    dice, told = random.Random(5), []  # noqa: S311 - a test's dice
+
+    async def worker(run):
+        for number in range(30):
+            journal.append([draft(number, run)])
+            if dice.random() < 0.5:
+                await journal.barrier()
+                told.append((run, number))
+                seen = [record.rseq for record in journal.read(run=run)]
+                assert list(range(number + 1)) == seen
+            elif dice.random() < 0.1:
+                with contextlib.suppress(JournalUnwritableError):
+                    journal.commit()
+
+    async def main():
+        await asyncio.gather(*(worker(f"r{n}") for n in range(8)))
+
+    asyncio.run(main())
+    assert told
+    journal.close()
+
+
+def test_what_fails_on_the_thread_is_raised_where_it_is_waited_for():
+    beside = Beside()
+    with pytest.raises(ZeroDivisionError):
+        beside.submit(lambda: 1 // 0).result()
+    assert beside.submit(lambda: None).result() is None
+    beside.close()

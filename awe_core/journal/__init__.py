@@ -8,7 +8,8 @@ were lies in encrypted payloads beside them.
 `records`      what goes in and what comes out
 `chain`        the bytes of a line, and the rules it must keep; `tree`: the Merkle tree over
                them; `notes`: checkpoints
-`writer`       `Journal`: append, barrier, commit; `reading`: `JournalReader`
+`writer`       `Journal`: append, barrier, commit; `committing`: one transaction; `beside`: on
+               a thread; `reading`: `JournalReader`
 `lock`         who owns the home
 =============  ==========================================================================
 
@@ -17,6 +18,7 @@ It does not know what events mean, when to wait for durability, or who may read.
 
 from __future__ import annotations
 
+from awe_core.journal.committing import Counters
 from awe_core.journal.database import Durability
 from awe_core.journal.lock import Owner, OwnerLock, owner_of
 from awe_core.journal.reading import JournalReader, Reading
@@ -31,10 +33,11 @@ from awe_core.journal.records import (
     Upsert,
     draft_of,
 )
-from awe_core.journal.writer import Counters, Journal
+from awe_core.journal.writer import Commit, Journal
 
 __all__ = [
     "Acknowledger",
+    "Commit",
     "Counters",
     "Draft",
     "Durability",

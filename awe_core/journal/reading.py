@@ -35,7 +35,7 @@ class Reading:
         :raises AuditError: ``audit.not_canonical`` when record 0 is no record
         """
         self.home = home  #: the deployment's folder
-        self._db = db
+        self._db = self._reading = db
         self._payloads: Payloads | None = None
         self.log = ""  #: the log's id; empty when there is no record yet
         for (line,) in self.rows("SELECT body FROM log WHERE seq=0"):
@@ -197,7 +197,7 @@ class Reading:
 
     def _asked(self, sql: str, parameters: tuple[object, ...]) -> list[Any]:
         try:
-            return self._db.execute(sql, parameters).fetchall()
+            return self._reading.execute(sql, parameters).fetchall()
         except sqlite3.DatabaseError as error:  # a damaged page, a disk that fails
             raise unreadable(self.home / FILE, error) from error
 

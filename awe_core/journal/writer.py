@@ -8,98 +8,66 @@ Rules:
 3. A commit that failed has changed nothing, in the file or in memory.  Everything that was queued
    is dropped, every waiter hears it, and the error names the runs: they are replayed.  Only where
    the disk is full, what the world already shows is written into the room of the reserve first.
-4. After an I/O error the connection is given up and the head read again; a failed fsync is never
-   tried again on the same handle.
-5. The journal belongs to one thread, that of the engine's loop.
+4. The journal belongs to one thread, that of the engine's loop.  Where commits are slow (a median
+   over 4 ms), they run on a thread of their own, one at a time, so that handlers go on meanwhile;
+   what the loop reads then comes through a connection of its own and is committed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import sqlite3
 import time
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
-import attrs
-
-from awe_core.errors import AweError, EngineError, JournalUnwritableError
+from awe_core.errors import AweError, JournalUnwritableError
 from awe_core.journal import ballast, chain, opening, payloads
-from awe_core.journal.checkpoints import EVERY_S, Checkpointer, keep_copies
-from awe_core.journal.database import FULL, UPSERTS, connect_writer, transact
+from awe_core.journal.beside import Beside, Pace
+from awe_core.journal.checkpoints import EVERY_S, Checkpointer
+from awe_core.journal.committing import Committing, explained, full
+from awe_core.journal.database import UPSERTS, connect_reader, connect_writer
 from awe_core.journal.lock import OwnerLock
 from awe_core.journal.reading import Reading
 from awe_core.journal.records import draft_of
-from awe_core.journal.sealing import seal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from concurrent.futures import Future
 
     from awe_core.journal.database import Durability
-    from awe_core.journal.opening import Start
     from awe_core.journal.records import Acknowledger, Draft, Entry, Head, LogSigner, Upsert
-    from awe_core.journal.sealing import Batch
     from awe_core.values import Json
+
+#: Where commits run: inline, beside the loop, or beside it as soon as they are slow.
+Commit = Literal["auto", "loop", "thread"]
 
 #: What one transaction holds at most, in whole appends.
 _MAX_RECORDS = 1_000
 _MAX_BYTES = 4 * 1024 * 1024
 
-#: Pages in the WAL after which it is checkpointed without waiting for an idle moment.
-_WAL_PAGES = 4_000
-_PAGE_BYTES = 4_096
-
 _NO_SIGNER = "the signer of checkpoints does not answer"
-_NO_LOCK = "its owner.lock was removed or replaced, so another process may own it"
-_OTHER_LOG = "the log in the file is not the one that was written"
 
 
-@attrs.define
-class Counters:
-    """What the journal did since it was opened."""
-
-    commits: int = 0
-    records: int = 0
-    checkpoints: int = 0
-    failures: int = 0
-    last_records: int = 0  #: in the newest commit
-
-
-class Journal(Reading):
+class Journal(Committing):
     """The log of a home, held by the one process that may write it.  `open` is the way in."""
 
-    def __init__(  # noqa: PLR0913 - its parts; `open` is what people call
-        self,
-        home: Path,
-        db: sqlite3.Connection,
-        start: Start,
-        *,
-        lock: OwnerLock,
-        checkpointer: Checkpointer,
-        durability: Durability,
-        clock_us: Callable[[], int],
-        anchors: Sequence[Path],
-    ) -> None:
+    def __init__(self, *parts: Any, commit: Commit = "loop", **more: Any) -> None:  # noqa: ANN401 - as `Committing`
         """Put together what `open` has checked."""
-        super().__init__(home, db)
-        self.log, self.origin, self.lock = start.log, start.origin, lock
-        self.counters = Counters()
-        self._payloads = self._keys = start.payloads
-        self._end = start.end
-        self._checkpointer, self._durability = checkpointer, durability
-        self._clock_us, self._anchors = clock_us, tuple(anchors)
-        self._reserve = home / "ballast"
+        super().__init__(*parts, **more)
         self._queue: list[Entry] = []
         self.queued = self.queued_bytes = 0  #: records that wait for a commit, and their events
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
         self._appended = self._settled = 0  #: entries that ever came; that are durable or dropped
-        self._is_scheduled = self._is_lost = self._is_closed = False
+        self._is_scheduled = self._is_closed = False
         self._idle: asyncio.TimerHandle | None = None
-        self._wal_pages = 0
-        self._suspended_us: int | None = None
-        self._sinks: Acknowledger | None = None
+        self._pace = Pace() if commit == "auto" else None
+        self._beside: Beside | None = None
+        self._under_way: tuple[Future[None], int] | None = None  #: a commit on the thread
+        if commit == "thread":
+            self._move_beside()
         #: Hears which runs lost records in a batch that failed, before who waits for it does.
         self.on_drop: Callable[[Sequence[str], JournalUnwritableError], None] = lambda *_: None
 
@@ -116,6 +84,7 @@ class Journal(Reading):
         anchors: Sequence[Path] = (),
         checkpoint_every_s: float = EVERY_S,
         row_bytes: int = payloads.MAX_ROW_BYTES,
+        commit: Commit = "loop",
     ) -> Journal:
         """Own *home*, check its journal, and write ``log.opened``.
 
@@ -124,6 +93,7 @@ class Journal(Reading):
         :param opened: further fields of ``log.opened``: awe, trust, scope, prev_log …
         :param durability: ``normal`` may lose acknowledged records at a power loss
         :param row_bytes: a larger value lies in a file of its own
+        :param commit: where transactions run
         :param anchors: files outside the home that hold a copy of the newest checkpoint
         :raises EngineError: ``engine.locked``, ``engine.network_fs``
         :raises JournalError: ``journal.newer``, ``journal.foreign``, ``journal.schema``,
@@ -132,7 +102,7 @@ class Journal(Reading):
             ``audit.truncated``, ``audit.keys_missing`` …
         """
         home = Path(home).absolute()
-        with contextlib.ExitStack() as undo, _explained(home):
+        with contextlib.ExitStack() as undo, explained(home):
             home.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = OwnerLock.take(home)
             undo.callback(lock.release)
@@ -151,6 +121,7 @@ class Journal(Reading):
                 durability=durability,
                 clock_us=clock_us,
                 anchors=anchors,
+                commit=commit,
             )
             ballast.take(journal._reserve)
             own = {"durability": durability, "generation": lock.owner.generation}
@@ -169,7 +140,9 @@ class Journal(Reading):
     @property
     def is_suspended(self) -> bool:
         """Tell whether the disk is full; asking resumes the log once there is room."""
-        return self._suspended_us is not None and not self._try_resume()
+        if self._suspended_us is None:
+            return False
+        return self._under_way is not None or not self._try_resume()
 
     def mac(self, canonical_value: bytes) -> str:
         """Commit to a sensitive value so that equal ones are seen and guesses cannot be tested."""
@@ -191,7 +164,7 @@ class Journal(Reading):
             done, while the disk is full
         """
         if self.is_suspended and any(draft.kind not in ballast.EVIDENCE for draft in drafts):
-            raise _full(self.home, *(draft.run for draft in drafts if draft.run))
+            raise full(self.home, *(draft.run for draft in drafts if draft.run))
         for draft in drafts:
             chain.admit(draft.event, kind=draft.kind)
         for upsert in upserts:
@@ -225,7 +198,9 @@ class Journal(Reading):
 
         :raises JournalUnwritableError: as `barrier`
         """
-        failure = self._flush()
+        if self._under_way is not None:
+            self._wait(*self._under_way)
+        failure = self._drain()
         if failure is not None:
             raise failure
 
@@ -256,29 +231,79 @@ class Journal(Reading):
         with contextlib.suppress(AweError, sqlite3.Error):
             self.commit()
             self._write([((draft_of({"clean": True, "kind": "log.closed"}),), ())], is_forced=True)
+            if self._reading is not self._db:
+                self._reading.close()
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         self._db.close()
+        if self._beside is not None:
+            self._beside.close()
         self.lock.release()
 
-    def _flush(self) -> JournalUnwritableError | None:
+    # ---- commits -------------------------------------------------------------------------------
+    def _flush(self) -> None:
+        """Commit what is queued, here or on the thread, which goes on with it if it is at work."""
         self._is_scheduled = False
+        if self._beside is None:
+            self._drain()
+        elif self._under_way is None and self._queue:
+            count, loop = _whole_entries(self._queue), asyncio.get_running_loop()
+            done = self._beside.submit(partial(self._write, self._queue[:count]))
+            self._under_way = done, count
+            done.add_done_callback(lambda done: loop.call_soon_threadsafe(self._went_on, done))
+
+    def _went_on(self, done: Future[None]) -> None:
+        if self._under_way is not None and self._under_way[0] is done:  # else somebody waited
+            self._wait(*self._under_way)
+            self._flush()
+
+    def _wait(self, done: Future[None], count: int) -> None:
+        """Take the end of the commit on the thread, when it comes."""
+        failure: JournalUnwritableError | None = None
+        try:
+            done.result()
+        except JournalUnwritableError as error:
+            failure = error
+        finally:
+            self._under_way = None
+        if failure is None:
+            self._settle(count)
+        else:
+            self._failed(failure)
+
+    def _drain(self) -> JournalUnwritableError | None:
+        """Commit all that is queued on this thread."""
         while self._queue:
-            count = _whole_entries(self._queue)
+            count, began = _whole_entries(self._queue), time.perf_counter()
             try:
                 self._write(self._queue[:count])
             except JournalUnwritableError as failure:
-                if self._suspended_us is not None:
-                    self._keep_evidence()
-                return self._drop(failure)
-            del self._queue[:count]
-            self._settled += count
-            while self._waiters and self._waiters[0][0] <= self._settled:
-                waiter = self._waiters.pop(0)[1]
-                if not waiter.done():
-                    waiter.set_result(None)
-        self.queued = self.queued_bytes = 0
-        self._schedule_idle()
+                return self._failed(failure)
+            if self._pace is not None and self._pace.is_slow(time.perf_counter() - began):
+                self._move_beside()
+            self._settle(count)
         return None
+
+    def _move_beside(self) -> None:
+        self._pace, self._beside = None, Beside()
+        self._reading = connect_reader(self.home)
+
+    def _settle(self, count: int) -> None:
+        """Wake who waited for the first *count* entries of the queue: they are durable."""
+        del self._queue[:count]
+        left = [draft for drafts, _ in self._queue for draft in drafts]
+        self.queued, self.queued_bytes = len(left), sum(len(draft.event) for draft in left)
+        self._settled += count
+        while self._waiters and self._waiters[0][0] <= self._settled:
+            waiter = self._waiters.pop(0)[1]
+            if not waiter.done():
+                waiter.set_result(None)
+        if not self._queue:
+            self._schedule_idle()
+
+    def _failed(self, failure: JournalUnwritableError) -> JournalUnwritableError:
+        if self._suspended_us is not None:
+            self._keep_evidence()
+        return self._drop(failure)
 
     def _keep_evidence(self) -> None:
         """Write what the world already shows, as far as nothing before it in its run is lost."""
@@ -306,81 +331,6 @@ class Journal(Reading):
                 waiter.set_exception(JournalUnwritableError(failure.code, **attributes))
         return dropped
 
-    def _write(self, entries: list[Entry], *, is_forced: bool = False) -> None:
-        """Make one transaction durable, or change nothing and raise."""
-        if not self.lock.is_mine:
-            raise EngineError("engine.forked", home=str(self.home), pid=self.lock.owner.pid)
-        if not self.lock.is_in_place:
-            raise self._unwritable(_NO_LOCK)
-        try:
-            if self._is_lost:
-                self._reconnect()
-            batch = seal(
-                self._end,
-                [*entries, *self._riders()],
-                log=self.log,
-                payloads=self._keys,
-                now_us=self._clock_us(),
-            )
-            note = self._checkpointer.note_for(batch.end.frontier, is_forced=is_forced)
-            transact(self._db, batch, head=self._end.head, note=note)
-        except Exception as error:  # whatever it was, the waiters must hear it
-            self.counters.failures += 1
-            raise self._after(error) from error
-        self._adopt(batch, note)
-
-    def _riders(self) -> list[Entry]:
-        """Give what signer and sinks have to say; it never makes a transaction of its own."""
-        report = self._checkpointer.report()
-        riders: list[Entry] = [] if report is None else [((draft_of(report),), ())]
-        return riders if self._sinks is None else [*riders, self._sinks.riders()]
-
-    def _adopt(self, batch: Batch, note: str | None) -> None:
-        """Move to the end of *batch*: it is durable now."""
-        self._end = batch.end
-        size, counters = batch.end.head.size, self.counters
-        counters.commits += 1
-        counters.records += len(batch.rows)
-        counters.last_records = len(batch.rows)
-        self._wal_pages += 6 + 3 * batch.size_bytes // _PAGE_BYTES
-        if note is not None:
-            self._checkpointer.committed(size)
-            counters.checkpoints += 1
-            keep_copies(note, self._anchors)
-        if self._wal_pages > _WAL_PAGES:
-            self._relieve()
-        if self._sinks is not None:
-            self._sinks.committed(size)
-
-    def _after(self, error: Exception) -> JournalUnwritableError:
-        """Bring the writer back to what the file holds, and say what happened."""
-        if _is_full(error):
-            self._suspend(error)
-            return _full(self.home)
-        self._is_lost = True
-        with contextlib.suppress(sqlite3.Error, OSError, AweError):
-            self._reconnect()
-        return self._unwritable(f"{type(error).__name__}: {error}")
-
-    def _reconnect(self) -> None:
-        """Open the file anew and go on from its head, if it is ours or extends ours."""
-        self._db.close()
-        self._db = connect_writer(self.home, durability=self._durability)
-        end = opening.catch_up(self, self._end)
-        if end is None:
-            raise self._unwritable(_OTHER_LOG)
-        self._end, self._is_lost = end, False
-
-    def _suspend(self, error: Exception) -> None:
-        """Give up the reserve and use it to say that the log stops."""
-        if self._suspended_us is not None:
-            return
-        self._suspended_us = self._clock_us()
-        self._reserve.unlink(missing_ok=True)
-        err = {"code": "journal.full", "type": type(error).__name__, "msg": str(error)[:2000]}
-        with contextlib.suppress(JournalUnwritableError):
-            self._write([((draft_of({"err": err, "kind": "log.suspended"}),), ())])
-
     def _try_resume(self) -> bool:
         if ballast.missing_bytes(self._reserve) or not ballast.take(self._reserve):
             return False
@@ -399,51 +349,12 @@ class Journal(Reading):
     def _when_idle(self) -> None:
         """Sign and relieve the WAL once nothing was committed for a while."""
         self._idle = None
-        if self._checkpointer.is_behind and not self._is_closed:
-            with contextlib.suppress(JournalUnwritableError):
-                self._write([])
-        self._relieve()
+        if self._under_way is None:
+            if self._checkpointer.is_behind and not self._is_closed:
+                with contextlib.suppress(JournalUnwritableError):
+                    self._write([])
+            self._relieve()
         self._schedule_idle()
-
-    def _relieve(self) -> None:
-        """Move pages from the WAL into the database; only this connection ever does."""
-        with contextlib.suppress(sqlite3.Error):
-            self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-            self._wal_pages = 0
-
-    def _unwritable(self, reason: str) -> JournalUnwritableError:
-        return JournalUnwritableError(
-            "journal.unwritable", path=str(self.home), reason=reason, runs=()
-        )
-
-
-@contextlib.contextmanager
-def _explained(home: Path) -> Iterator[None]:
-    """Say what a disk that is full, read-only or broken means for opening *home*."""
-    try:
-        yield
-    except (OSError, sqlite3.Error) as error:
-        if _is_full(error):
-            raise _full(home) from error
-        reason = getattr(error, "strerror", None) or str(error)
-        raise JournalUnwritableError(
-            "journal.unwritable", path=str(home), reason=reason, runs=()
-        ) from error
-
-
-def _is_full(error: Exception) -> bool:
-    code = getattr(error, "sqlite_errorcode", None)
-    return code in FULL or getattr(error, "errno", None) == errno.ENOSPC
-
-
-def _full(home: Path, *runs: str) -> JournalUnwritableError:
-    missing = ballast.missing_bytes(home / "ballast")
-    return JournalUnwritableError(
-        "journal.full",
-        path=str(home),
-        free_mib=-(-missing // (1024 * 1024)) or 1,
-        runs=tuple(dict.fromkeys(runs)),
-    )
 
 
 def _whole_entries(queue: Sequence[Entry]) -> int:

@@ -344,6 +344,7 @@ def _open_journal(config: Config, *, trust: str) -> Journal:
         origin=config.audit.origin,
         opened={"awe": __version__, "trust": trust},
         durability=config.engine.durability,
+        commit=config.engine.commit,
         clock_us=now_us,
         row_bytes=config.engine.limits.value_bytes,
     )
