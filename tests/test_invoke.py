@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import json
 import threading
+import time
 
 import attrs
 import pytest
@@ -515,6 +516,17 @@ class Size:
     """What a handler may return instead of a dict."""
 
     size: int
+
+
+@pytest.mark.parametrize(("blocks_s", "named"), [(0.12, 1), (0.0, 0)])
+def test_a_coroutine_that_holds_the_loop_is_named(invoker_of, caplog, blocks_s, named):
+    async def handler(ctx, path, n):
+        await ctx.fs.write_text(path, "x" * n)
+        time.sleep(blocks_s)
+        return {"size": n}
+
+    assert {"size": 5} == perform(invoker_of(handler), n=5)
+    assert named == sum("step w held the event loop" in said for said in caplog.messages)
 
 
 def test_attrs_instances_become_objects(invoker_of):

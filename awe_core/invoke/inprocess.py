@@ -14,8 +14,10 @@ import asyncio
 import collections
 import contextvars
 import inspect
+import logging
 import queue
 import threading
+import time
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -24,11 +26,13 @@ import attrs
 from awe_core.context import AsyncExecutionContext, ExecutionContext
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Coroutine, Generator, Mapping
 
     from awe_core.values import Json, JsonObject
 
 _T = TypeVar("_T")
+_LOG = logging.getLogger(__name__)
+_HOLDS_S = 0.1  #: how long a coroutine may keep every other run waiting
 
 _asked = lru_cache(1024)(inspect.iscoroutinefunction)  # at every call of the same few handlers
 
@@ -70,9 +74,38 @@ class InProcess:
         :raises BaseException: whatever the handler raised
         """
         if _is_async(handler):
-            return await handler(context, **arguments)
+            return await _Timed(handler(context, **arguments), context.step)
         waiting = ExecutionContext.bound(context, asyncio.get_running_loop())
         return await self._pool.run(lambda: handler(waiting, **arguments))
+
+
+class _Timed:
+    """A coroutine of a handler that is named in the log when it holds the loop too long."""
+
+    def __init__(self, inner: Coroutine[Any, Any, Json], step: str) -> None:
+        """Await *inner*, which works for *step*."""
+        self._inner, self._step = inner, step
+
+    def __await__(self) -> Generator[Any, Any, Json]:
+        advance, given = self._inner.send, None
+        while True:
+            began = time.perf_counter()
+            try:
+                found = advance(given)
+            except StopIteration as end:
+                return end.value
+            finally:
+                if (held_s := time.perf_counter() - began) > _HOLDS_S:
+                    _LOG.warning(
+                        "step %s held the event loop for %.0f ms: what blocks belongs into a"
+                        " def handler",
+                        self._step,
+                        held_s * 1000,
+                    )
+            try:
+                advance, given = self._inner.send, (yield found)
+            except BaseException as raised:  # noqa: BLE001 - passed on, a cancellation too
+                advance, given = self._inner.throw, raised
 
 
 def _is_async(handler: Callable[..., Any]) -> bool:
