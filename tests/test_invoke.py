@@ -522,7 +522,7 @@ class Size:
 def test_a_coroutine_that_holds_the_loop_is_named(invoker_of, caplog, blocks_s, named):
     async def handler(ctx, path, n):
         await ctx.fs.write_text(path, "x" * n)
-        time.sleep(blocks_s)
+        time.sleep(blocks_s)  # noqa: ASYNC251 - it is what it does wrong
         return {"size": n}
 
     assert {"size": 5} == perform(invoker_of(handler), n=5)
