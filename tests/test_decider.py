@@ -812,6 +812,23 @@ def nested(**more: Any) -> Driver:
     return d.complete("first")
 
 
+@pytest.mark.parametrize(
+    ("more", "keeper"),
+    [
+        ({}, None),
+        ({"on_failure": OnFailure.CONTINUE}, "sub"),
+        ({"retry": attrs.evolve(RETRY, on=("any",))}, "sub"),
+    ],
+)
+def test_a_scope_that_may_be_taken_back_alone_keeps_what_its_steps_changed(more, keeper) -> None:
+    d = nested(**more)
+    d.complete("sub.read")
+
+    assert (None, keeper) == (d.run.keeper("first"), d.run.keeper("sub.read"))
+    d.complete("sub.sum", 5)
+    assert d.run.keeper("sub.read") is None
+
+
 def test_a_sub_workflow_has_its_own_scope_and_one_undo_stack_with_its_parent() -> None:
     d = nested()
 

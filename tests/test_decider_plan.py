@@ -307,15 +307,49 @@ def test_nobody_waits_for_a_step_that_has_ended() -> None:
     assert "b" == claims.acquire("a", "fs/b")
 
 
-@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["x", "x/y", "x/y/z", "w", ""]))))
+def test_a_scope_keeps_what_its_steps_have_claimed_and_lends_it_to_the_next() -> None:
+    claims = Claims()
+    claims.acquire("s.a", "fs/x")
+    claims.release("s.a", to="s")
+
+    assert "s" == claims.acquire("b", "fs/x/y")
+    assert "s" == claims.acquire("sa", "fs/x")
+    assert claims.acquire("s.c[1]", "fs") is None
+    assert "s.c[1]" == claims.acquire("s.b", "fs/x")
+    claims.release("s.c[1]", to="s")
+    assert claims.acquire("s.b", "fs/x/y") is None
+    claims.release("s.b")
+    claims.release("s")
+    assert claims.acquire("b", "fs/x/y") is None
+
+
+def test_who_waits_for_a_scope_waits_for_the_steps_in_it() -> None:
+    claims = Claims()
+    claims.acquire("s.a", "fs/x")
+    claims.release("s.a", to="s")
+    claims.acquire("b", "fs/y")
+    assert "s" == claims.acquire("b", "fs/x")
+
+    with pytest.raises(EffectError, match=r"s\.c waits for b waits for s"):
+        claims.acquire("s.c", "fs/y")
+
+
+NAMES = st.sampled_from(["a", "s", "s.a", "s.b", "s.f[0]", "s.f[0].b"])
+
+
+@given(st.lists(st.tuples(NAMES, st.sampled_from(["x", "x/y", "x/y/z", "w", "", "end"]))))
 def test_no_two_steps_ever_hold_what_overlaps(asked: list[tuple[str, str]]) -> None:
     claims, held = Claims(), dict[str, set[str]]()
     for name, resource in asked:
-        if not resource:
-            claims.release(name)
-            held.pop(name, None)
+        if resource in ("", "end"):
+            to = "s" if resource and name.startswith("s.") else None
+            claims.release(name, to=to)
+            kept = held.pop(name, set())
+            if to and kept:
+                held.setdefault(to, set()).update(kept)
             continue
-        others = {r for other, rs in held.items() if other != name for r in rs}
+        outer = {other for other in held if name.startswith((f"{other}.", f"{other}["))}
+        others = {r for o, rs in held.items() if o != name and o not in outer for r in rs}
         overlaps = any(r in covering(resource) or resource in covering(r) for r in others)
         try:
             is_granted = claims.acquire(name, resource) is None
@@ -323,4 +357,6 @@ def test_no_two_steps_ever_hold_what_overlaps(asked: list[tuple[str, str]]) -> N
             is_granted = False
         assert is_granted is not overlaps
         if is_granted:
+            for other in outer:
+                held[other].discard(resource)
             held.setdefault(name, set()).add(resource)

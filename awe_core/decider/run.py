@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 import attrs
 
-from awe_core.decider.table import ACTIVE, ItemState, Phase, StepState
+from awe_core.decider.table import ACTIVE, ENDED, ItemState, Phase, StepState
 from awe_core.decider.unit import Container
 from awe_core.errors import RunError
 from awe_core.events import Residue
@@ -269,6 +269,20 @@ class Run:
         """Give what the final failure of *unit* does, the run's default applied."""
         default = OnFailure.ROLLBACK if self.opened.auto_rollback else OnFailure.STOP
         return unit.step.spec.on_failure or default
+
+    def keeper(self, path: str) -> str | None:
+        """Name the open scope around the unit at *path* that may be taken back alone, if any.
+
+        What was changed in it must not be changed outside before it has ended: its undo would meet
+        what came later, or come before what came later was taken back (ADR 0006).
+        """
+        scope = self.paths[path].parent
+        while scope.index:
+            is_alone = self.on_failure(scope) is OnFailure.CONTINUE or scope.step.retry.attempts > 1
+            if is_alone and not scope.is_fanout and scope.state not in ENDED:
+                return scope.path
+            scope = scope.parent
+        return None
 
     def move(self, unit: Unit, state: StepState) -> None:
         """Put *unit* into *state* and keep every count right."""

@@ -152,9 +152,10 @@ class ActiveRun:
 
     def _intended(self, fact: EffectIntended) -> None:
         unit = self.run.unit(fact.step)
-        if unit.state in ACTIVE and unit.epoch == (fact.epoch or 0):
+        holder = fact.step if unit.state in ACTIVE else self.run.keeper(fact.step)
+        if holder is not None and unit.epoch == (fact.epoch or 0):
             for resource in fact.claims:  # already held, but after a replay
-                self._claims.acquire(fact.step, resource)
+                self._claims.acquire(holder, resource)
         if fact.key is not None:
             self._touch(fact, fact.type, fact.target)
             self._prior[fact.key] = Prior(fact, None, is_taken_back=False)
@@ -390,7 +391,7 @@ class ActiveRun:
         await asyncio.shield(future)
 
     def _release(self, step: str) -> None:
-        self._claims.release(step)
+        self._claims.release(step, to=self.run.keeper(step))
         waiting = self._claimants.pop(step, None)
         if waiting is not None and not waiting.done():
             waiting.set_result(None)
