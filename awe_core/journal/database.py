@@ -21,7 +21,7 @@ from awe_core.errors import JournalError
 from awe_core.journal.records import Head
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from awe_core.journal.sealing import Batch
@@ -141,14 +141,11 @@ def connect_writer(home: Path, *, durability: Durability) -> sqlite3.Connection:
     if sys.platform == "darwin":
         pragmas["checkpoint_fullfsync"] = 1
     try:
-        db = _connect(file, "mode=rw", pragmas)
-        if _pragma(db, "application_id") != _APPLICATION_ID:
-            _create(db)
+        return _connect(file, "mode=rw", pragmas, make=_create)
     except sqlite3.Error as error:
         if getattr(error, "sqlite_errorcode", None) in FULL:
             raise
         raise unreadable(file, error) from error
-    return db
 
 
 def connect_reader(home: Path) -> sqlite3.Connection:
@@ -206,7 +203,14 @@ def transact(db: sqlite3.Connection, batch: Batch, *, head: Head, note: str | No
         raise
 
 
-def _connect(file: Path, mode: str, pragmas: Mapping[str, int | str]) -> sqlite3.Connection:
+def _connect(
+    file: Path,
+    mode: str,
+    pragmas: Mapping[str, int | str],
+    *,
+    make: Callable[[sqlite3.Connection], None] = lambda _: None,
+) -> sqlite3.Connection:
+    """Open *file*, closed again whatever fails; *make* the tables where there are none."""
     db = sqlite3.connect(
         f"file:{quote(str(file))}?{mode}",
         uri=True,
@@ -217,6 +221,8 @@ def _connect(file: Path, mode: str, pragmas: Mapping[str, int | str]) -> sqlite3
     try:
         _check_version(db, file)
         set_pragmas(db, pragmas)
+        if _pragma(db, "application_id") != _APPLICATION_ID:
+            make(db)
         if "query_only" in pragmas:
             db.execute("SELECT seq FROM log LIMIT 1").fetchall()
     except BaseException:

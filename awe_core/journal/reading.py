@@ -217,7 +217,12 @@ class JournalReader(Reading):
         :raises JournalError: ``journal.missing``, ``journal.newer``, ``journal.foreign``,
             ``journal.schema``, ``journal.unreadable``
         """
-        super().__init__(Path(home), connect_reader(Path(home)))
+        db = connect_reader(Path(home))
+        try:
+            super().__init__(Path(home), db)
+        except BaseException:
+            db.close()
+            raise
 
     def __enter__(self) -> Self:
         return self

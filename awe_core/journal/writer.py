@@ -123,6 +123,7 @@ class Journal(Committing):
                 anchors=anchors,
                 commit=commit,
             )
+            undo.callback(journal._let_go)
             ballast.take(journal._reserve)
             own = {"durability": durability, "generation": lock.owner.generation}
             journal.append([draft_of({**start.fields, **opened, **own, "kind": "log.opened"})])
@@ -234,10 +235,14 @@ class Journal(Committing):
             if self._reading is not self._db:
                 self._reading.close()
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        self._let_go()
+        self.lock.release()
+
+    def _let_go(self) -> None:
+        self._reading.close()
         self._db.close()
         if self._beside is not None:
             self._beside.close()
-        self.lock.release()
 
     # ---- commits -------------------------------------------------------------------------------
     def _flush(self) -> None:

@@ -75,9 +75,13 @@ class Guest:
         """Read the journal of the home beside its owner; without *client* nothing else."""
         self.role = "observer" if client is None else "guest"
         self.journal = JournalReader(config.home)
-        mark = read_mark(self.journal, config)
-        self.deployment = load(config, now_s=int(time.time()), mark=mark)
         self._client = client
+        try:
+            mark = read_mark(self.journal, config)
+            self.deployment = load(config, now_s=int(time.time()), mark=mark)
+        except BaseException:
+            self.journal.close()
+            raise
 
     async def answer(self, method: str, params: JsonObject) -> Json:
         """Have the owner answer."""
