@@ -534,6 +534,16 @@ def test_what_a_retry_would_do_twice_needs_a_reason(place, awe):
     assert "hi" == note.read_text()
 
 
+@pytest.mark.parametrize(("more", "heard"), [([], ""), (["--debug"], "a step is slow\n")])
+def test_warnings_are_heard_with_debug(more, heard):
+    code = (
+        "import sys; from awe_core.cli import run; from awe_core.invoke import inprocess;"
+        "run(['version', *sys.argv[1:]]); inprocess._LOG.warning('a step is slow')"
+    )
+    ended = subprocess.run([sys.executable, "-c", code, *more], capture_output=True, check=True)
+    assert heard == ended.stderr.decode()
+
+
 def alone(*words: str) -> tuple[str, str]:
     """Run a command that founds a deployment of its own, in a process that has loaded no pack."""
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}

@@ -36,6 +36,10 @@ def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:  # no
     """Keep what was given, at whichever level of the command it stands."""
     if value not in {None, False} and isinstance(ctx.obj, Invocation):
         setattr(ctx.obj, param.name or "", value)
+        if param.name == "is_debug":
+            import logging  # noqa: PLC0415 - for this option alone
+
+            logging.basicConfig(level=logging.WARNING, format="%(message)s")
 
 
 def _option(*names: str, **settings: Any) -> click.Option:  # noqa: ANN401 - click's settings
@@ -65,7 +69,9 @@ SHARED = (
         help="What to sign with; else your key file.",
     ),
     _option("--color", type=click.Choice(["auto", "always", "never"]), help="When to use colours."),
-    _option("--debug", "is_debug", is_flag=True, help="Show the traceback of a fault."),
+    _option(
+        "--debug", "is_debug", is_flag=True, help="Show the traceback of a fault, and warnings."
+    ),
 )
 
 

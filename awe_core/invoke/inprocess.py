@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _LOG = logging.getLogger(__name__)
+_LOG.addHandler(logging.NullHandler())  # a program that wants to hear configures logging
 _HOLDS_S = 0.1  #: how long a coroutine may keep every other run waiting
 
 _asked = lru_cache(1024)(inspect.iscoroutinefunction)  # at every call of the same few handlers
