@@ -39,7 +39,7 @@ class Free:
     def acquire(self, step, resource):
         """Let *step* change *resource*."""
 
-    def release(self, step):
+    def release(self, step, *, to=None):
         """Forget nothing, for nothing was kept."""
 
     def withdraw(self, step, resource):
