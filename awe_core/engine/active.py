@@ -131,7 +131,8 @@ class ActiveRun:
             raise
         level = self.opened.level
         written = draft(fact, run=self.run_id, rseq=rseq, level=level, marks=marks, body=body)
-        self.value_bytes += sum(len(payload.body) for payload in written.payloads)
+        for payload in written.payloads:
+            self.value_bytes += len(payload.body)
         self.remember(fact)
         if self.dry is not None:
             self.dry.note(self.run, fact)

@@ -77,7 +77,6 @@ class Turns:
         if active.failed is not None or active.is_stopped:
             return
         done, admission = 0, active.parts.admission
-        admission.update(active)  # a step may have ended
         try:
             while done < COMMANDS_A_TURN:
                 now = active.now_us()

@@ -76,6 +76,8 @@ def seal(end: End, entries: Iterable[Entry], *, log: str, payloads: Payloads, no
 
 def _put(upserts: dict[str, dict[object, tuple[object, ...]]], change: Upsert, first: int) -> None:
     """Keep the newest row of each key; every row of a ticket, which changes only once."""
-    values = tuple(first + v.draft if type(v) is SeqOf else v for v in change.values)
+    values = change.values
+    if SeqOf in map(type, values):
+        values = tuple(first + v.draft if type(v) is SeqOf else v for v in values)
     rows = upserts.setdefault(change.table, {})
     rows[len(rows) if change.table == "handshake_ticket" else values[0]] = values

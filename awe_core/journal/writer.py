@@ -166,14 +166,16 @@ class Journal(Committing):
         """
         if self.is_suspended and any(draft.kind not in ballast.EVIDENCE for draft in drafts):
             raise full(self.home, *(draft.run for draft in drafts if draft.run))
+        size = 0
         for draft in drafts:
             chain.admit(draft.event, kind=draft.kind)
+            size += len(draft.event)
         for upsert in upserts:
             if upsert.table not in UPSERTS:
                 raise KeyError(upsert.table)
         self._queue.append((tuple(drafts), tuple(upserts)))
         self.queued += len(drafts)
-        self.queued_bytes += sum(len(draft.event) for draft in drafts)
+        self.queued_bytes += size
         self._appended += 1
 
     async def barrier(self) -> None:
@@ -367,7 +369,8 @@ def _whole_entries(queue: Sequence[Entry]) -> int:
     records = size = 0
     for count, (drafts, _) in enumerate(queue):
         records += len(drafts)
-        size += sum(len(draft.event) for draft in drafts)
+        for draft in drafts:
+            size += len(draft.event)
         if count and (records > _MAX_RECORDS or size > _MAX_BYTES):
             return count
     return len(queue)

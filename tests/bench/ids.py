@@ -1,8 +1,8 @@
 """What a commit costs when the ids of runs at work lie side by side, and when they lie anywhere.
 
 ``python tests/bench/ids.py [--runs N]``: the journal's own tables and transaction, the records of
-runs of the published workflow, 20 at a time, 46 records a commit.  Prints CPU and pages of the WAL a
-run; both forms take turns, and the smallest of the rounds counts.
+runs of the published workflow, 20 at a time, 46 records a commit.  Prints CPU and pages of the WAL
+a run; both forms take turns, and the smallest of the rounds counts.
 """
 
 from __future__ import annotations
