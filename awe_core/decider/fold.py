@@ -276,6 +276,11 @@ def _in_doubt(run: Run, unit: Unit, fact: events.StepInDoubt) -> None:
     run.interrupts.pop(unit.index, None)
 
 
+def _intended(run: Run, fact: events.EffectIntended) -> None:
+    if not undos.is_for_undo(run, fact):
+        undos.intended(run, _unit_of(run, fact), fact)
+
+
 # ---- handshakes ---------------------------------------------------------------------------------
 def _requested(run: Run, unit: Unit, fact: events.HandshakeRequested) -> None:
     _begin(run)
@@ -356,9 +361,9 @@ _OF_STEPS: Mapping[type[Fact], Callable[[Run, Unit, Any], None]] = {
     events.HandshakeGranted: _granted,
     events.HandshakeRefused: _refused,
     events.HandshakeExpired: _expired,
-    events.EffectIntended: undos.intended,
 }
 _OF_EFFECTS: Mapping[type[Fact], Callable[[Run, Any], None]] = {
+    events.EffectIntended: _intended,
     events.EffectApplied: undos.ended,
     events.EffectFailed: undos.ended,
     events.EffectRefused: undos.refused,

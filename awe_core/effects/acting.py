@@ -9,6 +9,7 @@ what stands between intent and record gets its record first; everything later is
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import attrs
@@ -112,11 +113,11 @@ class Acting(Asking):
         if not cut_off.undo:  # nobody would want it back: done once more is as good
             return
         match await self.port.inspect(cut_off.effect):
-            case "applied":
-                self._applied(cut_off.effect, found_by="inspect")
-            case "not_applied":
+            case "applied", record:
+                self._applied(cut_off.effect, found_by="inspect", record=record)
+            case "not_applied", _:
                 self._failed(cut_off.effect, "effect.interrupted", "a crash came before the act")
-            case seen:
+            case seen, _:
                 raise EffectError(
                     "effect.in_doubt", kind=change.kind, target=change.target, seen=seen
                 )
@@ -131,27 +132,27 @@ class Acting(Asking):
         if post is not None and post != f"sha256:{found.sha256}":
             raise EffectError("fs.changed", path=change.target)
         self._applied(prior.intended.effect, post=post, repeated=True)
-        is_created = (prior.intended.undo or {}).get("strategy") == "fs.create"
+        is_created = prior.intended.pre is None and post is not None
         return file_result(change.target, found, is_created=is_created)
 
     async def _intend(
         self, change: Change, effect: str, staged: Staged, key: str
     ) -> UndoRecord | Irreversible | None:
-        record = self._undo_of(staged)
-        self.port.record(
-            EffectIntended(
-                **self._where,
-                effect=effect,
-                type=change.kind,
-                target=change.target,
-                request=change.digest,
-                key=key,
-                claims=change.claims,
-                pre=_digest_of(staged.before),
-                undo=_undo_field(record),
-                record=record,
-            )
+        intent = partial(
+            EffectIntended,
+            **self._where,
+            effect=effect,
+            type=change.kind,
+            target=change.target,
+            request=change.digest,
+            key=key,
+            claims=change.claims,
+            pre=_digest_of(staged.before),
         )
+        record = self._undo_of(staged)
+        if self.capture is not None:
+            record = await self.capture.capture(intent(undo={}))
+        self.port.record(intent(undo=_undo_field(record), record=record))
         try:
             await self.port.barrier()
         except asyncio.CancelledError:
@@ -181,12 +182,18 @@ class Acting(Asking):
                 effect, known.code, known.summary, applied="no" if is_untouched else "unknown"
             )
             raise known from error
-        is_completed = isinstance(record, UndoRecord) and was != (staged.before, staged.after)
+        completed = None  # with what only the act could know
+        if isinstance(record, UndoRecord) and self.capture is not None:
+            is_created = staged.kind == "create"
+            result = file_result(change.target, staged.after, is_created=is_created)
+            completed = self.capture.complete(record, attrs.asdict(result))
+        elif isinstance(record, UndoRecord) and was != (staged.before, staged.after):
+            completed = staged.undo
         self._applied(
             effect,
             post=_digest_of(staged.after),
             dur_us=max(0, self.port.now_us() - started),
-            record=staged.undo if is_completed else None,  # with what only the act could know
+            record=completed,
         )
         if interrupted is not None:
             raise interrupted

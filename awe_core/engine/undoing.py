@@ -9,12 +9,22 @@ from typing import TYPE_CHECKING, assert_never
 
 from awe_core import events
 from awe_core.decider import undo_key
-from awe_core.errors import AweError, JournalUnwritableError
+from awe_core.engine.compensating import COMPENSATE, called, compensate, hindrance
+from awe_core.errors import (
+    AccessError,
+    AweError,
+    ContractError,
+    ExpressionError,
+    JournalUnwritableError,
+    PackError,
+    UndoError,
+)
 from awe_core.undo import Applied, Conflict, UndoOutcome
 
 if TYPE_CHECKING:
     from awe_core.commands import Inspect, TakeBack
     from awe_core.engine.active import ActiveRun
+    from awe_core.events import UndoRecord
     from awe_core.hookspecs import Seen
 
 #: Undo errors after which another try cannot help.
@@ -25,8 +35,36 @@ _FINAL = frozenset(
         "undo.payload",
         "undo.strategy_missing",
         "undo.outcome",
+        "undo.incomplete",
     }
 )
+_REFUSALS = (AccessError, ContractError, ExpressionError, PackError)
+
+
+def start(active: ActiveRun, command: TakeBack) -> None:
+    """Record that one effect is about to be taken back, or who has to act before it can be."""
+    cap, item = None, active.run.item(command.item)
+    if item.strategy == COMPENSATE:
+        try:
+            record = active.undo_record(command.item)
+            why = hindrance(active, record)
+            cap = called(record)
+        except UndoError:  # gone: recorded as the undo's failure
+            why = None
+        if why is not None:
+            reason = f"{why.code}: {why.summary}"
+            active.record(events.RunPaused(cause="pack", steps=(command.step,), reason=reason))
+            return
+    active.record(
+        events.UndoStarted(
+            step=command.step,
+            effect=command.item,
+            strategy=item.strategy or "",
+            try_=command.try_,
+            cause=command.cause,
+            cap=cap,
+        )
+    )
 
 
 async def take_back(active: ActiveRun, command: TakeBack) -> None:
@@ -44,14 +82,16 @@ async def take_back(active: ActiveRun, command: TakeBack) -> None:
 
 async def inspect(active: ActiveRun, command: Inspect) -> None:
     """Look what the world is like; the answer is a fact."""
-    seen = await active.inspect(command.item)
+    seen, completed = await active.inspect(command.item)
     active.inspecting.discard(command.item)
     active.inspected[command.item] = seen
-    active.record(_seen(active, command, seen))
+    active.record(_seen(active, command, seen, completed))
 
 
 async def _undone(active: ActiveRun, command: TakeBack) -> UndoOutcome:
     record = active.undo_record(command.item)
+    if record.strategy == COMPENSATE:
+        return await compensate(active, active.run.item(command.item), record)
     key = undo_key(active.run.item(command.item).key or command.item)
     undo = active.parts.undo
     async with asyncio.timeout(undo.timeout_us(record.strategy) / 1e6):
@@ -64,7 +104,8 @@ def _failed(active: ActiveRun, command: TakeBack, error: Exception) -> events.Un
         code, text = error.code, error.summary
     elif isinstance(error, TimeoutError):
         text = "the undo took longer than its strategy allows"
-    base = None if code in _FINAL else command.retry_base_us
+    is_final = code in _FINAL or isinstance(error, _REFUSALS)
+    base = None if is_final else command.retry_base_us
     return events.UndoFailed(
         step=command.step,
         effect=command.item,
@@ -75,8 +116,9 @@ def _failed(active: ActiveRun, command: TakeBack, error: Exception) -> events.Un
 
 def _recorded(command: TakeBack, outcome: UndoOutcome) -> events.UndoApplied | events.UndoConflict:
     match outcome:
-        case Applied():
-            return events.UndoApplied(step=command.step, effect=command.item)
+        case Applied(is_noop=is_noop):
+            noop = True if is_noop else None
+            return events.UndoApplied(step=command.step, effect=command.item, noop=noop)
         case Conflict(path=path, found_sha256=found, kept=kept):
             return events.UndoConflict(
                 step=command.step,
@@ -90,12 +132,16 @@ def _recorded(command: TakeBack, outcome: UndoOutcome) -> events.UndoApplied | e
 
 
 def _seen(
-    active: ActiveRun, command: Inspect, seen: Seen
+    active: ActiveRun, command: Inspect, seen: Seen, completed: UndoRecord | None
 ) -> events.EffectApplied | events.EffectFailed:
     attempt = active.run.item(command.item).attempt
     if seen == "applied":
         return events.EffectApplied(
-            step=command.step, attempt=attempt, effect=command.item, found_by="inspect"
+            step=command.step,
+            attempt=attempt,
+            effect=command.item,
+            found_by="inspect",
+            record=completed,
         )
     state = {"not_applied": "no", "partial": "partial", "unknown": "unknown"}[seen]
     return events.EffectFailed(
