@@ -50,3 +50,11 @@ class UndoCompensate:
             call: CapabilityCall | None = getattr(self, role)
             if call is not None:
                 yield role, call
+
+    def templates(self) -> Iterator[tuple[tuple[str, str], Json, frozenset[str]]]:
+        """Give each template with its place and the roots that it may read."""
+        unread = frozenset() if self.before else frozenset({"before"})
+        for role, call in self.calls():
+            yield (role, "with"), call.with_, READS[role] - unread
+            if call.when is not None:
+                yield (role, "when"), call.when, READS[role] - unread

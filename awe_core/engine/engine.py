@@ -186,9 +186,9 @@ class RuntimeEngine:
         """Ask the gate about all that a run can call, and give the packs it comes from."""
         gate, registry = self.parts.invoker.gate, self.parts.invoker.registry
         found = set()
-        for reference in self.plans.called(plan):
+        for reference, purpose in self.plans.called(plan):
             capability = registry.resolve(reference)
-            gate.check(capability.spec.id, capability.contract, "new")
+            gate.check(capability.spec.id, capability.contract, purpose)
             self.parts.invoker.check_executor(capability)
             found.add(capability.pack)
         for workflow, pack in self.plans.brought(plan):
