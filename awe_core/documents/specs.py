@@ -33,6 +33,7 @@ from awe_core.capability import (
     UndoNotNeeded,
     UndoStrategyNamed,
 )
+from awe_core.compensation import READS
 from awe_core.documents.governance import (
     AllowList,
     AllowListEntry,
@@ -218,9 +219,19 @@ def _check_promises(spec: CapabilitySpec, parsed: Parsed) -> None:
         raise parsed.error("capability.alias_of_itself", ("aliases",), capability=about)
 
 
+def _templates(undo: Undo) -> Iterable[tuple[tuple[str, ...], Json, frozenset[str]]]:
+    match undo:
+        case UndoCompensate():
+            return undo.templates()
+        case UndoStrategyNamed(with_=given):
+            return ((("with",), given, READS["before"]),)
+        case _:
+            return ()
+
+
 def _check_templates(spec: CapabilitySpec, parsed: Parsed) -> None:
     """Refuse a compensation that reads what there is not."""
-    for at, value, roots in spec.undo.templates() if isinstance(spec.undo, UndoCompensate) else ():
+    for at, value, roots in _templates(spec.undo):
         try:
             Template.compile(value, where=".".join(at), roots=roots)
         except ExpressionError as error:

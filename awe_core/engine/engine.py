@@ -186,7 +186,10 @@ class RuntimeEngine:
         """Ask the gate about all that a run can call, and give the packs it comes from."""
         gate, registry = self.parts.invoker.gate, self.parts.invoker.registry
         found = set()
-        for reference, purpose in self.plans.called(plan):
+        called = self.plans.called(plan)
+        for name in called.strategies:
+            self.parts.undo.capturing(name)
+        for reference, purpose in called.capabilities:
             capability = registry.resolve(reference)
             gate.check(capability.spec.id, capability.contract, purpose)
             self.parts.invoker.check_executor(capability)

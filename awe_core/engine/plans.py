@@ -6,9 +6,11 @@ import difflib
 import json
 from typing import TYPE_CHECKING, TypeVar
 
+import attrs
+
 from awe_core import canonical
 from awe_core.analysis import analyse_compensations, analyse_undo, refuse
-from awe_core.capability import UndoCompensate
+from awe_core.capability import UndoCompensate, UndoStrategyNamed
 from awe_core.contract import Schema
 from awe_core.decider import compile_workflow
 from awe_core.documents import load_workflow
@@ -32,6 +34,14 @@ _V = TypeVar("_V")
 _KEPT = 512  #: compiled workflows, and schemas, and documents
 
 
+@attrs.frozen
+class Called:
+    """What a plan reaches beyond its own steps, each once."""
+
+    capabilities: tuple[tuple[str, Purpose], ...]  #: and what each would be called for
+    strategies: tuple[str, ...]
+
+
 class Plans:
     """Plans and input schemas of what this registry can run."""
 
@@ -43,7 +53,7 @@ class Plans:
         self._calls: dict[str, WorkflowSpec] = {}
         self._documents: dict[str, WorkflowSpec] = {}
         self._digests: dict[int, tuple[WorkflowSpec, str]] = {}
-        self._called: dict[int, tuple[Plan, tuple[tuple[str, Purpose], ...]]] = {}
+        self._called: dict[int, tuple[Plan, Called]] = {}
         self._generation = registry.generation
 
     def document(self, document: JsonObject, *, file: str) -> WorkflowSpec:
@@ -117,14 +127,16 @@ class Plans:
             _keep(self._digests, id(spec), found)
         return found[1]
 
-    def called(self, plan: Plan) -> tuple[tuple[str, Purpose], ...]:
-        """Name every capability that a run of *plan* can call, and what it then would do.
+    def called(self, plan: Plan) -> Called:
+        """Name every capability that a run of *plan* can call, and every strategy it needs.
 
         :raises AweError: one that takes effects back is not there, or cannot be called as written
         """
         found = self._called.get(id(plan))
         if found is None:
-            found = (plan, tuple(dict.fromkeys(self._calls_of(plan))))
+            undos = (step.undo for block in blocks(plan) for step in block.steps)
+            named = {one.strategy: None for one in undos if isinstance(one, UndoStrategyNamed)}
+            found = (plan, Called(tuple(dict.fromkeys(self._calls_of(plan))), tuple(named)))
             _keep(self._called, id(plan), found)
         return found[1]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from awe_core import events
-from awe_core.capability import UndoCompensate
+from awe_core.capability import UndoCompensate, UndoStrategyNamed
 from awe_core.commands import Admit, Rerun
 from awe_core.context import Attempt
 from awe_core.decider import step_key, wants
@@ -17,6 +17,7 @@ from awe_core.effects import StepBroker, StepRef
 from awe_core.engine.active import OpenStep
 from awe_core.engine.compensating import Compensation
 from awe_core.engine.dry import READING
+from awe_core.engine.undoing import ByStrategy
 from awe_core.errors import (
     AccessError,
     AweError,
@@ -326,6 +327,8 @@ def _capture(active: ActiveRun, prepared: Prepared, step: PlanStep) -> Capture |
         case UndoCompensate() as undo if active.dry is None:
             is_of_step = step.spec.compensation is not None
             return Compensation(active, prepared, undo, is_of_step)
+        case UndoStrategyNamed() as named if active.dry is None:
+            return ByStrategy(active, prepared, named)
         case _:
             return None
 

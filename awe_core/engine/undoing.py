@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 from functools import partial
 from typing import TYPE_CHECKING, assert_never
 
+import attrs
+
 from awe_core import events
+from awe_core.compensation import READS
 from awe_core.decider import undo_key
 from awe_core.engine.compensating import COMPENSATE, called, compensate, hindrance
 from awe_core.errors import (
@@ -19,13 +23,17 @@ from awe_core.errors import (
     PackError,
     UndoError,
 )
+from awe_core.expressions import Template
 from awe_core.undo import Applied, Conflict, UndoOutcome
 
 if TYPE_CHECKING:
+    from awe_core.capability import UndoStrategyNamed
     from awe_core.commands import Inspect, TakeBack
     from awe_core.engine.active import ActiveRun
-    from awe_core.events import UndoRecord
+    from awe_core.events import EffectIntended, UndoRecord
     from awe_core.hookspecs import Seen
+    from awe_core.invoke import Prepared
+    from awe_core.values import JsonObject
 
 #: Undo errors after which another try cannot help.
 _FINAL = frozenset(
@@ -33,7 +41,6 @@ _FINAL = frozenset(
         "undo.preimage_damaged",
         "undo.discarded",
         "undo.payload",
-        "undo.strategy_missing",
         "undo.outcome",
         "undo.incomplete",
     }
@@ -41,20 +48,45 @@ _FINAL = frozenset(
 _REFUSALS = (AccessError, ContractError, ExpressionError, PackError)
 
 
+@attrs.frozen
+class ByStrategy:
+    """The `Capture` of an attempt whose effects a strategy of a plugin takes back."""
+
+    active: ActiveRun
+    prepared: Prepared
+    undo: UndoStrategyNamed
+
+    async def capture(self, intent: EffectIntended) -> UndoRecord:
+        """Have the strategy keep what it needs."""
+        parts, name = self.active.parts, self.undo.strategy
+        given = Template.compile(self.undo.with_, where=name, roots=READS["before"]).evaluate(
+            {
+                "input": self.prepared.arguments,
+                "config": parts.invoker.config_of(self.prepared.capability),
+                "idempotency_key": intent.key,
+            }
+        )
+        return await parts.pool.run(partial(parts.undo.capture, name, intent, given))
+
+    def complete(self, record: UndoRecord, result: JsonObject) -> UndoRecord:
+        """Have the strategy add what only the result knows."""
+        return self.active.parts.undo.complete(record, result)
+
+
 def start(active: ActiveRun, command: TakeBack) -> None:
     """Record that one effect is about to be taken back, or who has to act before it can be."""
-    cap, item = None, active.run.item(command.item)
+    cap, item, why = None, active.run.item(command.item), None
     if item.strategy == COMPENSATE:
-        try:
+        with contextlib.suppress(UndoError):  # gone: recorded as the undo's failure
             record = active.undo_record(command.item)
-            why = hindrance(active, record)
-            cap = called(record)
-        except UndoError:  # gone: recorded as the undo's failure
-            why = None
-        if why is not None:
-            reason = f"{why.code}: {why.summary}"
-            active.record(events.RunPaused(cause="pack", steps=(command.step,), reason=reason))
-            return
+            cap, why = called(record), hindrance(active, record)
+    else:
+        why = _missing(active, item.strategy or "")
+    if why is not None:
+        cause = "strategy" if why.code == "undo.strategy_missing" else "pack"
+        reason = f"{why.code}: {why.summary}"
+        active.record(events.RunPaused(cause=cause, steps=(command.step,), reason=reason))
+        return
     active.record(
         events.UndoStarted(
             step=command.step,
@@ -65,6 +97,14 @@ def start(active: ActiveRun, command: TakeBack) -> None:
             cap=cap,
         )
     )
+
+
+def _missing(active: ActiveRun, strategy: str) -> UndoError | None:
+    try:
+        active.parts.undo.owner(strategy)
+    except UndoError as error:
+        return error
+    return None
 
 
 async def take_back(active: ActiveRun, command: TakeBack) -> None:
@@ -94,6 +134,8 @@ async def _undone(active: ActiveRun, command: TakeBack) -> UndoOutcome:
         return await compensate(active, active.run.item(command.item), record)
     key = undo_key(active.run.item(command.item).key or command.item)
     undo = active.parts.undo
+    if (owner := undo.owner(record.strategy)) is not None:
+        active.parts.invoker.gate.check_plugin(owner, record.strategy, "undo_own")
     async with asyncio.timeout(undo.timeout_us(record.strategy) / 1e6):
         return await active.parts.pool.run(partial(undo.undo, record, key))
 

@@ -49,7 +49,7 @@ def engine_of(
     config, plugins = deployment.config, deployment.plugins
     pool = DaemonPool(config.engine.limits.threads, name="awe")
     executors: list[Executor] = [InProcess(pool), *plugins.executors(config.config).objects]
-    undo.add(plugins.undo_strategies(config.config).objects)
+    undo.add(plugins.undo_strategies(config.config).found)
     invoker = Invoker(
         deployment.registry,
         deployment.gate,

@@ -11,6 +11,7 @@ import signal
 import pytest
 
 from awe_core.engine.active import loaded
+from awe_core.errors import WorkflowError
 from awe_core.journal import JournalReader
 
 BOOK = "book.txt"
@@ -234,3 +235,36 @@ def test_what_a_failed_compensation_did_is_not_done_again_by_a_later_rollback(bo
     assert ["pay"] == [one.step for one in result.residue]
     assert ["contract.output"] * 2 == failures
     assert ["+a", "-a at 3, 0 before"] == lines(book)
+
+
+# ---- before anything runs ----------------------------------------------------------------------
+def test_nothing_runs_that_could_not_be_taken_back_as_its_contract_says(story):
+    flow = story.place.workflow(story.write("w", "a.txt") + story.call("x", "drill.lost", path="b"))
+    with story.place.open() as rt, pytest.raises(WorkflowError) as refused:
+        rt.submit(flow)
+    assert "saga.compensation" == refused.value.code
+    assert "awe_pack_drill/contracts/drill_lost.yaml:9:28" in str(refused.value)
+    assert {} == story.world()
+
+
+def test_the_dry_run_and_the_outline_name_what_would_take_a_step_back(book):
+    flow = book.place.workflow(book.write("w", "a.txt", DELETES) + charge(book, entry="a"))
+    with book.place.open() as rt:
+        undos = [
+            [one["undo"] for one in plan["steps"]] for plan in (rt.plan(flow), rt.outline(flow))
+        ]
+    fs, pay = ({"kind": "compensate", "capability": c} for c in ("fs.delete@1", "drill.refund@1"))
+    assert [[fs, pay]] * 2 == undos
+    assert [] == lines(book)
+
+
+def test_who_is_asked_sees_the_call_that_would_take_it_back(book):
+    with book.place.open() as rt:
+        run = book.submit(rt, book.write("w", "a.txt", DELETES, "confirm: always"))
+        assert "PAUSED" == run.wait().state
+        (asked,) = rt.approvals()
+    assert {
+        "kind": "compensate",
+        "capability": "fs.delete@1",
+        "with": {"path": "${output.path}"},
+    } == asked.undo
