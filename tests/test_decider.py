@@ -43,7 +43,7 @@ from awe_core.decider import (
 )
 from awe_core.decider.table import TRANSITIONS, ItemState, Phase
 from awe_core.decider.unit import Container, Item, Unit, Unwind
-from awe_core.errors import EngineError, RunError
+from awe_core.errors import EngineError, RunError, UndoError
 from awe_core.events import (
     EffectApplied,
     EffectFailed,
@@ -1277,9 +1277,12 @@ def test_after_its_undo_data_is_gone_a_run_cannot_be_rolled_back() -> None:
     d.complete("a")
     d.fold(UndoDiscarded(cause="retention"))
 
-    assert (E.GONE, {"retry"}) == (d.item("a1"), d.run.actions())
-    with pytest.raises(EngineError):
-        d.resume("rollback")
+    assert (E.GONE, set()) == (d.item("a1"), d.run.actions())
+    for verb in ("rollback", "retry"):
+        with pytest.raises(UndoError) as refused:
+            d.run.require(verb)
+        assert "undo.discarded" == refused.value.code
+    assert "what run r1 did" in illegal(d, RunResumed(mode="rollback"))
 
 
 def test_discarding_names_the_effects_it_is_about() -> None:

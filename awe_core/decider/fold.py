@@ -30,7 +30,7 @@ from awe_core.decider.saga import (
 )
 from awe_core.decider.table import TRANSITIONS, ItemState, Phase, StepState
 from awe_core.decider.unit import Container, Goal, Unwind
-from awe_core.errors import EngineError, HandshakeRefusedError, RunError
+from awe_core.errors import EngineError, HandshakeRefusedError, RunError, UndoError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -135,7 +135,7 @@ def _paused(run: Run, fact: events.RunPaused) -> None:
 def _resumed(run: Run, fact: events.RunResumed) -> None:
     try:
         resume(run, fact)
-    except RunError as error:
+    except (RunError, UndoError) as error:
         refuse(run, fact, str(error))
 
 

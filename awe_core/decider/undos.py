@@ -184,7 +184,6 @@ def _leave(run: Run, turn: _Turn, *, cause: str, why: str) -> None:
 
 def discarded(run: Run, fact: events.UndoDiscarded) -> None:
     """Note that items can no longer be taken back."""
-    run.is_discarded = True
     named = [run.effects[effect] for effect in fact.effects if effect in run.effects]
     for item in named if fact.effects else run.items:
         if item.state in (ItemState.APPLIED, ItemState.RESIDUE):

@@ -98,7 +98,7 @@ class Acting(Asking):
         if prior is not None and prior.applied is not None and not prior.is_taken_back:
             return self._repeated(key, change, prior, prior.applied.post)
         try:
-            staged = change.stage()
+            staged = await self._staged(change)
         except EffectRefusedError as error:
             raise self.refuse(change.kind, change.target, error) from None
         with staged:  # forgets what was staged unless it acts
@@ -107,6 +107,15 @@ class Acting(Asking):
             record = await self._intend(change, effect, staged, key)
             await self._act(change, effect, staged, record)
         return file_result(change.target, staged.after, is_created=staged.kind == "create")
+
+    async def _staged(self, change: Change) -> Staged:
+        try:
+            return change.stage()
+        except EffectRefusedError as error:
+            full = error.code == "undo.full"
+            if not full or not await self.port.make_room(int(str(error.attributes["needed"]))):
+                raise
+        return change.stage()
 
     async def _look(self, change: Change, cut_off: EffectIntended) -> None:
         """Find out and record what became of an intent whose end a crash kept from the log."""
@@ -117,6 +126,7 @@ class Acting(Asking):
                 self._applied(cut_off.effect, found_by="inspect", record=record)
             case "not_applied", _:
                 self._failed(cut_off.effect, "effect.interrupted", "a crash came before the act")
+                await self.port.forget(cut_off.effect)
             case seen, _:
                 raise EffectError(
                     "effect.in_doubt", kind=change.kind, target=change.target, seen=seen
@@ -178,6 +188,8 @@ class Acting(Asking):
         except Exception as error:
             known = _as_ours(error, change.target)
             is_untouched = known.code in _UNTOUCHED
+            if is_untouched:
+                staged.forget()
             self._failed(
                 effect, known.code, known.summary, applied="no" if is_untouched else "unknown"
             )

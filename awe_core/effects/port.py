@@ -59,6 +59,12 @@ class Port(Protocol):
         :raises JournalUnwritableError: then nothing may act
         """
 
+    async def make_room(self, needed: int) -> bool:
+        """Make room for *needed* bytes in the undo store, if it may be made."""
+
+    async def forget(self, effect: str) -> None:
+        """Drop, durably, what was kept of an effect that never came about."""
+
     async def in_pool(self, work: Callable[[], None]) -> None:
         """Run blocking *work* (a flush) beside the loop."""
 

@@ -7,6 +7,7 @@ the journal; nothing is kept that the records do not say.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -363,6 +364,16 @@ class ActiveRun:
         return self.parts.invoker.workspace if self.dry is None else self.dry.overlay
 
     # ---- the broker's port ---------------------------------------------------------------------
+    async def make_room(self, needed: int) -> bool:
+        """Have what is kept of closed runs give way."""
+        return await self.parts.retention.make_room(needed)
+
+    async def forget(self, effect: str) -> None:
+        """Drop what was kept of an effect that, as is on record, never came about."""
+        await self.barrier()
+        with contextlib.suppress(UndoError):
+            self.parts.undo.forget(self.undo_record(effect))
+
     async def in_pool(self, work: Callable[[], None]) -> None:
         """Run a flush beside the loop."""
         await self.parts.pool.flush(work)

@@ -20,6 +20,7 @@ from awe_core.engine.control import answer, asked
 from awe_core.engine.outline import outline
 from awe_core.engine.plans import Plans
 from awe_core.engine.recovery import Reader, open_questions, started_at, sweep, unused_tickets
+from awe_core.engine.retention import Retention
 from awe_core.engine.turns import Turns
 from awe_core.errors import AccessError, AweError, EngineError, JournalUnwritableError, RunError
 from awe_core.events import PackRef, RunCancelRequested, RunOpened, WorkflowRef
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 _OPEN_STATES = ("PENDING", "RUNNING", "PAUSED")
 _CANCEL_S = 1.0  #: for what was cancelled to end
+_RETAIN_S = 3_600.0  #: how often the undo store is looked through
 _AGAIN_S = 1.0  #: after which a log that could not be written is tried again
 
 
@@ -68,8 +70,10 @@ class RuntimeEngine:
         self._turns = Turns(self.plans)
         self._admission = parts.admission = Admission(limits, self._turns.turn)
         self._active: dict[str, ActiveRun] = {}
+        self.retention = parts.retention = Retention(parts, self.reader.view, self._active)
         self._alarms: dict[str, asyncio.TimerHandle] = {}  #: of runs that are not in memory
         self._sweeper: asyncio.Task[None] | None = None
+        self._dropper: asyncio.Task[None] | None = None
         self._keys: dict[str | None, tuple[bytes, str]] = {}  #: not durable yet: body and run
         self._is_closing = False
         parts.journal.on_drop = self._dropped
@@ -243,6 +247,12 @@ class RuntimeEngine:
             with contextlib.suppress(AweError):  # what is not durable stays in memory
                 await self.sweep()
 
+    async def _retain(self) -> None:
+        while True:
+            with contextlib.suppress(AweError, OSError):  # the next time is as good
+                await self.retention.sweep()
+            await asyncio.sleep(_RETAIN_S)
+
     def _wake(self, run: str) -> None:
         """Take up a run that is due; one that cannot be read is named by `unreadable`."""
         try:
@@ -327,7 +337,9 @@ class RuntimeEngine:
         """
         rows = self.parts.journal.run_rows(state=_OPEN_STATES, limit=1_000_000)
         rows.sort(key=lambda row: int(row["opened_us"]))  # they begin in this order
-        return self._recovered([str(row["id"]) for row in rows])
+        taken = self._recovered([str(row["id"]) for row in rows])
+        self._dropper = asyncio.get_running_loop().create_task(self._retain())
+        return taken
 
     def _dropped(self, runs: Sequence[str], failure: JournalUnwritableError) -> None:
         """Give up the runs whose records were dropped, and replay them once the log takes more."""
@@ -372,7 +384,7 @@ class RuntimeEngine:
         """Stop taking, give handlers a moment, and leave the rest to the next process."""
         self._is_closing = True
         self._admission.close()
-        for timer in (self._sweeper, *self._alarms.values()):
+        for timer in (self._sweeper, self._dropper, *self._alarms.values()):
             if timer is not None:
                 timer.cancel()
         is_queued = self._admission.is_queued
@@ -384,8 +396,7 @@ class RuntimeEngine:
             for wait in late:
                 wait.cancel()
         ending = {task for active in self._active.values() for task in active.stop()}
-        if self._sweeper is not None:
-            ending.add(self._sweeper)
+        ending |= {task for task in (self._sweeper, self._dropper) if task is not None}
         if ending:  # a handler that will not be cancelled is left to its end
             await asyncio.wait(ending, timeout=_CANCEL_S)
         self.parts.pool.close()

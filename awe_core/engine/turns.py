@@ -137,6 +137,8 @@ class Turns:
                 active.record(_doubt(active, command))
             case commands.Close():
                 active.record(_closed(active, command))
+                if active.parts.settings.drops_completed and command.state == "COMPLETED":
+                    active.spawn(active.parts.retention.discard(active.run_id, "success"))
             case _:
                 assert_never(command)
 

@@ -126,6 +126,8 @@ async def inspect(active: ActiveRun, command: Inspect) -> None:
     active.inspecting.discard(command.item)
     active.inspected[command.item] = seen
     active.record(_seen(active, command, seen, completed))
+    if seen == "not_applied":
+        await active.forget(command.item)
 
 
 async def _undone(active: ActiveRun, command: TakeBack) -> UndoOutcome:

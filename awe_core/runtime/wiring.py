@@ -67,7 +67,11 @@ def engine_of(
         level=config.audit.level,
         limits=config.engine.limits,
         shutdown_us=config.engine.shutdown_us,
+        drops_completed=not config.undo.keep_us,
+        evicts_closed=config.undo.on_quota == "evict_closed",
     )
+    if config.undo.keep_us:
+        settings = attrs.evolve(settings, undo_keep_us=config.undo.keep_us)
     parts = Parts(
         journal=journal,
         invoker=invoker,

@@ -131,6 +131,12 @@ class UndoManager:
             raise UndoError("undo.outcome", strategy=record.strategy, found=type(outcome).__name__)
         return outcome
 
+    def forget(self, record: UndoRecord) -> None:
+        """Drop what the core kept for an effect that never came about."""
+        slot = record.payload.get("slot") if record.strategy in FILE_STRATEGIES else None
+        if slot is not None:
+            self.workspace.store.remove(slot)
+
     def bound(self, record: UndoRecord, *, key: str) -> BoundUndo:
         """Give *record* with its ``undo_function``."""
         return BoundUndo(record.strategy, record.payload, lambda: self.undo(record, key))

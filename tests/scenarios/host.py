@@ -14,6 +14,7 @@ import signal
 import sqlite3
 import sys
 import threading
+import time
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -135,6 +136,13 @@ class Child:
             for row in rt.runs():
                 result = rt.attach(row.run_id).wait()
                 self.ack(run=row.run_id, state=result.state, waiting=result.waiting)
+        self.ack(points=self.points.names)
+
+    def forget(self) -> None:
+        """Open the home and hold it until nothing is kept in its undo store."""
+        with self.open():
+            while any(Path(self.order["file"]).parent.glob(".awe/undo/*/*")):
+                time.sleep(0.01)
         self.ack(points=self.points.names)
 
     def own(self) -> None:
