@@ -106,8 +106,9 @@ RECALL = contract(
         "properties": {"id": {"type": "integer"}},
     },
 )
+GONE = contract("crm.delete", UndoNone("it is gone"), effect="net.http")
 FIND = contract("mail.find", output={"type": "object", "required": ["effect"]})
-CAPABILITIES = {c.reference: c for c in (READ, WRITE, MAIL, CRM, DB, ASK, RECALL, FIND)}
+CAPABILITIES = {c.reference: c for c in (READ, WRITE, MAIL, CRM, DB, ASK, RECALL, GONE, FIND)}
 
 
 def workflow(*steps: StepSpec, **more) -> WorkflowSpec:
@@ -1032,3 +1033,14 @@ def test_the_undo_of_a_contract_is_told_with_its_line() -> None:
     assert "workflow.type" == finding.code
     assert "c.yaml:10:16" in finding.message
     assert () == analyse_undo(READ, CAPABILITIES)
+
+
+def test_what_a_called_contract_says_of_its_undo_is_found_too() -> None:
+    found_ = analyse(
+        workflow(StepSpec("crm", capability="crm.add@1")),
+        capabilities={CRM.reference: CRM},
+        workflows={},
+    )
+
+    assert "saga.compensation" in {one.code for one in found_ if one.level is Level.ERROR}
+    assert "crm.add@1: undo.compensate.capability" in str([one.message for one in found_])

@@ -66,6 +66,8 @@ def analyse(
         skips = find_skips(report, links)
         Typing(report, links, world, skips).check()
         check_saga(report, links, called[:-1], capabilities)
+        for name in dict.fromkeys(step.capability for step in spec.steps if step.capability):
+            report.found.extend(analyse_undo(capabilities[name], capabilities))
     levels = list(Level)
     return tuple(sorted(report.found, key=lambda finding: levels.index(finding.level)))
 

@@ -21,7 +21,14 @@ from awe_core.engine.admission import key_of
 from awe_core.engine.compensating import COMPENSATE, look_up
 from awe_core.engine.dry import DryRun
 from awe_core.engine.recording import draft
-from awe_core.errors import AweError, EngineError, PackError, RunError, UndoError
+from awe_core.errors import (
+    AweError,
+    EngineError,
+    JournalUnwritableError,
+    PackError,
+    RunError,
+    UndoError,
+)
 from awe_core.events import EffectApplied, EffectIntended, UndoRecord
 from awe_core.journal import Upsert
 
@@ -398,7 +405,9 @@ class ActiveRun:
             if record.strategy == COMPENSATE:
                 return await look_up(self, self.run.item(effect), record)
             return await self.parts.pool.run(partial(self.parts.undo.inspect, record)), None
-        except UndoError:
+        except JournalUnwritableError:
+            raise
+        except Exception:  # noqa: BLE001 - foreign code, or what it needs is gone
             return "unknown", None
 
     def check_gate(self, step: str) -> None:

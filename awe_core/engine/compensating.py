@@ -14,17 +14,18 @@ from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
-from awe_core.capability import Confirm, UndoCaptured, UndoCompensate
+from awe_core.capability import Confirm, UndoCaptured, UndoCompensate, UndoStrategyNamed
 from awe_core.compensation import READS
 from awe_core.context import Attempt
 from awe_core.decider import UNDO, ItemState, undo_key
 from awe_core.effects import StepBroker, StepRef
-from awe_core.errors import AccessError, AweError, ExpressionError, UndoError
+from awe_core.errors import AccessError, ExpressionError, UndoError
 from awe_core.events import UndoRecord
 from awe_core.expressions import Template, truthy
 from awe_core.undo import Applied
 
 if TYPE_CHECKING:
+    from awe_core.capability import Undo
     from awe_core.decider import Item
     from awe_core.effects import Port
     from awe_core.engine.active import ActiveRun
@@ -110,11 +111,6 @@ def _completed(record: UndoRecord, **found: Json) -> UndoRecord:
 
 
 # ---- taking back -------------------------------------------------------------------------------
-def called(record: UndoRecord) -> str | None:
-    """Name what a record has called, if it has."""
-    return record.payload["call"]["capability"] if record.strategy == COMPENSATE else None
-
-
 async def compensate(active: ActiveRun, item: Item, record: UndoRecord) -> Applied:
     """Make the call that takes *item* back.
 
@@ -148,11 +144,7 @@ async def look_up(
     if lookup is None:
         return "unknown", None
     of = _About(item.unit.path, item.attempt, f"{item.effect}-lookup", item.key or item.effect)
-    try:
-        found = await _call(active, of, lookup["capability"], lookup["with"], purpose="undo_own")
-    except AweError:
-        return "unknown", None
-    match found:
+    match await _call(active, of, lookup["capability"], lookup["with"], purpose="undo_own"):
         case {"effect": None}:
             return "not_applied", None
         case {"effect": effect}:
@@ -161,20 +153,24 @@ async def look_up(
             return "unknown", None
 
 
-def hindrance(active: ActiveRun, record: UndoRecord) -> AweError | None:
-    """Say why a record's call has to wait for somebody; what is revoked never comes back."""
-    invoker, name = active.parts.invoker, record.payload["call"]["capability"]
-    try:
-        found = invoker.registry.resolve(name)
-        active.check_pinned(found.pack)
-        invoker.gate.check(found.spec.id, found.contract, "undo_own")
-    except AccessError as error:
-        why = invoker.gate.reason(name.partition("@")[0]) or error
-    except AweError as error:
-        why = error
-    else:
-        return None
-    return None if why.attributes.get("status") == "REVOKED" else why
+def check_way_back(active: ActiveRun, undo: Undo | None) -> None:
+    """Refuse what nothing here could take back now.
+
+    :raises AweError: ``undo.strategy_missing``, or why the call may not be made
+    """
+    match undo:
+        case UndoStrategyNamed(strategy=name):
+            active.parts.undo.capturing(name)
+        case UndoCompensate(compensate=call):
+            invoker, name = active.parts.invoker, call.capability
+            try:
+                found = invoker.registry.resolve(name)
+            except AccessError as error:
+                raise invoker.gate.reason(name.partition("@")[0]) or error from None
+            active.check_pinned(found.pack)
+            invoker.gate.check(found.spec.id, found.contract, "undo_own")
+        case _:
+            pass
 
 
 # ---- the calls ---------------------------------------------------------------------------------

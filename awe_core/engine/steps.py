@@ -15,7 +15,7 @@ from awe_core.context import Attempt
 from awe_core.decider import step_key, wants
 from awe_core.effects import StepBroker, StepRef
 from awe_core.engine.active import OpenStep
-from awe_core.engine.compensating import Compensation
+from awe_core.engine.compensating import Compensation, check_way_back
 from awe_core.engine.dry import READING
 from awe_core.engine.undoing import ByStrategy
 from awe_core.errors import (
@@ -26,6 +26,7 @@ from awe_core.errors import (
     PackError,
     RunError,
     TrustError,
+    UndoError,
     WorkflowError,
 )
 from awe_core.events import codec
@@ -136,11 +137,12 @@ def _prepared(active: ActiveRun, command: Admit, *, is_new: bool = True) -> Prep
             workspace=active.workspace,
             undo=step.undo,
         )
+        check_way_back(active, step.undo)
         for pack in (prepared.capability.pack, *(pack for _, pack in active.brought)):
             active.check_pinned(pack)
         for workflow, pack in active.brought:
             active.parts.invoker.gate.check_workflow(workflow, pack.record, "resume")
-    except (AccessError, PackError, TrustError) as error:
+    except (AccessError, PackError, TrustError, UndoError) as error:
         _hold(active, command, error)
         return None
     except AweError as error:
@@ -154,6 +156,7 @@ def _hold(active: ActiveRun, command: Admit, error: AweError) -> None:
     """Hold the run: what may not go on now is no failure, and takes nothing back."""
     cause = "stop" if error.code == "handshake.stopped" else "pack"
     cause = "trust" if isinstance(error, TrustError) else cause
+    cause = "strategy" if isinstance(error, UndoError) else cause
     reason = f"{error.code}: {error.summary}"
     active.record(events.RunPaused(cause=cause, steps=(command.step,), reason=reason))
 

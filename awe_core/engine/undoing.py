@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import secrets
 from functools import partial
 from typing import TYPE_CHECKING, assert_never
@@ -11,9 +10,10 @@ from typing import TYPE_CHECKING, assert_never
 import attrs
 
 from awe_core import events
+from awe_core.capability import UndoCompensate
 from awe_core.compensation import READS
 from awe_core.decider import undo_key
-from awe_core.engine.compensating import COMPENSATE, called, compensate, hindrance
+from awe_core.engine.compensating import COMPENSATE, check_way_back, compensate
 from awe_core.errors import (
     AccessError,
     AweError,
@@ -75,18 +75,20 @@ class ByStrategy:
 
 def start(active: ActiveRun, command: TakeBack) -> None:
     """Record that one effect is about to be taken back, or who has to act before it can be."""
-    cap, item, why = None, active.run.item(command.item), None
-    if item.strategy == COMPENSATE:
-        with contextlib.suppress(UndoError):  # gone: recorded as the undo's failure
-            record = active.undo_record(command.item)
-            cap, why = called(record), hindrance(active, record)
-    else:
-        why = _missing(active, item.strategy or "")
-    if why is not None:
-        cause = "strategy" if why.code == "undo.strategy_missing" else "pack"
-        reason = f"{why.code}: {why.summary}"
-        active.record(events.RunPaused(cause=cause, steps=(command.step,), reason=reason))
-        return
+    item = active.run.item(command.item)
+    undo, cap = item.unit.step.undo, None
+    try:
+        if item.strategy == COMPENSATE and isinstance(undo, UndoCompensate):
+            cap = undo.compensate.capability
+            check_way_back(active, undo)
+        elif item.strategy not in {COMPENSATE, None}:
+            active.parts.undo.owner(item.strategy)
+    except AweError as error:
+        if error.attributes.get("status") != "REVOKED":  # that never comes back
+            cause = "strategy" if isinstance(error, UndoError) else "pack"
+            reason = f"{error.code}: {error.summary}"
+            active.record(events.RunPaused(cause=cause, steps=(command.step,), reason=reason))
+            return
     active.record(
         events.UndoStarted(
             step=command.step,
@@ -97,14 +99,6 @@ def start(active: ActiveRun, command: TakeBack) -> None:
             cap=cap,
         )
     )
-
-
-def _missing(active: ActiveRun, strategy: str) -> UndoError | None:
-    try:
-        active.parts.undo.owner(strategy)
-    except UndoError as error:
-        return error
-    return None
 
 
 async def take_back(active: ActiveRun, command: TakeBack) -> None:

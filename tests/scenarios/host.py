@@ -33,9 +33,12 @@ _AUDITED = {"os.link", "os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.tru
 
 
 class Points:
-    """Counts the calls by which something becomes durable; kills the process on entry of one."""
+    """Counts the calls by which something becomes durable; kills the process on entry of one.
 
-    def __init__(self, kill_at: int | None) -> None:
+    That is the n-th of all, or ``[name, n]``: the n-th of one name.
+    """
+
+    def __init__(self, kill_at: int | list[Any] | None) -> None:
         self.names: list[str] = []
         self._kill_at = kill_at
         self._lock = threading.Lock()
@@ -58,7 +61,7 @@ class Points:
     def hit(self, name: str) -> None:
         with self._lock:
             self.names.append(name)
-            if len(self.names) == self._kill_at:
+            if self._kill_at in (len(self.names), [name, self.names.count(name)]):
                 os.kill(os.getpid(), signal.SIGKILL)
 
     def _counted(self, real: Callable[..., Any], name: str) -> Callable[..., Any]:

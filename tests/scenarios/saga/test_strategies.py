@@ -17,7 +17,7 @@ from awe_core import governance
 from awe_core.config import load_config
 from awe_core.documents import load_capability
 from awe_core.errors import AweError, UndoError
-from awe_core.events import Actor
+from awe_core.events import Actor, Decision
 from awe_core.gate import GateSnapshot
 from awe_core.runtime.deployment import governance_of
 from awe_core.runtime.results import result_of, view_of
@@ -150,6 +150,20 @@ class Process:
 
         return self.engine.loop.wait(asked())
 
+    def approve(self):
+        """Say yes to the one question that waits."""
+        inner = self.engine.inner
+        (asked,) = inner.parts.ledger
+        who = Actor.person(me())
+        said = {"by": str(who), "via": who.via, "assurance": who.assurance, "at_us": 1}
+        shown = {"request": asked.id, "version": asked.version, "digest": asked.digest}
+
+        async def decided():
+            await inner.decide(Decision(verdict="approve", **shown, **said))
+            await inner.settled(asked.run)
+
+        self.engine.loop.wait(decided())
+
     def view(self, run):
         return view_of(self.journal, self.engine.inner.reader.view(run))
 
@@ -225,6 +239,20 @@ def test_a_rollback_whose_strategy_is_missing_waits_named_until_it_is_back(story
     with Process(story, (Restore(),), (ENTERS,)) as process:
         assert "ROLLED_BACK" == process.ask(run, "resume").state
     assert "restored 1" in book.read_text()
+
+
+def test_no_step_starts_whose_way_back_has_gone_while_its_run_was_open(story, book):
+    held = story.call("hold", "fs.stat", "confirm: always", path="x")
+    steps = held + story.call("enter", "book.enter", needs="hold", path="a.txt", book=book)
+    with Process(story, (Restore(),), (ENTERS,)) as process:
+        run = process.run(steps).run_id
+    with Process(story, (), (ENTERS,)) as process:
+        process.approve()
+        (paused,) = process.events(run, "run.paused")
+        assert ("strategy", ["enter"]) == (paused["cause"], paused["steps"])
+        assert "as it was\n" == book.read_text()
+    with Process(story, (Restore(),), (ENTERS,)) as process:
+        assert "COMPLETED" == process.ask(run, "resume").state
 
 
 def test_a_rollback_whose_call_is_missing_waits_named_until_it_is_back(story, book):
