@@ -6,8 +6,9 @@ durable before the files go; a crash in between leaves files that the next look 
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from awe_core.decider import ItemState
 from awe_core.engine.recording import draft
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from awe_core.engine.parts import Parts
     from awe_core.engine.recovery import View
 
+_Cause: TypeAlias = Literal["success", "quota", "retention"]
 _NAMED = 100  #: effects in one record; none stand for all
 _STANDS = (ItemState.APPLIED, ItemState.RESIDUE)
 
@@ -33,6 +35,7 @@ class Retention:
     ) -> None:
         """Look after the store of *parts*; *active* are the runs in memory."""
         self._parts, self._view, self._active = parts, view, active
+        self._discarding = asyncio.Lock()  #: a second one would find the first's record not durable
 
     async def sweep(self) -> None:
         """Drop what is kept longer than ``undo.keep`` says; only old folders are asked about."""
@@ -56,22 +59,28 @@ class Retention:
                 await self.discard(run, "quota")
         return store.used_bytes() + needed <= store.quota
 
-    async def discard(self, run: str, cause: Literal["success", "quota", "retention"]) -> None:
+    async def discard(self, run: str, cause: _Cause) -> None:
         """Drop what is kept of *run*, unless it is open; on record where anything stands."""
-        journal, active = self._parts.journal, self._active.get(run)
-        store = self._parts.undo.workspace.store
-        if active is not None and active.run.closed is None:
+        async with self._discarding:
+            active = self._active.get(run)
+            if active is not None and (active.failed or active.run.closed is None):
+                return
+            self._record(run, active, cause)
+            await self._parts.journal.barrier()
+            await self._parts.pool.run(partial(self._parts.undo.workspace.store.drop, run))
+
+    def _record(self, run: str, active: ActiveRun | None, cause: _Cause) -> None:
+        journal, found = self._parts.journal, self._standing(run, active)
+        if found is None:
             return
-        if (found := self._standing(run, active)) is not None:
-            effects = () if len(found) > _NAMED else found
-            fact = UndoDiscarded(cause=cause, effects=effects, bytes=store.size(run))
-            if active is not None:
-                active.record(fact)
-            elif (last := journal.last(run)) is not None:
-                rseq = (last.rseq or 0) + 1
-                journal.append([draft(fact, run=run, rseq=rseq, level="metadata")])
-            await journal.barrier()
-        await self._parts.pool.run(partial(store.drop, run))
+        effects = () if len(found) > _NAMED else found
+        size = self._parts.undo.workspace.store.size(run)
+        fact = UndoDiscarded(cause=cause, effects=effects, bytes=size)
+        if active is not None:
+            active.record(fact)
+        elif (last := journal.last(run)) is not None:
+            rseq = (last.rseq or 0) + 1
+            journal.append([draft(fact, run=run, rseq=rseq, level="metadata")])
 
     def _standing(self, run: str, active: ActiveRun | None) -> tuple[str, ...] | None:
         """Name what could have been taken back; None: nothing, empty: nobody can tell."""

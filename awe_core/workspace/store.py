@@ -143,8 +143,12 @@ class Store:
 
     def runs(self) -> list[tuple[int, str]]:
         """Give the runs that have a folder, each after the µs it last changed; the oldest first."""
-        found = (one for one in os.scandir(self.path) if _RUN.fullmatch(one.name))
-        return sorted((one.stat().st_mtime_ns // 1_000, one.name) for one in found)
+        found = []
+        for one in os.scandir(self.path):
+            with contextlib.suppress(FileNotFoundError):  # dropped meanwhile
+                if _RUN.fullmatch(one.name):
+                    found.append((one.stat().st_mtime_ns // 1_000, one.name))
+        return sorted(found)
 
     def size(self, run: str) -> int:
         """Give the bytes of all slots of *run*."""
@@ -231,5 +235,9 @@ def _drop_old_probes(directory: int) -> None:
 
 
 def _size(folder: str) -> int:
-    sizes = (os.lstat(os.path.join(at, n)).st_size for at, _, ns in os.walk(folder) for n in ns)  # noqa: PTH118 - fast
-    return sum(sizes)
+    found = 0
+    for at, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):  # dropped meanwhile
+                found += os.lstat(os.path.join(at, name)).st_size  # noqa: PTH118 - fast
+    return found

@@ -5,6 +5,7 @@ What they change lies beside the workspace; the broker knows nothing of it.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from pathlib import Path
@@ -295,6 +296,21 @@ def test_no_code_of_a_revoked_plugin_takes_anything_back(story, book, founded):
     assert ("FAILED", ["enter"]) == (result.state, [one.step for one in result.residue])
     assert "pack.not_active" == failed["err"]["code"]
     assert "as it was\nx\n" == book.read_text()
+
+
+def test_what_is_dropped_twice_at_once_is_on_record_once(story):
+    story.put("old.txt", "theirs")
+    with Process(story) as process:
+        run = process.run(story.write("w", "old.txt")).run_id
+        inner = process.engine.inner
+
+        async def dropped():
+            await asyncio.gather(*(inner.retention.discard(run, "quota") for _ in range(3)))
+
+        process.engine.loop.wait(dropped())
+        assert 1 == len(process.events(run, "undo.discarded"))
+        assert "COMPLETED" == process.view(run).state
+    assert [] == story.slots()
 
 
 @pytest.mark.parametrize(("verb", "end"), [("suspend", "ROLLED_BACK"), ("revoke", "FAILED")])
