@@ -6,12 +6,25 @@ stand below them.  Templates stay the raw JSON people wrote; `expressions` compi
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import attrs
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from awe_core.values import Json, JsonObject
+
+_BEFORE = frozenset({"input", "config", "idempotency_key"})
+#: What the templates of each call may read; those of a step read the step's own scope, too.
+READS: Mapping[str, frozenset[str]] = MappingProxyType(
+    {
+        "compensate": _BEFORE | {"before", "effect", "output"},
+        "before": _BEFORE,
+        "lookup": _BEFORE | {"before"},
+    }
+)
 
 
 @attrs.frozen
@@ -30,3 +43,18 @@ class UndoCompensate:
     compensate: CapabilityCall  #: the taking back
     before: CapabilityCall | None = None  #: reads first; its output is the root ``before``
     lookup: CapabilityCall | None = None  #: asks after a crash whether the effect came about
+
+    def calls(self) -> Iterator[tuple[str, CapabilityCall]]:
+        """Give each call with its role, a key of `READS`."""
+        for role in READS:
+            call: CapabilityCall | None = getattr(self, role)
+            if call is not None:
+                yield role, call
+
+    def templates(self) -> Iterator[tuple[tuple[str, str], Json, frozenset[str]]]:
+        """Give each template with its place and the roots that it may read."""
+        unread = frozenset() if self.before else frozenset({"before"})
+        for role, call in self.calls():
+            yield (role, "with"), call.with_, READS[role] - unread
+            if call.when is not None:
+                yield (role, "when"), call.when, READS[role] - unread

@@ -207,6 +207,16 @@ class Gate:
         """List what may be called, by id."""
         return tuple(self.snapshot.facades.values())
 
+    def check_plugin(self, distribution: str, what: str, purpose: Purpose) -> None:
+        """Refuse *what* of a distribution that offers more than capabilities.
+
+        :raises AweError: ``pack.not_active``, or why nothing is trusted here
+        """
+        now = self.snapshot
+        of = [one for one in now.packs if one.name == distribution]
+        if of and not any(getattr(one.permits, _DOING[purpose][0]) for one in of):
+            raise now.off(of[0], what, purpose)
+
     def check_workflow(self, workflow: str, record: str, purpose: Purpose) -> None:
         """Refuse *workflow* unless the pack *record* that brought it may run.
 

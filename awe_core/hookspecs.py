@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from awe_core.events import (
         Answer,
         ConfirmationRequest,
+        EffectIntended,
         Facts,
         UndoRecord,
     )
@@ -127,6 +128,20 @@ class UndoStrategy(Protocol):
         """Take it back; returns `Applied` or `Conflict`, raises `UndoError`."""
 
 
+@runtime_checkable
+class CapturingStrategy(UndoStrategy, Protocol):
+    """A strategy that ``undo: {strategy: NAME}`` of a contract may name.
+
+    Its methods run in a thread, and may be ``async def``; payloads are JSON.
+    """
+
+    def capture(self, intent: EffectIntended, args: JsonObject, world: World) -> JsonObject:
+        """Give all that `undo` will need, before the act; if it raises, nothing acts."""
+
+    def complete(self, payload: JsonObject, result: JsonObject) -> JsonObject:
+        """Add what only the effect's result knows; never looks at the world."""
+
+
 class Executor(Protocol):
     """Where a handler runs, and what that place enforces."""
 
@@ -185,7 +200,7 @@ def awe_audit_sinks(config: Mapping[str, Json]) -> Sequence[AuditSink]:
 
 @hookspec
 def awe_undo_strategies(config: Mapping[str, Json]) -> Sequence[UndoStrategy]:
-    """Offer strategies that can take an effect back.
+    """Offer strategies that can take an effect back; contracts name those that also capture.
 
     :param config: this distribution's table of ``awe.yaml``, read-only
     When: once, after trust is verified and before recovery replays open runs.

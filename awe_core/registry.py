@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from awe_core.binding import Handler
     from awe_core.capability import CapabilitySpec
+    from awe_core.documents import Parsed
     from awe_core.packs import PinnedFiles, PinnedFinder, VerifiedPack
     from awe_core.values import Json
     from awe_core.workflow import WorkflowSpec
@@ -204,6 +205,14 @@ class CapabilityRegistry:
         if not fitting:
             raise self._unknown(name, reference, versions)
         return max(fitting, key=lambda one: one.spec.major)
+
+    def document(self, spec: CapabilitySpec) -> Parsed | None:
+        """Read a pack's contract once more, with its lines; None: a program brought it itself."""
+        if (loaded := self._packs.get(self._owners[spec.id])) is None:
+            return None
+        contracts = loaded.pack.contents.contracts
+        path = next(one.path for one in contracts if one.spec.reference == spec.reference)
+        return documents.read("capability", loaded.pack.pinned.files[path], file=path)
 
     def pack_of_workflow(self, reference: str) -> PackRef:
         """Tell which pack brought the workflow ``id@major``.

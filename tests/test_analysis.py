@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from awe_core import documents
-from awe_core.analysis import Finding, Level, analyse, refuse
+from awe_core.analysis import Finding, Level, analyse, analyse_undo, refuse
 from awe_core.analysis.flow import follow
 from awe_core.analysis.types import kinds, kinds_of_value, of_schema
 from awe_core.capability import (
@@ -95,7 +95,20 @@ MAIL = contract("mail.send", UndoNone("it is read"), effect="net.http")
 CRM = contract("crm.add", UndoCompensate(CapabilityCall("crm.delete")), effect="net.http")
 DB = contract("db.put", UndoStrategyNamed("db.restore"), effect="db.write")
 ASK = contract("flow.approve", confirm=Confirm.ALWAYS, timeout_us=10_000_000)
-CAPABILITIES = {c.reference: c for c in (READ, WRITE, MAIL, CRM, DB, ASK)}
+RECALL = contract(
+    "mail.recall",
+    UndoNone("it is final"),
+    effect="net.http",
+    input={
+        "type": "object",
+        "required": ["id"],
+        "additionalProperties": False,
+        "properties": {"id": {"type": "integer"}},
+    },
+)
+GONE = contract("crm.delete", UndoNone("it is gone"), effect="net.http")
+FIND = contract("mail.find", output={"type": "object", "required": ["effect"]})
+CAPABILITIES = {c.reference: c for c in (READ, WRITE, MAIL, CRM, DB, ASK, RECALL, GONE, FIND)}
 
 
 def workflow(*steps: StepSpec, **more) -> WorkflowSpec:
@@ -595,7 +608,7 @@ def test_what_does_not_roll_back_may_follow_a_pivot(after: StepSpec) -> None:
 
 
 def test_a_compensation_of_the_step_makes_it_no_pivot() -> None:
-    call = UndoCompensate(CapabilityCall("mail.recall"))
+    call = UndoCompensate(CapabilityCall("mail.recall", {"id": 1}))
     mail = StepSpec("mail", capability="mail.send@1", compensation=call)
 
     assert codes(workflow(mail, read())) == []
@@ -919,3 +932,115 @@ def test_every_finding_has_its_file() -> None:
     files = {file.stem for file in GOLDENS.glob("*.yaml")} | beside | {"workflow.unknown"}
 
     assert known == files - {"saga.pivot_accepted"}
+
+
+# ---- calls that take back -----------------------------------------------------------------------
+ID = {"id": "${effect.id}"}
+
+
+def sent(undo: UndoCompensate) -> WorkflowSpec:
+    return workflow(read(), StepSpec("mail", capability="mail.send@1", compensation=undo))
+
+
+@pytest.mark.parametrize(
+    ("undo", "code", "says"),
+    [
+        (UndoCompensate(CapabilityCall("mail.gone", ID)), "saga.compensation", "no ACTIVE pack"),
+        (UndoCompensate(CapabilityCall("mail.recall@2", ID)), "saga.compensation", "mail.recall@2"),
+        (
+            UndoCompensate(CapabilityCall("mail.recall", ID), before=CapabilityCall("crm.add")),
+            "saga.compensation",
+            "before only looks",
+        ),
+        (
+            UndoCompensate(CapabilityCall("mail.recall", ID), lookup=CapabilityCall("fs.read")),
+            "saga.compensation",
+            "no required member effect",
+        ),
+        (UndoCompensate(CapabilityCall("mail.recall")), "workflow.type", "id"),
+        (
+            UndoCompensate(CapabilityCall("mail.recall", {"id": "${steps.read.output.text}"})),
+            "workflow.type",
+            "compensation.compensate.with.id",
+        ),
+        (
+            UndoCompensate(CapabilityCall("mail.recall", {"id": "${steps.read.output.txt}"})),
+            "workflow.reference",
+            "compensation.compensate.with.id",
+        ),
+        (
+            UndoCompensate(CapabilityCall("mail.recall", ID, when="${before.is_there}")),
+            "expression.unknown_root",
+            "compensation.compensate.when",
+        ),
+        (
+            UndoCompensate(
+                CapabilityCall("mail.recall", ID), lookup=CapabilityCall("mail.find", ID)
+            ),
+            "expression.unknown_root",
+            "compensation.lookup.with",
+        ),
+        (
+            UndoCompensate(
+                CapabilityCall("mail.recall", {"id": "${before.txt}"}),
+                before=CapabilityCall("fs.read", {"path": "a"}),
+            ),
+            "workflow.reference",
+            "before.txt",
+        ),
+    ],
+)
+def test_a_call_that_cannot_take_a_step_back_as_written_is_an_error(undo, code, says) -> None:
+    findings = found(sent(undo))
+
+    assert [(code, "mail", Level.ERROR)] == [(f.code, f.step, f.level) for f in findings]
+    assert says in str(findings[0].error)
+
+
+def test_what_takes_a_step_back_fits_and_may_come_late() -> None:
+    well = UndoCompensate(
+        CapabilityCall("mail.recall", ID, when="${before.size}"),
+        before=CapabilityCall("fs.read", {"path": "${steps.read.output.text}"}),
+        lookup=CapabilityCall("mail.find", {"key": "${idempotency_key}"}),
+    )
+    late = UndoCompensate(CapabilityCall("mail.recall", {"id": "${output.id}"}))
+
+    assert codes(sent(well)) == []
+    told = [(one.code, one.level) for one in found(sent(late))]
+    assert told[0] == ("saga.late_output", Level.WARNING)
+    assert told[1:] == [("workflow.maybe_missing", Level.WARNING)]
+
+
+def test_a_sub_workflow_is_not_taken_back_by_a_call() -> None:
+    undo = UndoCompensate(CapabilityCall("mail.recall", ID))
+    inner = workflow(read(), id="inner")
+    spec = workflow(StepSpec("call", workflow="inner@1", with_={"source": "s"}, compensation=undo))
+
+    assert codes(spec, workflows=(inner,)) == [("saga.compensation", "call")]
+
+
+def test_the_undo_of_a_contract_is_told_with_its_line() -> None:
+    text = (
+        "awe: capability/v1\nid: mail.post\nversion: 1.0.0\nsummary: x\nrisk: low\n"
+        "effects: [{fs.write: a}]\nundo:\n  compensate:\n    capability: mail.recall@1\n"
+        "    with: {id: '${input.number}'}\ninput: {type: object, properties: {number: {type:"
+        " string}}}\noutput: {type: object}\nhandler: m:f\n"
+    )
+    parsed = documents.read("capability", text.encode(), file="c.yaml")
+    spec = documents.load_capability(text, file="c.yaml")
+    (finding,) = (f for f in analyse_undo(spec, CAPABILITIES, parsed) if f.level is Level.ERROR)
+
+    assert "workflow.type" == finding.code
+    assert "c.yaml:10:16" in finding.message
+    assert () == analyse_undo(READ, CAPABILITIES)
+
+
+def test_what_a_called_contract_says_of_its_undo_is_found_too() -> None:
+    found_ = analyse(
+        workflow(StepSpec("crm", capability="crm.add@1")),
+        capabilities={CRM.reference: CRM},
+        workflows={},
+    )
+
+    assert "saga.compensation" in {one.code for one in found_ if one.level is Level.ERROR}
+    assert "crm.add@1: undo.compensate.capability" in str([one.message for one in found_])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import attrs
 import pytest
 
 from awe_core.config import (
@@ -66,7 +67,8 @@ def test_without_a_file_every_setting_has_its_default(tmp_path: Path) -> None:
     assert config.handshake.requirements["critical"] == RequirementSettings(
         quorum=2, roles=(), min_assurance="session"
     )
-    assert (config.value("undo.keep"), config.undo.quota_bytes) == ("7d", 2 << 30)
+    week = 7 * 86_400_000_000
+    assert (week, None, None, "refuse") == attrs.astuple(config.undo)
     assert config.trust.root_sha256 is None
     assert {s.origin for s in config.settings} == {"default"}
 
@@ -105,7 +107,7 @@ def test_every_key_of_the_file_reaches_its_setting(tmp_path: Path) -> None:
         "acme-notes",
     )
     assert (config.value("undo.keep"), config.value("undo.quota")) == (0, "20%")
-    assert config.undo.quota_bytes is None
+    assert (0, None, 20, "refuse") == attrs.astuple(config.undo)
     assert config.value("secrets.path") == "s.json"
     assert config.value("secrets.bind") == {"t": {"hosts": ["a.example"]}}
     assert config.value("net.hosts") == {"a.b": ["x.example"]}

@@ -44,7 +44,7 @@ from awe_core.decider import (
 )
 from awe_core.decider.table import TRANSITIONS, ItemState, Phase
 from awe_core.decider.unit import Container, Item, Unit, Unwind
-from awe_core.errors import EngineError, RunError
+from awe_core.errors import EngineError, RunError, UndoError
 from awe_core.events import (
     EffectApplied,
     EffectFailed,
@@ -1295,9 +1295,12 @@ def test_after_its_undo_data_is_gone_a_run_cannot_be_rolled_back() -> None:
     d.complete("a")
     d.fold(UndoDiscarded(cause="retention"))
 
-    assert (E.GONE, {"retry"}) == (d.item("a1"), d.run.actions())
-    with pytest.raises(EngineError):
-        d.resume("rollback")
+    assert (E.GONE, set()) == (d.item("a1"), d.run.actions())
+    for verb in ("rollback", "retry"):
+        with pytest.raises(UndoError) as refused:
+            d.run.require(verb)
+        assert "undo.discarded" == refused.value.code
+    assert "what run r1 did" in illegal(d, RunResumed(mode="rollback"))
 
 
 def test_discarding_names_the_effects_it_is_about() -> None:
@@ -1860,6 +1863,31 @@ def test_an_item_taken_back_is_never_applied_again() -> None:
     )
 
     assert "does not follow UNDONE" in illegal(d, intent)
+
+
+def test_what_takes_an_effect_back_is_intended_only_while_it_is_taken_back_and_makes_no_item() -> (
+    None
+):
+    d = driver(step("a"))
+    d.effect("a", "e1")
+    d.effect("a", "e2")
+    d.undos["e2"] = ["hangs"]
+    of_undo = EffectIntended(
+        step="a",
+        attempt=1,
+        effect="e2-undo/0",
+        type="fs.write",
+        target="x",
+        request=D,
+        undo={"strategy": "s"},
+    )
+    assert "e2 is not being taken back" in illegal(d, of_undo)
+    d.fail("a")
+
+    d.fold(of_undo)
+    assert ["e1", "e2"] == [item.effect for item in d.run.items]
+    assert "e1 is not being taken back" in illegal(d, attrs.evolve(of_undo, effect="e1-undo/0"))
+    assert "zzz is not being taken back" in illegal(d, attrs.evolve(of_undo, effect="zzz-undo/0"))
 
 
 def test_a_failing_record_of_a_clearing_step_needs_something_that_remains() -> None:

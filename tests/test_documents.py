@@ -930,3 +930,22 @@ def test_written_durations_read_back(amount: int) -> None:
 @given(st.integers(1, 1 << 49))
 def test_written_sizes_read_back(amount: int) -> None:
     assert documents.size_bytes(documents.written_bytes(amount)) == amount
+
+
+@pytest.mark.parametrize(
+    ("call", "reads", "place"),
+    [
+        ("compensate", "steps.a.output", "7:"),
+        ("lookup", "effect.id", "7:"),
+        ("before", "before", "7:"),
+    ],
+)
+def test_the_undo_of_a_contract_reads_what_there_is_of_one_effect(call, reads, place) -> None:
+    named = {role: f"{role}: {{capability: crm.get}}" for role in ("compensate", "before")}
+    named[call] = f"{call}: {{capability: crm.get, with: {{id: '${{{reads}}}'}}}}"
+    text = CONTRACT.replace("undo: captured", f"undo: {{{', '.join(named.values())}}}", 1)
+
+    with pytest.raises(DocumentError) as refused:
+        documents.load_capability(text, file="f")
+    assert "capability.undo_template" == refused.value.code
+    assert refused.value.attributes["line"] > 1, place

@@ -221,6 +221,7 @@ class FakePort:
         self.claims = []
         self.claim_held = None
         self.time_us = 1_000
+        self.has_room = False
 
     def record(self, fact):
         self.facts.append(fact)
@@ -241,6 +242,10 @@ class FakePort:
             raise self.pool_error
         work()
         self.trace.append("flush")
+
+    async def make_room(self, needed):
+        self.trace.append(f"make room for {needed}")
+        return self.has_room
 
     def prior(self, key):
         return self.priors.get(key)
@@ -1053,3 +1058,48 @@ def test_fields_of_diagnostics_count_and_do_not_take_a_lines_place(bench_of):
     other = bench_of()
     other.broker.log("info", "x", {"level": "forged"})
     assert other.broker.diagnostics == [{"level": "info", "text": "x"}]
+
+
+# ---------------------------------------------------------------------------------- the undo store
+
+
+def test_what_was_staged_for_an_act_that_changed_nothing_is_forgotten(bench_of):
+    bench = bench_of(write("*"))
+    (bench.root / "a").write_bytes(b"old")
+    bench.port.barrier_held = asyncio.Event()
+
+    async def main():
+        writing = asyncio.create_task(put(bench, "a", expect=canonical.sha256_hex(b"old")))
+        await bench.port.at_barrier.wait()
+        (bench.root / "a").write_bytes(b"theirs")  # between the intent and the act
+        bench.port.barrier_held.set()
+        with pytest.raises(EffectError) as caught:
+            await writing
+        assert "fs.changed" == caught.value.code
+
+    asyncio.run(main())
+    (failed,) = bench.port.of(EffectFailed)
+    assert "no" == failed.applied
+    assert b"theirs" == (bench.root / "a").read_bytes()
+    assert [] == list((bench.root.parent / "undo").glob("r7/*"))
+
+
+@pytest.mark.parametrize("has_room", [True, False])
+def test_a_full_store_is_tried_again_once_where_room_was_made(has_room, tmp_path):
+    (tmp_path / "ws").mkdir()
+    (tmp_path / "ws" / "a").write_bytes(b"four")
+    port = FakePort()
+    port.has_room = has_room
+    with Workspace.open(tmp_path / "ws", store=tmp_path / "undo", quota=3) as workspace:
+        broker = StepBroker(
+            port,
+            StepRef(path="w", attempt=1, epoch=0, key="k"),
+            grant=narrow(write("*")),
+            workspace=workspace,
+            config={},
+            is_synced=False,
+            undo=CAPTURED,
+        )
+        with refused(Bench(port, broker, workspace), "undo.full", needed=4, quota=3):
+            asyncio.run(put(Bench(port, broker, workspace), "a"))
+    assert ["make room for 4", "effect.refused"] == port.trace

@@ -170,7 +170,7 @@ def test_a_fresh_process_can_undo_from_the_record_alone(tmp_path: Path, stage):
     ran = subprocess.run(
         [sys.executable, "-c", script], input=given_to, check=True, capture_output=True, text=True
     )
-    assert "Applied()" == ran.stdout.strip()
+    assert repr(Applied()) == ran.stdout.strip()
     assert before == snapshot(tmp_path / "ws")
 
 

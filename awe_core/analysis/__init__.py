@@ -6,7 +6,7 @@ valid instance; what is not understood is unknown, and unknown is never an error
 
 How steps hang together is the decider's to say (`link`).  The chapter here: `types` and `flow`
 (what values can be) · `arguments` (references and inputs) · `skips` (what may not run) · `saga`
-(taking back).
+and `compensations` (taking back).
 """
 
 from __future__ import annotations
@@ -14,6 +14,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from awe_core.analysis.arguments import Typing, World
+from awe_core.analysis.compensations import (
+    analyse_compensations,
+    analyse_undo,
+    find_compensations,
+)
 from awe_core.analysis.findings import Finding, Level, Report, refuse
 from awe_core.analysis.saga import check_saga
 from awe_core.analysis.skips import find_skips
@@ -29,7 +34,7 @@ if TYPE_CHECKING:
     from awe_core.documents import Parsed
     from awe_core.workflow import WorkflowSpec
 
-__all__ = ["Finding", "Level", "analyse", "refuse"]
+__all__ = ["Finding", "Level", "analyse", "analyse_compensations", "analyse_undo", "refuse"]
 
 
 def analyse(
@@ -50,6 +55,7 @@ def analyse(
     world = World(capabilities, workflows)
     called = innermost_first(report, workflows)
     find_capabilities(report, capabilities)
+    find_compensations(report, world)
     _check_limits(report, capabilities)
     links = link(report)
     if called:
@@ -60,6 +66,8 @@ def analyse(
         skips = find_skips(report, links)
         Typing(report, links, world, skips).check()
         check_saga(report, links, called[:-1], capabilities)
+        for name in dict.fromkeys(step.capability for step in spec.steps if step.capability):
+            report.found.extend(analyse_undo(capabilities[name], capabilities))
     levels = list(Level)
     return tuple(sorted(report.found, key=lambda finding: levels.index(finding.level)))
 

@@ -30,11 +30,12 @@ from awe_core.expressions import Template
 from awe_core.workflow import OnFailure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Container, Iterable, Iterator, Mapping
 
     from awe_core.analysis.findings import Report
     from awe_core.analysis.skips import Skips
     from awe_core.capability import CapabilitySpec
+    from awe_core.compensation import CapabilityCall, UndoCompensate
     from awe_core.decider import Field, Links
     from awe_core.expressions import Placed
     from awe_core.values import Json, JsonObject
@@ -71,6 +72,11 @@ class World:
         steps = {step.id: object_of({"output": self._of_step(step)}) for step in spec.steps}
         return {"inputs": of_schema(spec.inputs), "steps": object_of(steps), "run": _RUN}
 
+    def capability(self, name: str) -> CapabilitySpec | None:
+        """Give the contract of ``id@major``, or of an ``id`` its highest version."""
+        named = (one for one in self.capabilities.values() if one.id == name)
+        return self.capabilities.get(name) or max(named, key=lambda one: one.major, default=None)
+
     def input_of(self, step: StepSpec) -> JsonObject:
         """Give the schema that the arguments of *step* must fit; what it calls is there."""
         if step.capability is not None:
@@ -94,28 +100,52 @@ class Typing:
     world: World
     skips: Skips
 
-    def check(self) -> None:
-        """Follow every expression, then hold every argument against its target's input."""
+    def check(self, *, only: Container[str] | None = None) -> None:
+        """Follow every expression, then hold every argument against its target's input.
+
+        :param only: the names of the fields to check; None: all
+        """
         scope = self.world.scope(self.links.spec)
         lists: dict[int | None, Type] = {}
         for field in self.links.fields:  # of a step, foreach comes before with
+            if only is not None and field.name not in only:
+                continue
             roots = dict(scope)
             if field.step in lists:
                 roots |= {"item": element(lists[field.step]), "index": of_kind("integer")}
-            if field.name == "compensation":
-                continue  # its roots are known when the effect is
-            fit = _Fit(self.report, self.world, field, self._flows(field, roots))
+            spec = self.report.spec.steps[field.step or 0]
+            called, given = spec.target, spec.with_
+            if field.name == "compensation" and spec.compensation is not None:
+                roots |= self._of_effect(spec, spec.compensation)
+                call: CapabilityCall = getattr(spec.compensation, field.at[1])
+                called, given = call.capability, call.with_
+            fit = _Fit(self.report, field, self._flows(field, roots), called, given)
             if field.name == "foreach":
                 lists[field.step] = fit.listed()
             elif field.name == "with":
-                fit.check()
+                fit.check(self.world.input_of(spec))
+            elif field.at[-1] == "with" and (target := self.world.capability(called)):
+                fit.check(target.input)
+
+    def _of_effect(self, step: StepSpec, undo: UndoCompensate) -> dict[str, Type]:
+        """Give the roots that the calls which take a step back see beside its own."""
+        contract = self.world.capabilities[step.target]
+        before = undo.before and self.world.capability(undo.before.capability)
+        return {
+            "input": of_schema(contract.input),
+            "output": of_schema(contract.output),
+            "before": of_schema(before.output) if before else UNKNOWN,
+            "effect": UNKNOWN,
+            "config": UNKNOWN,
+            "idempotency_key": of_kind("string"),
+        }
 
     def _flows(self, field: Field, roots: Mapping[str, Type]) -> dict[_Path, Type]:
         """Follow a field's expressions; give the type of every string that holds one."""
         found: dict[_Path, Type] = {}
         for placed in field.template.placed:
             flow = follow(placed.expression, roots)
-            step, at = field.step, (field.name, *placed.path)
+            step, at = field.step, (*field.at, *placed.path)
             for path, near in flow.impossible.items():
                 details = [f"did you mean {near}?"] if near else []
                 code = "workflow.reference"
@@ -143,13 +173,10 @@ class _Fit:
     """Holds one field against what takes it."""
 
     report: Report
-    world: World
     field: Field
     flows: Mapping[_Path, Type]  #: of every string that holds an expression
-
-    @property
-    def step(self) -> StepSpec:
-        return self.report.spec.steps[self.field.step or 0]
+    called: str
+    given: Json
 
     def listed(self) -> Type:
         found = self.flows.get((), UNKNOWN)
@@ -158,12 +185,11 @@ class _Fit:
         self.refuse((), f"a list is expected, found {_named(kinds(found))}", "foreach")
         return UNKNOWN
 
-    def check(self) -> None:
-        target = self.world.input_of(self.step)
+    def check(self, target: JsonObject) -> None:
         for name in _required(target):
-            if name not in self.step.with_:
+            if name not in self.given:
                 self.refuse((), "it is required and not given", name)
-        waiting: list[tuple[_Path, Json, Type]] = [((), self.step.with_, of_schema(target))]
+        waiting: list[tuple[_Path, Json, Type]] = [((), self.given, of_schema(target))]
         while waiting:
             path, value, wanted = waiting.pop()
             words = choices(wanted)
@@ -201,9 +227,9 @@ class _Fit:
             Level.ERROR,
             "workflow.type",
             self.field.step,
-            self.field.name,
+            *self.field.at,
             *path,
-            target=self.step.target,
+            target=self.called,
             argument=argument,
             details=[why],
         )

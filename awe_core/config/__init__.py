@@ -64,7 +64,6 @@ T = TypeVar("T")
 
 FILE = "awe.yaml"
 _RISKS = ("low", "medium", "high", "critical")
-_QUOTA_BYTES = 2 << 30
 
 
 def load_config(
@@ -124,7 +123,7 @@ class _Resolver:
     def config(self, file: Path | None) -> Config:
         quota, level = self.written("undo.quota"), self.written("audit.level")
         is_share = isinstance(quota, str) and quota.endswith("%")
-        quota_bytes = None if is_share else size_bytes(quota or _QUOTA_BYTES)
+        keep = self.written("undo.keep")
         requirements = {
             risk: self.section(RequirementSettings, f"handshake.requirements.{risk}")
             for risk in _RISKS
@@ -153,7 +152,12 @@ class _Resolver:
                 level=level["default"] if isinstance(level, dict) else level,
                 sinks=tuple(sinks),
             ),
-            undo=UndoSettings(quota_bytes=quota_bytes),
+            undo=UndoSettings(
+                keep_us=duration_us(keep) if keep else 0,
+                quota_bytes=None if is_share or quota is None else size_bytes(quota),
+                quota_percent=int(quota[:-1]) if is_share else None,
+                on_quota=self.written("undo.on_quota"),
+            ),
             config=self.written("config"),
             settings=tuple(self.settings.values()),
         )

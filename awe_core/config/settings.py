@@ -121,7 +121,10 @@ class AuditSettings:
 class UndoSettings:
     """How much of what was there before is kept."""
 
-    quota_bytes: int | None  #: None: a share of what is free is set instead
+    keep_us: int  #: of a closed run; 0: dropped when it COMPLETES
+    quota_bytes: int | None  #: None: see `quota_percent`, else 2 GiB and a tenth of what is free
+    quota_percent: int | None  #: of what is free when the store is opened
+    on_quota: Literal["refuse", "evict_closed"]
 
 
 @attrs.frozen

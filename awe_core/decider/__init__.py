@@ -17,7 +17,7 @@ It knows no capability's code, no policy and no strategy; facts tell it what the
 from awe_core.decider.claims import Claims
 from awe_core.decider.decision import decide, wants
 from awe_core.decider.fold import evolve, open_run, recover, replay
-from awe_core.decider.keys import effect_key, step_key, undo_key
+from awe_core.decider.keys import UNDO, effect_key, step_key, undo_key
 from awe_core.decider.links import (
     Faults,
     Field,
@@ -30,17 +30,19 @@ from awe_core.decider.links import (
 from awe_core.decider.plan import Kind, Plan, PlanStep, compile_workflow
 from awe_core.decider.rewind import Foreseen, foresee
 from awe_core.decider.run import Run
-from awe_core.decider.table import ACTIVE, ENDED, StepState
+from awe_core.decider.table import ACTIVE, ENDED, ItemState, StepState
 from awe_core.decider.unit import Item
 
 __all__ = [
     "ACTIVE",
     "ENDED",
+    "UNDO",
     "Claims",
     "Faults",
     "Field",
     "Foreseen",
     "Item",
+    "ItemState",
     "Kind",
     "Links",
     "Plan",

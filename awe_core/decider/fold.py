@@ -30,7 +30,7 @@ from awe_core.decider.saga import (
 )
 from awe_core.decider.table import TRANSITIONS, ItemState, Phase, StepState
 from awe_core.decider.unit import Container, Goal, Unwind
-from awe_core.errors import EngineError, HandshakeRefusedError, RunError
+from awe_core.errors import EngineError, HandshakeRefusedError, RunError, UndoError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -135,7 +135,7 @@ def _paused(run: Run, fact: events.RunPaused) -> None:
 def _resumed(run: Run, fact: events.RunResumed) -> None:
     try:
         resume(run, fact)
-    except RunError as error:
+    except (RunError, UndoError) as error:
         refuse(run, fact, str(error))
 
 
@@ -276,6 +276,11 @@ def _in_doubt(run: Run, unit: Unit, fact: events.StepInDoubt) -> None:
     run.interrupts.pop(unit.index, None)
 
 
+def _intended(run: Run, fact: events.EffectIntended) -> None:
+    if not undos.is_for_undo(run, fact):
+        undos.intended(run, _unit_of(run, fact), fact)
+
+
 # ---- handshakes ---------------------------------------------------------------------------------
 def _requested(run: Run, unit: Unit, fact: events.HandshakeRequested) -> None:
     _begin(run)
@@ -356,9 +361,9 @@ _OF_STEPS: Mapping[type[Fact], Callable[[Run, Unit, Any], None]] = {
     events.HandshakeGranted: _granted,
     events.HandshakeRefused: _refused,
     events.HandshakeExpired: _expired,
-    events.EffectIntended: undos.intended,
 }
 _OF_EFFECTS: Mapping[type[Fact], Callable[[Run, Any], None]] = {
+    events.EffectIntended: _intended,
     events.EffectApplied: undos.ended,
     events.EffectFailed: undos.ended,
     events.EffectRefused: undos.refused,

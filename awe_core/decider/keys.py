@@ -9,6 +9,8 @@ from __future__ import annotations
 from base64 import b32encode
 from hashlib import sha256
 
+UNDO = "-undo"  #: after an effect's id or key: what takes it back
+
 
 def step_key(run_id: str, path: str, epoch: int) -> str:
     """Give the key of one step in one epoch."""
@@ -28,4 +30,4 @@ def effect_key(step: str, name: int | str, *, taken_back: int = 0) -> str:
 
 def undo_key(effect: str) -> str:
     """Give the key under which the effect with key *effect* is taken back."""
-    return f"{effect}-undo"
+    return effect + UNDO

@@ -27,7 +27,6 @@ LARGEST = (50_000, 16)
 
 _INSIDE = frozenset({"inputs", "steps", "run"})
 _OF_ITEM = _INSIDE | {"item", "index"}
-_OF_COMPENSATION = _OF_ITEM | {"input", "output", "effect", "before", "idempotency_key", "config"}
 
 
 @attrs.frozen
@@ -57,8 +56,13 @@ class Field:
     """One compiled part of a step or of the workflow."""
 
     step: int | None  #: None: the workflow
-    name: str  #: with, when, foreach, compensation, outputs, concurrency
+    at: tuple[str, ...]  #: where it stands in it
     template: Template
+
+    @property
+    def name(self) -> str:
+        """``with``, ``when``, ``foreach``, ``compensation``, ``outputs``, ``concurrency``."""
+        return self.at[0]
 
 
 @attrs.frozen
@@ -105,29 +109,30 @@ def _places(faults: Faults) -> dict[str, int]:
 
 
 def _fields(faults: Faults) -> Iterator[Field]:
-    for at, name, value, roots in _parts(faults.spec):
+    for step, at, value, roots in _parts(faults.spec):
         try:
-            template = Template.compile(value, where=faults.where(at, name), roots=roots)
+            template = Template.compile(value, where=faults.where(step, *at), roots=roots)
         except ExpressionError as error:
-            faults.fault(at, error)
+            faults.fault(step, error)
         else:
-            yield Field(at, name, template)
+            yield Field(step, at, template)
 
 
-def _parts(spec: WorkflowSpec) -> Iterator[tuple[int | None, str, Json, frozenset[str]]]:
-    yield None, "outputs", spec.outputs, _INSIDE
+def _parts(
+    spec: WorkflowSpec,
+) -> Iterator[tuple[int | None, tuple[str, ...], Json, frozenset[str]]]:
+    yield None, ("outputs",), spec.outputs, _INSIDE
     if spec.concurrency is not None:
-        yield None, "concurrency", spec.concurrency.key, frozenset({"inputs"})
+        yield None, ("concurrency",), spec.concurrency.key, frozenset({"inputs"})
     for index, step in enumerate(spec.steps):
         if step.when is not None:
-            yield index, "when", step.when, _INSIDE
+            yield index, ("when",), step.when, _INSIDE
         if step.foreach is not None:
-            yield index, "foreach", step.foreach, _INSIDE
-        yield index, "with", step.with_, _INSIDE if step.foreach is None else _OF_ITEM
-        ours = step.compensation
-        for call in (ours.compensate, ours.before, ours.lookup) if ours else ():
-            if call is not None:
-                yield index, "compensation", [call.with_, call.when], _OF_COMPENSATION
+            yield index, ("foreach",), step.foreach, _INSIDE
+        inside = _INSIDE if step.foreach is None else _OF_ITEM
+        yield index, ("with",), step.with_, inside
+        for at, value, roots in step.compensation.templates() if step.compensation else ():
+            yield index, ("compensation", *at), value, inside | roots
 
 
 def _written(faults: Faults, index: int, places: Mapping[str, int]) -> dict[int, bool]:
@@ -161,7 +166,7 @@ def _used(faults: Faults, field: Field, places: Mapping[str, int]) -> Iterator[i
         close = get_close_matches(name, places, n=1)
         error = WorkflowError(
             "workflow.reference",
-            where=faults.where(field.step, field.name),
+            where=faults.where(field.step, *field.at),
             reference=str(reference),
             details=[f"did you mean steps.{near}?" for near in close],
         )

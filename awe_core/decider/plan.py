@@ -28,7 +28,7 @@ from awe_core.workflow import Retry, StepConfirm, StepSpec
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from awe_core.capability import CapabilitySpec
+    from awe_core.capability import CapabilitySpec, Undo
     from awe_core.decider.links import Links
     from awe_core.workflow import WorkflowSpec
 
@@ -70,6 +70,11 @@ class PlanStep:
         if self.spec.confirm is StepConfirm.ALWAYS or self.capability is None:
             return Confirm(self.spec.confirm.value)
         return self.capability.confirm
+
+    @property
+    def undo(self) -> Undo | None:
+        """How its effects are taken back: as the step says, else as the contract does."""
+        return self.spec.compensation or (self.capability.undo if self.capability else None)
 
     @property
     def retry(self) -> Retry:

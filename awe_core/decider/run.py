@@ -15,7 +15,7 @@ import attrs
 
 from awe_core.decider.table import ACTIVE, ENDED, ItemState, Phase, StepState
 from awe_core.decider.unit import Container
-from awe_core.errors import RunError
+from awe_core.errors import RunError, UndoError
 from awe_core.events import Residue
 from awe_core.workflow import OnFailure
 
@@ -60,7 +60,6 @@ class Run:
     cause: str = "failure"  #: of that: failure, cancelled, expiry, operator
     closed: ClosedState | None = None
     is_reopened: bool = False  #: by a person, after it had closed: it expires no more
-    is_discarded: bool = False  #: its undo data is gone
     next_rseq: int = 1
     root: Container = attrs.field(default=attrs.Factory(_top, takes_self=True), init=False)
     units: list[Unit] = attrs.field(factory=list, init=False)
@@ -150,8 +149,9 @@ class Run:
         if self.opened.dry:
             return frozenset({"cancel"} if self.phase is not Phase.CLOSED else ())
         if self.phase is Phase.CLOSED:
-            is_undoable = self.remains and not self.is_discarded
-            return frozenset({"retry", "rollback"} if is_undoable else {"retry"})
+            if self.item_counts[ItemState.GONE]:
+                return frozenset()
+            return frozenset({"retry", "rollback"} if self.remains else {"retry"})
         legal = {"resume" if self.hold else "pause"}
         if self.phase is not Phase.UNWINDING:
             legal.add("cancel")
@@ -166,7 +166,11 @@ class Run:
         """Check that *action* is legal now.
 
         :raises RunError: ``run.illegal_state``, naming what is
+        :raises UndoError: ``undo.discarded``: what stood in it can no longer be taken back
         """
+        if self.item_counts[ItemState.GONE] and action in {"rollback", "retry"}:
+            about = {"path": f"what run {self.id} did", "slot": "the undo store"}
+            raise UndoError("undo.discarded", **about)
         if action not in (legal := self.actions()):
             raise RunError(
                 "run.illegal_state",

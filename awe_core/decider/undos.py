@@ -6,6 +6,7 @@ from heapq import heappush
 from typing import TYPE_CHECKING, TypeAlias
 
 from awe_core import events
+from awe_core.decider.keys import UNDO
 from awe_core.decider.legality import check, check_attempt, named_by, refuse
 from awe_core.decider.saga import advance, attempted, cut_off, remain
 from awe_core.decider.table import ENDED, ItemState, StepState
@@ -22,6 +23,15 @@ if TYPE_CHECKING:
 
 
 # ---- effects ------------------------------------------------------------------------------------
+def is_for_undo(run: Run, fact: events.EffectIntended) -> bool:
+    """Whether *fact* belongs to the call that takes another effect back; it leaves no item."""
+    effect, is_undo, _ = fact.effect.rpartition(f"{UNDO}/")
+    item = run.effects.get(effect)
+    if is_undo and (item is None or item.state is not ItemState.UNDOING):
+        refuse(run, fact, f"{effect} is not being taken back")
+    return bool(is_undo)
+
+
 def intended(run: Run, unit: Unit, fact: events.EffectIntended) -> None:
     """Note what is about to be done, and how it is taken back."""
     check_attempt(run, unit, fact)
@@ -174,7 +184,6 @@ def _leave(run: Run, turn: _Turn, *, cause: str, why: str) -> None:
 
 def discarded(run: Run, fact: events.UndoDiscarded) -> None:
     """Note that items can no longer be taken back."""
-    run.is_discarded = True
     named = [run.effects[effect] for effect in fact.effects if effect in run.effects]
     for item in named if fact.effects else run.items:
         if item.state in (ItemState.APPLIED, ItemState.RESIDUE):

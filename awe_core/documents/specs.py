@@ -33,6 +33,7 @@ from awe_core.capability import (
     UndoNotNeeded,
     UndoStrategyNamed,
 )
+from awe_core.compensation import READS
 from awe_core.documents.governance import (
     AllowList,
     AllowListEntry,
@@ -46,6 +47,8 @@ from awe_core.documents.governance import (
 )
 from awe_core.documents.quantities import duration_us, size_bytes
 from awe_core.documents.shape import check_schema, nearest
+from awe_core.errors import ExpressionError
+from awe_core.expressions import Template
 from awe_core.pack import AcceptUnenforced, FacadeLimits, FacadeSpec, PackSpec
 from awe_core.schemas import schema
 from awe_core.workflow import (
@@ -202,6 +205,7 @@ def _check_promises(spec: CapabilitySpec, parsed: Parsed) -> None:
         raise parsed.error("capability.confirm_never", ("confirm",), capability=about, risk=risk)
     if spec.changes_world and "undo" not in parsed.value:
         raise parsed.error("capability.undo_missing", ("effects",), capability=about)
+    _check_templates(spec, parsed)
     for index, effect in enumerate(spec.effects):
         loose = effect.changes_world and not effect.is_captured
         if isinstance(spec.undo, UndoCaptured) and loose:
@@ -213,6 +217,26 @@ def _check_promises(spec: CapabilitySpec, parsed: Parsed) -> None:
             raise parsed.error("capability.reveal_risk", at, capability=about, risk=risk)
     if spec.id in spec.aliases:
         raise parsed.error("capability.alias_of_itself", ("aliases",), capability=about)
+
+
+def _templates(undo: Undo) -> Iterable[tuple[tuple[str, ...], Json, frozenset[str]]]:
+    match undo:
+        case UndoCompensate():
+            return undo.templates()
+        case UndoStrategyNamed(with_=given):
+            return ((("with",), given, READS["before"]),)
+        case _:
+            return ()
+
+
+def _check_templates(spec: CapabilitySpec, parsed: Parsed) -> None:
+    """Refuse a compensation that reads what there is not."""
+    for at, value, roots in _templates(spec.undo):
+        try:
+            Template.compile(value, where=".".join(at), roots=roots)
+        except ExpressionError as error:
+            code, why = "capability.undo_template", error.summary
+            raise parsed.error(code, ("undo", *at), capability=spec.id, why=why) from None
 
 
 # ---- workflows ------------------------------------------------------------------------------

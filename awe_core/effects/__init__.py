@@ -9,10 +9,11 @@ from awe_core.effects.asking import StepRef
 from awe_core.effects.broker import StepBroker
 from awe_core.effects.dry import DryBroker
 from awe_core.effects.grants import CORE_KINDS, Grant, GrantPlan, Narrowed
-from awe_core.effects.port import Port, Prior
+from awe_core.effects.port import Capture, Port, Prior
 
 __all__ = [
     "CORE_KINDS",
+    "Capture",
     "DryBroker",
     "Grant",
     "GrantPlan",

@@ -9,6 +9,7 @@ what stands between intent and record gets its record first; everything later is
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import attrs
@@ -97,7 +98,7 @@ class Acting(Asking):
         if prior is not None and prior.applied is not None and not prior.is_taken_back:
             return self._repeated(key, change, prior, prior.applied.post)
         try:
-            staged = change.stage()
+            staged = await self._staged(change)
         except EffectRefusedError as error:
             raise self.refuse(change.kind, change.target, error) from None
         with staged:  # forgets what was staged unless it acts
@@ -107,16 +108,26 @@ class Acting(Asking):
             await self._act(change, effect, staged, record)
         return file_result(change.target, staged.after, is_created=staged.kind == "create")
 
+    async def _staged(self, change: Change) -> Staged:
+        try:
+            return change.stage()
+        except EffectRefusedError as error:
+            full = error.code == "undo.full"
+            if not full or not await self.port.make_room(int(str(error.attributes["needed"]))):
+                raise
+        return change.stage()
+
     async def _look(self, change: Change, cut_off: EffectIntended) -> None:
         """Find out and record what became of an intent whose end a crash kept from the log."""
         if not cut_off.undo:  # nobody would want it back: done once more is as good
             return
         match await self.port.inspect(cut_off.effect):
-            case "applied":
-                self._applied(cut_off.effect, found_by="inspect")
-            case "not_applied":
+            case "applied", record:
+                self._applied(cut_off.effect, found_by="inspect", record=record)
+            case "not_applied", _:
                 self._failed(cut_off.effect, "effect.interrupted", "a crash came before the act")
-            case seen:
+                await self.port.forget(cut_off.effect)
+            case seen, _:
                 raise EffectError(
                     "effect.in_doubt", kind=change.kind, target=change.target, seen=seen
                 )
@@ -131,27 +142,27 @@ class Acting(Asking):
         if post is not None and post != f"sha256:{found.sha256}":
             raise EffectError("fs.changed", path=change.target)
         self._applied(prior.intended.effect, post=post, repeated=True)
-        is_created = (prior.intended.undo or {}).get("strategy") == "fs.create"
+        is_created = prior.intended.pre is None and post is not None
         return file_result(change.target, found, is_created=is_created)
 
     async def _intend(
         self, change: Change, effect: str, staged: Staged, key: str
     ) -> UndoRecord | Irreversible | None:
-        record = self._undo_of(staged)
-        self.port.record(
-            EffectIntended(
-                **self._where,
-                effect=effect,
-                type=change.kind,
-                target=change.target,
-                request=change.digest,
-                key=key,
-                claims=change.claims,
-                pre=_digest_of(staged.before),
-                undo=_undo_field(record),
-                record=record,
-            )
+        intent = partial(
+            EffectIntended,
+            **self._where,
+            effect=effect,
+            type=change.kind,
+            target=change.target,
+            request=change.digest,
+            key=key,
+            claims=change.claims,
+            pre=_digest_of(staged.before),
         )
+        record = self._undo_of(staged)
+        if self.capture is not None:
+            record = await self.capture.capture(intent(undo={}))
+        self.port.record(intent(undo=_undo_field(record), record=record))
         try:
             await self.port.barrier()
         except asyncio.CancelledError:
@@ -177,16 +188,24 @@ class Acting(Asking):
         except Exception as error:
             known = _as_ours(error, change.target)
             is_untouched = known.code in _UNTOUCHED
+            if is_untouched:
+                staged.forget()
             self._failed(
                 effect, known.code, known.summary, applied="no" if is_untouched else "unknown"
             )
             raise known from error
-        is_completed = isinstance(record, UndoRecord) and was != (staged.before, staged.after)
+        completed = None  # with what only the act could know
+        if isinstance(record, UndoRecord) and self.capture is not None:
+            is_created = staged.kind == "create"
+            result = file_result(change.target, staged.after, is_created=is_created)
+            completed = self.capture.complete(record, attrs.asdict(result))
+        elif isinstance(record, UndoRecord) and was != (staged.before, staged.after):
+            completed = staged.undo
         self._applied(
             effect,
             post=_digest_of(staged.after),
             dur_us=max(0, self.port.now_us() - started),
-            record=staged.undo if is_completed else None,  # with what only the act could know
+            record=completed,
         )
         if interrupted is not None:
             raise interrupted

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from awe_core.capability import Undo
     from awe_core.effects.grants import Grant, Narrowed
-    from awe_core.effects.port import Port
+    from awe_core.effects.port import Capture, Port
     from awe_core.values import Json, JsonObject
     from awe_core.workspace import Workspace
 
@@ -36,6 +36,7 @@ class StepRef:
     attempt: int
     epoch: int
     key: str  #: the step's idempotency key
+    place: str | None = None  #: what its effects are named after, if not the attempt
 
 
 class _Where(TypedDict):
@@ -57,6 +58,7 @@ class Asking:
         config: JsonObject,
         is_synced: bool,
         undo: Undo,
+        capture: Capture | None = None,
     ) -> None:
         """Bind the broker to one attempt and what it was granted."""
         self.port = port
@@ -66,6 +68,7 @@ class Asking:
         self.config = config
         self.is_synced = is_synced
         self.undo = undo
+        self.capture = capture
         self.diagnostics: list[JsonObject] = []
         self.refused = 0  #: how many effects were
         self._last_refused: EffectRefused | None = None
@@ -174,7 +177,8 @@ class Asking:
         attempt start again, under its old id.
         """
         n, self._ordinal = label or self._ordinal, self._ordinal + (label is None)
-        plain = effect = f"{self.port.run_id}/{self.step.path}/{self.step.attempt}/{n}"
+        place = self.step.place or f"{self.port.run_id}/{self.step.path}/{self.step.attempt}"
+        plain = effect = f"{place}/{n}"
         key, times = effect_key(self.step.key, n), 0
         while (prior := self.port.prior(key)) is not None and prior.is_taken_back:
             times += 1

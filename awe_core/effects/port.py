@@ -9,8 +9,9 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from awe_core.events import EffectApplied, EffectIntended, Fact
+    from awe_core.events import EffectApplied, EffectIntended, Fact, UndoRecord
     from awe_core.hookspecs import Seen
+    from awe_core.values import JsonObject
 
 
 @attrs.frozen
@@ -26,6 +27,16 @@ class Prior:
     def is_open(self) -> bool:
         """Whether nobody knows what became of it: a crash came between the intent and its end."""
         return self.applied is None and not self.is_nothing and not self.is_taken_back
+
+
+class Capture(Protocol):
+    """How an attempt's effects are taken back, where not by what the broker itself keeps."""
+
+    async def capture(self, intent: EffectIntended) -> UndoRecord | None:
+        """Give the record of an effect before the act; None: another effect's covers it."""
+
+    def complete(self, record: UndoRecord, result: JsonObject) -> UndoRecord:
+        """Add what only the act could know."""
 
 
 class Port(Protocol):
@@ -48,6 +59,12 @@ class Port(Protocol):
         :raises JournalUnwritableError: then nothing may act
         """
 
+    async def make_room(self, needed: int) -> bool:
+        """Make room for *needed* bytes in the undo store, if it may be made."""
+
+    async def forget(self, effect: str) -> None:
+        """Drop, durably, what was kept of an effect that never came about."""
+
     async def in_pool(self, work: Callable[[], None]) -> None:
         """Run blocking *work* (a flush) beside the loop."""
 
@@ -57,8 +74,8 @@ class Port(Protocol):
     def prior(self, key: str) -> Prior | None:
         """Give what is known of the effect with this idempotency key."""
 
-    async def inspect(self, effect: str) -> Seen:
-        """Have the strategy of *effect* look whether it is in the world."""
+    async def inspect(self, effect: str) -> tuple[Seen, UndoRecord | None]:
+        """Have the strategy of *effect* look for it; it may complete the record meanwhile."""
 
     async def claim(self, step: str, resource: str) -> None:
         """Hold *resource* for the step until it has ended.

@@ -7,6 +7,7 @@ the journal; nothing is kept that the records do not say.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -14,12 +15,20 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import attrs
 
 from awe_core import commands, events
-from awe_core.decider import ACTIVE, ENDED, Claims, evolve
+from awe_core.decider import ACTIVE, ENDED, UNDO, Claims, evolve
 from awe_core.effects import Prior
 from awe_core.engine.admission import key_of
+from awe_core.engine.compensating import COMPENSATE, look_up
 from awe_core.engine.dry import DryRun
 from awe_core.engine.recording import draft
-from awe_core.errors import AweError, EngineError, RunError, UndoError
+from awe_core.errors import (
+    AweError,
+    EngineError,
+    JournalUnwritableError,
+    PackError,
+    RunError,
+    UndoError,
+)
 from awe_core.events import EffectApplied, EffectIntended, UndoRecord
 from awe_core.journal import Upsert
 
@@ -158,6 +167,10 @@ class ActiveRun:
             for resource in fact.claims:  # already held, but after a replay
                 self._claims.acquire(holder, resource)
         if fact.key is not None:
+            if UNDO in fact.effect:  # what a step's own calls may do is counted without it
+                self._prior[fact.key] = Prior(fact, None, is_taken_back=False)
+                self._by_effect[fact.effect] = fact.key
+                return
             self._touch(fact, fact.type, fact.target)
             self._prior[fact.key] = Prior(fact, None, is_taken_back=False)
             self._by_effect[fact.effect] = fact.key
@@ -192,8 +205,10 @@ class ActiveRun:
         self.pinned |= {pack.dist: pack for pack in fact.packs or ()}
 
     def _closed(self, _: events.RunClosed) -> None:
-        for kept in (self._prior, self._by_effect, self._touched, self.prepared):
+        for kept in (self._by_effect, self._touched, self.prepared):
             kept.clear()
+        of_undos = (key for key, one in self._prior.items() if UNDO in one.intended.effect)
+        self._prior = {key: self._prior[key] for key in of_undos}  # a new rollback goes on there
 
     #: What is done with a fact, by its kind; of all others nothing is kept.
     _REMEMBERED: ClassVar[Mapping[type[events.Fact], Callable[[ActiveRun, Any], None]]] = {
@@ -229,11 +244,30 @@ class ActiveRun:
         item = self.run.item(effect)
         if isinstance(item.record, UndoRecord):
             return item.record
-        found = loaded(self.parts.journal, self.run_id, item.record_rseq, "undo")
-        found = found or loaded(self.parts.journal, self.run_id, item.record_rseq, "rec")
-        if found is None:
-            raise UndoError("undo.discarded", path=item.target, slot=effect)
-        return UndoRecord(found["strategy"], found["payload"])
+        for part in ("undo", "rec"):
+            if (found := self.record_at(item.record_rseq, part)) is not None:
+                return found
+        raise UndoError("undo.discarded", path=item.target, slot=effect)
+
+    def record_at(self, rseq: int, part: str) -> UndoRecord | None:
+        """Give the undo record that the log holds at *rseq*, if it still does."""
+        found = loaded(self.parts.journal, self.run_id, rseq, part)
+        return None if found is None else UndoRecord(found["strategy"], found["payload"])
+
+    def check_pinned(self, pack: events.PackRef) -> None:
+        """Refuse other bytes than the run was opened with, unless a person has accepted them.
+
+        :raises PackError: ``pack.changed``
+        """
+        pinned = self.pinned.get(pack.dist)
+        if pinned is not None and pinned.record != pack.record:
+            raise PackError(
+                "pack.changed",
+                run=self.run_id,
+                distribution=pack.dist,
+                before=f"{pinned.version} {pinned.record[:12]}",
+                now=f"{pack.version} {pack.record[:12]}",
+            )
 
     # ---- tasks ---------------------------------------------------------------------------------
     def spawn(self, work: Coroutine[None, None, None]) -> None:
@@ -347,6 +381,16 @@ class ActiveRun:
         return self.parts.invoker.workspace if self.dry is None else self.dry.overlay
 
     # ---- the broker's port ---------------------------------------------------------------------
+    async def make_room(self, needed: int) -> bool:
+        """Have what is kept of closed runs give way."""
+        return await self.parts.retention.make_room(needed)
+
+    async def forget(self, effect: str) -> None:
+        """Drop what was kept of an effect that, as is on record, never came about."""
+        await self.barrier()
+        with contextlib.suppress(UndoError):
+            self.parts.undo.forget(self.undo_record(effect))
+
     async def in_pool(self, work: Callable[[], None]) -> None:
         """Run a flush beside the loop."""
         await self.parts.pool.flush(work)
@@ -364,13 +408,17 @@ class ActiveRun:
         """Give what is known of an effect key."""
         return self._prior.get(key)
 
-    async def inspect(self, effect: str) -> Seen:
+    async def inspect(self, effect: str) -> tuple[Seen, UndoRecord | None]:
         """Have an effect's strategy look; what cannot be looked at is unknown."""
         try:
             record = self.undo_record(effect)
-            return await self.parts.pool.run(partial(self.parts.undo.inspect, record))
-        except UndoError:
-            return "unknown"
+            if record.strategy == COMPENSATE:
+                return await look_up(self, self.run.item(effect), record)
+            return await self.parts.pool.run(partial(self.parts.undo.inspect, record)), None
+        except JournalUnwritableError:
+            raise
+        except Exception:  # noqa: BLE001 - foreign code, or what it needs is gone
+            return "unknown", None
 
     def check_gate(self, step: str) -> None:
         """Ask the gate whether this step may still act."""

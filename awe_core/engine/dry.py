@@ -120,7 +120,7 @@ class DryRun:
 
     def _step(self, unit: Unit) -> JsonObject:
         is_unknown = unit.path in self.unknown
-        spec, fault = unit.step.capability, unit.failure
+        spec, undo, fault = unit.step.capability, unit.step.undo, unit.failure
         says = UNKNOWN if is_unknown else _SAYS.get(unit.state, "not reached")
         return {
             "step": unit.path,
@@ -128,7 +128,7 @@ class DryRun:
             "says": says,
             "error": None if fault is None else {"code": fault.code, "message": fault.msg},
             "varies": spec is not None and any(one.kind in _DRAWN for one in spec.effects),
-            "undo": None if spec is None or not spec.changes_world else undo_in_words(spec.undo),
+            "undo": undo_in_words(undo) if undo and spec and spec.changes_world else None,
             "effects": [one for one in self.effects if one["step"] == unit.path],
         }
 
@@ -165,4 +165,4 @@ def _place(unit: Unit) -> tuple[bool, int, int]:
 def is_final(step: PlanStep) -> bool:
     """Whether nothing takes back what the step's call changes."""
     spec = step.capability
-    return spec is not None and spec.changes_world and isinstance(spec.undo, UndoNone)
+    return spec is not None and spec.changes_world and isinstance(step.undo, UndoNone)

@@ -20,6 +20,7 @@ from awe_core.engine.control import answer, asked
 from awe_core.engine.outline import outline
 from awe_core.engine.plans import Plans
 from awe_core.engine.recovery import Reader, open_questions, started_at, sweep, unused_tickets
+from awe_core.engine.retention import Retention
 from awe_core.engine.turns import Turns
 from awe_core.errors import AccessError, AweError, EngineError, JournalUnwritableError, RunError
 from awe_core.events import PackRef, RunCancelRequested, RunOpened, WorkflowRef
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 _OPEN_STATES = ("PENDING", "RUNNING", "PAUSED")
 _CANCEL_S = 1.0  #: for what was cancelled to end
 _ID_STEP = 1 << 60  #: at least, between the ids of two runs
+_RETAIN_S = 3_600.0  #: how often the undo store is looked through
 _AGAIN_S = 1.0  #: after which a log that could not be written is tried again
 
 
@@ -69,9 +71,11 @@ class RuntimeEngine:
         self._turns = Turns(self.plans)
         self._admission = parts.admission = Admission(limits, self._turns.turn)
         self._active: dict[str, ActiveRun] = {}
+        self.retention = parts.retention = Retention(parts, self.reader.view, self._active)
         self._alarms: dict[str, asyncio.TimerHandle] = {}  #: of runs that are not in memory
         self._sweeper: asyncio.Task[None] | None = None
         self._last_id = int.from_bytes(secrets.token_bytes(10), "big")
+        self._dropper: asyncio.Task[None] | None = None
         self._keys: dict[str | None, tuple[bytes, str]] = {}  #: not durable yet: body and run
         self._is_closing = False
         parts.journal.on_drop = self._dropped
@@ -199,9 +203,12 @@ class RuntimeEngine:
         """Ask the gate about all that a run can call, and give the packs it comes from."""
         gate, registry = self.parts.invoker.gate, self.parts.invoker.registry
         found = set()
-        for reference in self.plans.called(plan):
+        called = self.plans.called(plan)
+        for name in called.strategies:
+            self.parts.undo.capturing(name)
+        for reference, purpose in called.capabilities:
             capability = registry.resolve(reference)
-            gate.check(capability.spec.id, capability.contract, "new")
+            gate.check(capability.spec.id, capability.contract, purpose)
             self.parts.invoker.check_executor(capability)
             found.add(capability.pack)
         for workflow, pack in self.plans.brought(plan):
@@ -252,6 +259,12 @@ class RuntimeEngine:
             await asyncio.sleep(self.parts.settings.park_us / 1e6)
             with contextlib.suppress(AweError):  # what is not durable stays in memory
                 await self.sweep()
+
+    async def _retain(self) -> None:
+        while True:
+            with contextlib.suppress(AweError, OSError):  # the next time is as good
+                await self.retention.sweep()
+            await asyncio.sleep(_RETAIN_S)
 
     def _wake(self, run: str) -> None:
         """Take up a run that is due; one that cannot be read is named by `unreadable`."""
@@ -337,7 +350,9 @@ class RuntimeEngine:
         """
         rows = self.parts.journal.run_rows(state=_OPEN_STATES, limit=1_000_000)
         rows.sort(key=lambda row: int(row["opened_us"]))  # they begin in this order
-        return self._recovered([str(row["id"]) for row in rows])
+        taken = self._recovered([str(row["id"]) for row in rows])
+        self._dropper = asyncio.get_running_loop().create_task(self._retain())
+        return taken
 
     def _dropped(self, runs: Sequence[str], failure: JournalUnwritableError) -> None:
         """Give up the runs whose records were dropped, and replay them once the log takes more."""
@@ -382,7 +397,7 @@ class RuntimeEngine:
         """Stop taking, give handlers a moment, and leave the rest to the next process."""
         self._is_closing = True
         self._admission.close()
-        for timer in (self._sweeper, *self._alarms.values()):
+        for timer in (self._sweeper, self._dropper, *self._alarms.values()):
             if timer is not None:
                 timer.cancel()
         is_queued = self._admission.is_queued
@@ -394,8 +409,7 @@ class RuntimeEngine:
             for wait in late:
                 wait.cancel()
         ending = {task for active in self._active.values() for task in active.stop()}
-        if self._sweeper is not None:
-            ending.add(self._sweeper)
+        ending |= {task for task in (self._sweeper, self._dropper) if task is not None}
         if ending:  # a handler that will not be cancelled is left to its end
             await asyncio.wait(ending, timeout=_CANCEL_S)
         self.parts.pool.close()

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from awe_core.capability import undo_in_words
 from awe_core.engine.dry import UNKNOWN, expected, is_final
-from awe_core.engine.steps import truthy
 from awe_core.errors import AweError
+from awe_core.expressions import truthy
 from awe_core.handshake import AskPeople, Refuse
 
 if TYPE_CHECKING:
@@ -40,11 +40,16 @@ async def outline(
         if step.capability is None:
             continue
         is_changing = step.capability.changes_world
-        found["undo"] = undo_in_words(step.capability.undo) if is_changing else None
+        found["undo"] = undo_in_words(step.undo) if is_changing and step.undo else None
         pivot = pivot or (path if is_final(step) else None)
         try:
             prepared = invoker.prepare(
-                step.spec.target, arguments, purpose="new", confirm=step.confirm, is_known=is_known
+                step.spec.target,
+                arguments,
+                purpose="new",
+                confirm=step.confirm,
+                is_known=is_known,
+                undo=step.undo,
             )
             found["effects"] = list(prepared.effects)
             about = {"run": "", "step": path, "attempts": step.retry.attempts, "now_us": now_us}

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from awe_core.config.settings import Limits
     from awe_core.engine.admission import Admission
+    from awe_core.engine.retention import Retention
     from awe_core.events import ManifestRef
     from awe_core.handshake import Ledger, People
     from awe_core.invoke import DaemonPool, Invoker
@@ -27,6 +28,9 @@ class Settings:
     barriers: Literal["output", "step"] = "output"
     level: str = "metadata"
     limits: Limits
+    undo_keep_us: int = 604_800_000_000  #: how long a closed run can be taken back
+    drops_completed: bool = False  #: what is kept of a run goes as soon as that COMPLETES
+    evicts_closed: bool = False  #: a full undo store drops closed runs, the oldest first
     park_us: int = 30_000_000  #: after which a run that only waits is let go of
     shutdown_us: int = 10_000_000  #: at most this long for what still runs when it closes
     trust: str = "prod"  #: what every record says of the root: prod, dev-local
@@ -46,3 +50,4 @@ class Parts:
     clock_us: Callable[[], int]
     settings: Settings
     admission: Admission = attrs.field(init=False)  #: the engine's own
+    retention: Retention = attrs.field(init=False)  #: likewise

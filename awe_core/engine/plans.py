@@ -6,7 +6,11 @@ import difflib
 import json
 from typing import TYPE_CHECKING, TypeVar
 
+import attrs
+
 from awe_core import canonical
+from awe_core.analysis import analyse_compensations, analyse_undo, refuse
+from awe_core.capability import UndoCompensate, UndoStrategyNamed
 from awe_core.contract import Schema
 from awe_core.decider import compile_workflow
 from awe_core.documents import load_workflow
@@ -19,13 +23,23 @@ if TYPE_CHECKING:
     from awe_core.capability import CapabilitySpec
     from awe_core.config.settings import Limits
     from awe_core.decider import Plan
+    from awe_core.decider.plan import Block
     from awe_core.events import PackRef
+    from awe_core.gate import Purpose
     from awe_core.registry import CapabilityRegistry
     from awe_core.values import JsonObject
 
 _K = TypeVar("_K")
 _V = TypeVar("_V")
 _KEPT = 512  #: compiled workflows, and schemas, and documents
+
+
+@attrs.frozen
+class Called:
+    """What a plan reaches beyond its own steps, each once."""
+
+    capabilities: tuple[tuple[str, Purpose], ...]  #: and what each would be called for
+    strategies: tuple[str, ...]
 
 
 class Plans:
@@ -39,7 +53,7 @@ class Plans:
         self._calls: dict[str, WorkflowSpec] = {}
         self._documents: dict[str, WorkflowSpec] = {}
         self._digests: dict[int, tuple[WorkflowSpec, str]] = {}
-        self._called: dict[int, tuple[Plan, tuple[str, ...]]] = {}
+        self._called: dict[int, tuple[Plan, Called]] = {}
         self._generation = registry.generation
 
     def document(self, document: JsonObject, *, file: str) -> WorkflowSpec:
@@ -113,23 +127,41 @@ class Plans:
             _keep(self._digests, id(spec), found)
         return found[1]
 
-    def called(self, plan: Plan) -> tuple[str, ...]:
-        """Name every capability that a run of *plan* can call, each once, in file order."""
+    def called(self, plan: Plan) -> Called:
+        """Name every capability that a run of *plan* can call, and every strategy it needs.
+
+        :raises AweError: one that takes effects back is not there, or cannot be called as written
+        """
         found = self._called.get(id(plan))
         if found is None:
-            found = (plan, called(plan))
+            undos = (step.undo for block in blocks(plan) for step in block.steps)
+            named = {one.strategy: None for one in undos if isinstance(one, UndoStrategyNamed)}
+            found = (plan, Called(tuple(dict.fromkeys(self._calls_of(plan))), tuple(named)))
             _keep(self._called, id(plan), found)
         return found[1]
 
+    def _calls_of(self, plan: Plan) -> Iterator[tuple[str, Purpose]]:
+        known = self._registry.capabilities
+        for block in blocks(plan):
+            if any(step.compensation for step in block.spec.steps):
+                refuse(analyse_compensations(block.spec, known))
+            for step in block.steps:
+                if step.capability is None:
+                    continue
+                yield step.capability.reference, "new"
+                if isinstance(step.capability.undo, UndoCompensate):
+                    written = self._registry.document(step.capability)
+                    refuse(analyse_undo(step.capability, known, written))
+                if isinstance(step.undo, UndoCompensate):
+                    for role, call in step.undo.calls():
+                        yield call.capability, "new" if role == "before" else "undo_own"
+
     def brought(self, plan: Plan) -> Iterator[tuple[str, PackRef]]:
         """Give every workflow of a pack that *plan* is made of, and the pack."""
-        open_ = [plan.root]
-        for block in open_:
+        for block in blocks(plan):
             reference = block.spec.reference
             if self._registry.workflows.get(reference) is block.spec:
                 yield reference, self._registry.pack_of_workflow(reference)
-            inner = (step.block for step in block.steps if step.block is not None)
-            open_ += [each for each in inner if each not in open_]
 
     def call(self, capability: CapabilitySpec) -> WorkflowSpec:
         """Give the workflow of one step that a single call is: arguments in, output out.
@@ -157,16 +189,10 @@ def _keep(kept: dict[_K, _V], key: _K, value: _V) -> None:
     kept[key] = value
 
 
-def called(plan: Plan) -> tuple[str, ...]:
-    """Name every capability that a run of *plan* can call, each once, in file order."""
-    found: dict[str, None] = {}
-    open_ = [plan.root]
-    while open_:
-        for step in open_.pop().steps:
-            if step.capability is not None:
-                found[step.capability.reference] = None
-            if step.block is not None:
-                open_.append(step.block)
-            if step.item is not None and step.item.capability is not None:
-                found[step.item.capability.reference] = None
-    return tuple(found)
+def blocks(plan: Plan) -> Iterator[Block]:
+    """Give every workflow that *plan* is made of, each once."""
+    found = [plan.root]
+    for block in found:  # grows while it is walked
+        yield block
+        inner = (step.block for step in block.steps if step.block is not None)
+        found += (one for one in inner if one not in found)

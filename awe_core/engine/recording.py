@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _LEVEL = 4  #: of what stands in `undo`
 _ALL = (("", "secret"),)  #: nothing of the value is shown
+_OF_OTHERS = (("/payload", "secret"),)
 
 
 def draft(  # noqa: PLR0913 - a fact, where it stands, and what is known of its value
@@ -62,6 +63,11 @@ def draft(  # noqa: PLR0913 - a fact, where it stands, and what is known of its 
     return Draft(event, run, rseq, fact.kind, tuple(payloads))
 
 
+def _hidden(strategy: str) -> Sequence[Mark]:
+    """Only of the core's file strategies it is known that a payload holds no argument."""
+    return () if strategy.startswith("fs.") else _OF_OTHERS
+
+
 def _values(fact: Fact, marks: Sequence[Mark]) -> Iterator[tuple[str, Json, Sequence[Mark]]]:
     """Name the values that *fact* carries, and what of them is not shown."""
     match fact:
@@ -70,9 +76,9 @@ def _values(fact: Fact, marks: Sequence[Mark]) -> Iterator[tuple[str, Json, Sequ
         case StepCompleted(output=output):
             yield "out", output, marks
         case EffectIntended(record=UndoRecord(strategy=strategy, payload=payload)):
-            yield "undo", {"strategy": strategy, "payload": payload}, ()
+            yield "undo", {"strategy": strategy, "payload": payload}, _hidden(strategy)
         case EffectApplied(record=UndoRecord(strategy=strategy, payload=payload)):
-            yield "rec", {"strategy": strategy, "payload": payload}, ()
+            yield "rec", {"strategy": strategy, "payload": payload}, _hidden(strategy)
         case RunOpened(inputs=inputs, document=document):
             yield "in", inputs, marks
             if document is not None:

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING
 import attrs
 
 from awe_core import events
+from awe_core.capability import UndoCompensate, UndoStrategyNamed
 from awe_core.commands import Admit, Rerun
 from awe_core.context import Attempt
 from awe_core.decider import step_key, wants
 from awe_core.effects import StepBroker, StepRef
 from awe_core.engine.active import OpenStep
+from awe_core.engine.compensating import Compensation, check_way_back
 from awe_core.engine.dry import READING
+from awe_core.engine.undoing import ByStrategy
 from awe_core.errors import (
     AccessError,
     AweError,
@@ -23,9 +26,11 @@ from awe_core.errors import (
     PackError,
     RunError,
     TrustError,
+    UndoError,
     WorkflowError,
 )
 from awe_core.events import codec
+from awe_core.expressions import truthy
 from awe_core.handshake import AskPeople, Grant, Refuse, ticket_of
 from awe_core.invoke import fault_of
 from awe_core.journal import SeqOf, Upsert
@@ -34,10 +39,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from awe_core.decider import PlanStep
+    from awe_core.effects import Capture
     from awe_core.engine.active import ActiveRun
     from awe_core.handshake import Judged, Ticket
     from awe_core.invoke import Prepared
-    from awe_core.values import Json, JsonObject
+    from awe_core.values import JsonObject
 
 
 # ---- admission ---------------------------------------------------------------------------------
@@ -104,11 +110,6 @@ def is_held_back(active: ActiveRun, command: Admit, *, is_unknown: bool = False)
     return True
 
 
-def truthy(found: Json) -> bool:
-    """JMESPath's truth: false, null and what is empty are not."""
-    return found is not None and found is not False and found not in ("", [], {})
-
-
 def planned(active: ActiveRun, path: str) -> PlanStep:
     """Give the step of the plan that *path* names."""
     found = active.run.unit(path).step
@@ -134,9 +135,14 @@ def _prepared(active: ActiveRun, command: Admit, *, is_new: bool = True) -> Prep
             purpose="resume",
             confirm=step.confirm,
             workspace=active.workspace,
+            undo=step.undo,
         )
-        _check_pinned(active, prepared)
-    except (AccessError, PackError, TrustError) as error:
+        check_way_back(active, step.undo)
+        for pack in (prepared.capability.pack, *(pack for _, pack in active.brought)):
+            active.check_pinned(pack)
+        for workflow, pack in active.brought:
+            active.parts.invoker.gate.check_workflow(workflow, pack.record, "resume")
+    except (AccessError, PackError, TrustError, UndoError) as error:
         _hold(active, command, error)
         return None
     except AweError as error:
@@ -146,26 +152,11 @@ def _prepared(active: ActiveRun, command: Admit, *, is_new: bool = True) -> Prep
     return prepared
 
 
-def _check_pinned(active: ActiveRun, prepared: Prepared) -> None:
-    """A run goes on with the very bytes it was opened with, while they may, or it asks first."""
-    for found in (prepared.capability.pack, *(pack for _, pack in active.brought)):
-        pinned = active.pinned.get(found.dist)
-        if pinned is not None and pinned.record != found.record:
-            raise PackError(
-                "pack.changed",
-                run=active.run_id,
-                distribution=found.dist,
-                before=f"{pinned.version} {pinned.record[:12]}",
-                now=f"{found.version} {found.record[:12]}",
-            )
-    for workflow, pack in active.brought:
-        active.parts.invoker.gate.check_workflow(workflow, pack.record, "resume")
-
-
 def _hold(active: ActiveRun, command: Admit, error: AweError) -> None:
     """Hold the run: what may not go on now is no failure, and takes nothing back."""
     cause = "stop" if error.code == "handshake.stopped" else "pack"
     cause = "trust" if isinstance(error, TrustError) else cause
+    cause = "strategy" if isinstance(error, UndoError) else cause
     reason = f"{error.code}: {error.summary}"
     active.record(events.RunPaused(cause=cause, steps=(command.step,), reason=reason))
 
@@ -319,6 +310,7 @@ def _start(
         config=invoker.config_of(capability),
         is_synced=active.parts.settings.effects == "synced",
         undo=spec.undo,
+        capture=_capture(active, prepared, planned(active, path)),
     )
     attempt = Attempt(
         run_id=active.run_id,
@@ -331,6 +323,18 @@ def _start(
     opened = OpenStep(command, prepared, broker, attempt, timeout_us)
     active.open_steps[path] = opened
     active.started.append(opened)
+
+
+def _capture(active: ActiveRun, prepared: Prepared, step: PlanStep) -> Capture | None:
+    """Say who captures the undo of a step's effects, if the broker does not."""
+    match step.undo:
+        case UndoCompensate() as undo if active.dry is None:
+            is_of_step = step.spec.compensation is not None
+            return Compensation(active, prepared, undo, is_of_step)
+        case UndoStrategyNamed() as named if active.dry is None:
+            return ByStrategy(active, prepared, named)
+        case _:
+            return None
 
 
 async def run(active: ActiveRun, step: OpenStep) -> None:

@@ -121,8 +121,9 @@ class Turns:
                 active.inspecting.add(item)
                 self._beside(active, partial(undoing.inspect, active, command))
             case commands.TakeBack():
-                active.record(_undo_started(active, command))
-                self._beside(active, partial(undoing.take_back, active, command))
+                undoing.start(active, command)
+                if active.run.hold is None:
+                    self._beside(active, partial(undoing.take_back, active, command))
             case commands.Leave():
                 active.record(_left(command))
             case commands.Cancel(cause=cause):
@@ -135,6 +136,8 @@ class Turns:
                 active.record(_doubt(active, command))
             case commands.Close():
                 active.record(_closed(active, command))
+                if active.parts.settings.drops_completed and command.state == "COMPLETED":
+                    active.spawn(active.parts.retention.discard(active.run_id, "success"))
             case _:
                 assert_never(command)
 
@@ -225,16 +228,6 @@ def _scheduled(active: ActiveRun, command: commands.Schedule) -> events.StepRetr
     delay = secrets.randbelow(command.base_us + 1) if command.is_jittered else command.base_us
     return events.StepRetryScheduled(
         step=command.step, attempt=command.attempt, due_us=active.now_us() + delay
-    )
-
-
-def _undo_started(active: ActiveRun, command: commands.TakeBack) -> events.UndoStarted:
-    return events.UndoStarted(
-        step=command.step,
-        effect=command.item,
-        strategy=active.run.item(command.item).strategy or "",
-        try_=command.try_,
-        cause=command.cause,
     )
 
 

@@ -83,7 +83,7 @@ class RunOpened(_Recorded):
 class RunPaused(_Recorded):
     """Nothing goes on until somebody acts (``run.paused``)."""
 
-    cause: str  #: handshake, in_doubt, audit, stop, operator, pack, trust, crash_loop
+    cause: str  #: handshake, in_doubt, audit, stop, operator, pack, strategy, trust, crash_loop
     steps: tuple[str, ...] | None = codec.many(None)
     reason: str | None = None
     by: str | None = None
@@ -345,6 +345,7 @@ class UndoStarted(_Recorded):
     strategy: str
     try_: int
     cause: str  #: failure, cancelled, expiry, operator, retry
+    cap: str | None = None  #: what is called for it, ``id`` or ``id@major``
 
 
 @attrs.frozen(kw_only=True)

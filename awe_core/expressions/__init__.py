@@ -16,6 +16,6 @@ It knows no workflow and no schema; type flow reads `Expression.ast`.
 """
 
 from awe_core.expressions.syntax import Reference
-from awe_core.expressions.template import Expression, Placed, Template
+from awe_core.expressions.template import Expression, Placed, Template, truthy
 
-__all__ = ["Expression", "Placed", "Reference", "Template"]
+__all__ = ["Expression", "Placed", "Reference", "Template", "truthy"]

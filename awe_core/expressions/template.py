@@ -86,6 +86,11 @@ class Expression:
             ) from None
 
 
+def truthy(found: Json) -> bool:
+    """JMESPath's truth: false, null and what is empty are not."""
+    return found is not None and found is not False and found not in ("", [], {})
+
+
 #: Names and indices only: walked here instead of by jmespath, about ten times faster.
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*|\[-?[0-9]{1,9}\])*")
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from awe_core import canonical
-from awe_core.capability import undo_in_words
+from awe_core.capability import UndoCompensate, undo_in_words
 from awe_core.context import AsyncExecutionContext
 from awe_core.effects import CORE_KINDS, Grant, GrantPlan
 from awe_core.errors import ContractError, EngineError, PackError
@@ -27,7 +27,7 @@ from awe_core.invoke.masking import masked
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from awe_core.capability import CapabilitySpec, Confirm
+    from awe_core.capability import CapabilitySpec, Confirm, Undo
     from awe_core.context import Attempt
     from awe_core.contract import Mark
     from awe_core.effects import StepBroker
@@ -63,6 +63,7 @@ class Prepared:
     confirm: Confirm  #: the stricter of contract and step
     marks: Sequence[tuple[str, Mark]]  #: what of the arguments is marked
     shown: Json  #: the arguments as people and the digest see them: marked ones as their MAC
+    undo: JsonObject  #: how its effects would be taken back, in words
     has_preview: bool  #: see `Invoker.facts`
 
     @property
@@ -127,11 +128,13 @@ class Invoker:
         confirm: Confirm,
         workspace: Workspace | None = None,
         is_known: bool = True,
+        undo: Undo | None = None,
     ) -> Prepared:
         """Resolve, check the gate, validate, narrow and digest one call.
 
         :param is_known: False: some arguments are still to come, so nothing is checked against
             the contract, and the grant is no preview
+        :param undo: instead of what the contract says
         :param workspace: what the digest binds the call to, if not the real one: a dry run's
         :raises AweError: whatever of these refuses; nothing has happened then
         """
@@ -168,6 +171,7 @@ class Invoker:
             confirm=max(confirm, spec.confirm),
             marks=marks,
             shown=shown,
+            undo=_shown(undo or spec.undo),
             has_preview=is_known and capability.executor == "inproc" and grant.is_closed,
         )
 
@@ -202,7 +206,7 @@ class Invoker:
             digest=prepared.digest,
             effects=prepared.effects,
             preview=None,
-            undo=undo_in_words(spec.undo),
+            undo=prepared.undo,
             requester=str(actor),
             on_behalf_of=actor.on_behalf_of,
             run=run,
@@ -245,7 +249,9 @@ class Invoker:
     @staticmethod
     def _likeness(prepared: Prepared) -> tuple[object, ...]:
         """All of a call that a chain which `reads_contracts_alone` can see, in few words."""
-        return prepared.capability, prepared.confirm, prepared.has_preview
+        called = prepared.undo.get("capability")
+        likeness = prepared.capability, prepared.confirm, prepared.has_preview
+        return *likeness, prepared.undo["kind"], called
 
     # ---- the handler ---------------------------------------------------------------------------
     async def perform(
@@ -333,6 +339,15 @@ def _late(attempt: Attempt, timeout_us: int) -> EngineError:
     return EngineError(
         "step.timeout", step=attempt.step, run=attempt.run_id, limit=timeout_us / 1e6
     )
+
+
+def _shown(undo: Undo) -> JsonObject:
+    """Say how a call would be taken back; a compensation is approved with the call it is for."""
+    words: JsonObject = undo_in_words(undo)
+    if isinstance(undo, UndoCompensate):
+        call = undo.compensate
+        words |= {"with": call.with_} | ({} if call.when is None else {"when": call.when})
+    return words
 
 
 def _preimage(workspace: Workspace, path: str) -> JsonObject:

@@ -198,6 +198,4 @@ def _called(workflow: WorkflowSpec) -> Iterator[tuple[str, bool]]:
 
 def _taking_back(undo: Undo | None) -> Iterator[tuple[str, bool]]:
     if isinstance(undo, UndoCompensate):
-        for call in (undo.compensate, undo.before, undo.lookup):
-            if call is not None:
-                yield call.capability, False
+        yield from ((call.capability, False) for _, call in undo.calls())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import time
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
@@ -355,6 +356,9 @@ def _open_journal(config: Config, *, trust: str) -> Journal:
 
 
 def _open_workspace(config: Config) -> Workspace:
+    quota, percent = config.undo.quota_bytes, config.undo.quota_percent
+    if percent is not None:
+        quota = shutil.disk_usage(config.home).free * percent // 100
     own = (config.home, config.trust.store, config.handshake.people, config.file)
     return Workspace.open(
         config.workspace.root,
@@ -363,7 +367,7 @@ def _open_workspace(config: Config) -> Workspace:
         private=[str(config.home)],
         portable_names=config.workspace.portable_names,
         hardlinks=config.workspace.hardlinks,
-        quota=config.undo.quota_bytes,
+        quota=quota,
     )
 
 

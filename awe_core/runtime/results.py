@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from awe_core.decider import foresee
+from awe_core.capability import UndoCompensate
+from awe_core.decider import ItemState, foresee
 from awe_core.engine import open_questions
 from awe_core.engine.active import loaded
+from awe_core.engine.compensating import COMPENSATE
 from awe_core.errors import HandshakePendingError, RunError, RunNotCompletedError, UndoError
 from awe_core.events import Failure, RunClosed, RunPaused, UndoConflict, decode
 from awe_core.workspace.store import split
@@ -86,6 +88,7 @@ class ItemView:
     type: str
     target: str
     state: str
+    undo: str  #: the strategy, the call that takes it back, or why nothing can
 
 
 @attrs.frozen
@@ -207,9 +210,19 @@ def foreseen(found: View, fact: RunResumed) -> Foreseen:
 
 def _seen(run: Run) -> dict[str, ItemView]:
     return {
-        i.effect: ItemView(n, i.effect, i.unit.path, i.type, i.target, i.state.value)
+        i.effect: ItemView(n, i.effect, i.unit.path, i.type, i.target, i.state.value, _undo_of(i))
         for n, i in enumerate(run.items, 1)
     }
+
+
+def _undo_of(item: Item) -> str:
+    """Say how an item is taken back, or why it cannot be."""
+    if item.state is ItemState.GONE:
+        return "can no longer be taken back"
+    undo = item.unit.step.undo
+    if isinstance(undo, UndoCompensate) and item.strategy == COMPENSATE:
+        return f"{COMPENSATE}: {undo.compensate.capability}"
+    return item.strategy or f"none: {item.reason}"
 
 
 def kept_of(home: Path, found: View, number: int) -> bytes:

@@ -49,7 +49,7 @@ def engine_of(
     config, plugins = deployment.config, deployment.plugins
     pool = DaemonPool(config.engine.limits.threads, name="awe")
     executors: list[Executor] = [InProcess(pool), *plugins.executors(config.config).objects]
-    undo.add(plugins.undo_strategies(config.config).objects)
+    undo.add(plugins.undo_strategies(config.config).found)
     invoker = Invoker(
         deployment.registry,
         deployment.gate,
@@ -67,7 +67,11 @@ def engine_of(
         level=config.audit.level,
         limits=config.engine.limits,
         shutdown_us=config.engine.shutdown_us,
+        drops_completed=not config.undo.keep_us,
+        evicts_closed=config.undo.on_quota == "evict_closed",
     )
+    if config.undo.keep_us:
+        settings = attrs.evolve(settings, undo_keep_us=config.undo.keep_us)
     parts = Parts(
         journal=journal,
         invoker=invoker,

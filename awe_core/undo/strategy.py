@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 class Applied:
     """The world is again as it was when the record was captured."""
 
+    is_noop: bool = False  #: nothing had to be done
+
 
 @attrs.frozen
 class Conflict:

@@ -131,6 +131,9 @@ class Moves:
         try:
             yield held
             os.fsync(held)
+        except OSError:  # of a full disk: half a copy would keep its room
+            self.store.remove(draft)
+            raise
         finally:
             os.close(held)
         with self.slot(slot).parent() as (directory, name):

@@ -105,6 +105,11 @@ class Staged:
             places.append(self.kept)
         self.moves.sync(*places)
 
+    def forget(self) -> None:
+        """Drop what still is as it was staged, after an act that changed nothing."""
+        if self.slot is not None and self.is_in_slot and self.kept.look().ino == self.after.ino:
+            self.moves.store.remove(self.slot)
+
     def discard(self) -> None:
         """Forget what was staged; only before `act`."""
         self.let_go()

@@ -15,6 +15,7 @@ import itertools
 import os
 import re
 import secrets
+import shutil
 import stat
 import threading
 import time
@@ -140,6 +141,31 @@ class Store:
             freed = self._charged.pop(slot, 0)
             self._used = None if self._used is None else self._used - freed
 
+    def runs(self) -> list[tuple[int, str]]:
+        """Give the runs that have a folder, each after the µs it last changed; the oldest first."""
+        found = []
+        for one in os.scandir(self.path):
+            with contextlib.suppress(FileNotFoundError):  # dropped meanwhile
+                if _RUN.fullmatch(one.name):
+                    found.append((one.stat().st_mtime_ns // 1_000, one.name))
+        return sorted(found)
+
+    def size(self, run: str) -> int:
+        """Give the bytes of all slots of *run*."""
+        return _size(os.fspath(self.path / run))
+
+    def drop(self, run: str) -> None:
+        """Drop all slots of *run*; fine when they are gone."""
+        freed = self.size(run)
+        for at, names, _ in os.walk(self.path / run):  # what was deleted keeps its mode
+            for name in names:
+                if not os.path.islink(folder := os.path.join(at, name)):  # noqa: PTH114, PTH118 - fast
+                    os.chmod(folder, 0o700)  # noqa: PTH101 - as above
+        shutil.rmtree(self.path / run, ignore_errors=True)
+        with self._counting:
+            self._charged = {s: n for s, n in self._charged.items() if split(s)[0] != run}
+            self._used = None if self._used is None else max(0, self._used - freed)
+
     def sweep(self, run: str, kept: Container[str]) -> None:
         """Drop every staged file of *run* whose slot is not *kept*."""
         folder = self.path / run
@@ -209,5 +235,9 @@ def _drop_old_probes(directory: int) -> None:
 
 
 def _size(folder: str) -> int:
-    sizes = (os.lstat(os.path.join(at, n)).st_size for at, _, ns in os.walk(folder) for n in ns)  # noqa: PTH118 - fast
-    return sum(sizes)
+    found = 0
+    for at, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):  # dropped meanwhile
+                found += os.lstat(os.path.join(at, name)).st_size  # noqa: PTH118 - fast
+    return found

@@ -179,6 +179,105 @@ def test_a_workspace_that_is_full_fails_the_step_and_leaves_nothing(place):
         assert "log.suspended" not in kinds(place)
 
 
+_LONG = (
+    "  - {id: swap, capability: fs.write_text@1, with: {path: old.txt, text: ours}}\n"
+    "  - {id: grow, capability: fs.append_text@1, needs: [swap],"
+    " with: {path: log.txt, text: ours}}\n"
+    + _HOLD.replace("id: hold,", "id: hold, needs: [grow],")
+    + "  - {id: fail, capability: flow.fail@1, needs: [hold]}\n"
+)
+
+
+@contextmanager
+def filled_before_the_rollback(place):
+    """Give a run that is taken back on a full disk, what was there before it, and the filler.
+
+    To take the longer file back takes room for a copy; the replaced one trades places.
+    """
+    fifo = place.fifo("hold")
+    with mounted(place.work, mib=8):
+        (place.work / "old.txt").write_text("theirs")
+        (place.work / "log.txt").write_bytes(b"0123456789abcdef" * (3 * _MIB // 16))
+        before = place.tree()
+        with place.open() as rt:
+            before |= {k: v for k, v in place.tree().items() if k.startswith(".awe ")}
+            flow = place.workflow(_LONG)
+            run = rt.submit(flow, {"path": "x", "fifo": str(fifo)})
+            with fifo.open("w"):  # opens once the handler waits at the other end
+                filler = fill(place.work)
+            yield run, before, filler
+
+
+def failed_undos(run):
+    return (record.event for record in run.events() if record.kind == "undo.failed")
+
+
+def seen(place):
+    """Give the world without what AWE keeps in it."""
+    return {name: found for name, found in place.tree().items() if not name.startswith(".awe/")}
+
+
+def test_an_undo_for_which_there_is_no_room_is_tried_again_and_ends_once_there_is(place):
+    with filled_before_the_rollback(place) as (run, before, filler):
+        failed = next(failed_undos(run))
+        filler.unlink()
+        assert "ROLLED_BACK" == run.wait().state
+        assert ("grow", "undo.failed", True) == (
+            failed["step"],
+            failed["err"]["code"],
+            "due_us" in failed,
+        )
+        assert before == seen(place)
+        assert [] == [path for path in place.work.glob(".awe/undo/*/*") if path.is_file()]
+
+
+def test_an_undo_for_which_there_is_never_room_is_residue_and_loses_no_earlier_version(place):
+    with filled_before_the_rollback(place) as (run, before, filler):
+        result = run.wait()  # about ten seconds: five tries
+        assert "FAILED" == result.state
+        assert ["grow"] == [one.step for one in result.residue]
+        assert "space" in result.residue[0].why
+        assert [] == list(place.work.glob(".awe/undo/*/*.new"))  # half a copy takes room for good
+        assert "theirs" == (place.work / "old.txt").read_text()  # unwinding went on below it
+        assert not (place.work / "held.txt").exists()
+        (log,) = (name for name in before if name.startswith("log.txt "))
+        assert (before[log] or b"") + b"ours" == (place.work / "log.txt").read_bytes()
+        filler.unlink()
+        run.rollback("there is room again")
+        assert "ROLLED_BACK" == run.wait().state
+        assert before == seen(place)
+        assert [] == [path for path in place.work.glob(".awe/undo/*/*") if path.is_file()]
+
+
+def test_a_log_that_fills_up_while_a_call_takes_something_back_stops_the_rollback_until_then(
+    small, disk
+):
+    small.work.mkdir(exist_ok=True)
+    (small.work / "old.txt").write_text("theirs")
+    fifo = small.fifo("hold")
+    call = 'drill.hold@1, with: {path: back.txt, text: x, fifo: "${inputs.fifo}"}'
+    flow = small.workflow(
+        "  - {id: swap, capability: fs.write_text@1, with: {path: old.txt, text: ours}}\n"
+        "  - {id: w, capability: fs.write_text@1, needs: [swap], with: {path: a.txt, text: x},"
+        f" compensation: {{compensate: {{capability: {call}}}}}}}\n"
+        "  - {id: fail, capability: flow.fail@1, needs: [w]}\n"
+    )
+    with small.open() as rt:
+        run = rt.submit(flow, {"path": "x", "fifo": str(fifo)})
+        with fifo.open("w"):  # opens once the call that takes back waits at the other end
+            filler = fill(disk)
+        with pytest.raises(JournalUnwritableError):
+            run.wait()
+        assert "ours" == (small.work / "old.txt").read_text()
+        assert ["theirs"] == [path.read_text() for path in small.home.glob("undo/*/*")]
+        filler.unlink()
+        eventually(lambda: fifo_again(fifo) or state(small, run.run_id) == "ROLLED_BACK")
+        eventually(lambda: state(small, run.run_id) == "ROLLED_BACK")
+    assert "theirs" == (small.work / "old.txt").read_text()
+    assert "x" == (small.work / "back.txt").read_text()
+    assert not small.proof().findings
+
+
 def test_all_runs_that_a_full_disk_stopped_end_and_the_log_has_no_hole(small, disk):
     flow, fifos = small.workflow(_THEN.replace("held.txt", '"held ${inputs.path}"')), {}
     with small.open() as rt:

@@ -87,3 +87,43 @@ async def meet(ctx: AsyncExecutionContext, *, first: str, second: str, gate: str
     await _meetings.setdefault(gate, asyncio.Barrier(2)).wait()
     await ctx.fs.write_text(second, gate)
     return {"first": first}
+
+
+async def charge(  # noqa: PLR0913 - how it goes wrong, there and back
+    ctx: AsyncExecutionContext,
+    *,
+    ledger: str,
+    entry: str,
+    death: str = "",
+    failure: str = "",
+    undo_death: str,
+    undo_failure: str,
+) -> Output:
+    """Enter *entry* in a book of which nothing is ever rubbed out."""
+    del undo_death, undo_failure  # for the call that takes it back
+    written = await ctx.fs.append(ledger, f"+{entry}\n")
+    if death and _used_up(death):
+        os.kill(os.getpid(), signal.SIGKILL)
+    if failure and _used_up(failure):
+        message = "the far side is busy"
+        raise CapabilityError("busy", message, class_="unavailable")
+    return {"entry": entry, "size": written.size}
+
+
+async def refund(
+    ctx: AsyncExecutionContext, *, ledger: str, entry: str, death: str = "", failure: str = ""
+) -> Output:
+    """Enter that *entry* is taken back; twice under one key is once, as the broker answers it."""
+    await ctx.fs.append(ledger, f"-{entry}\n")
+    if death and _used_up(death):
+        os.kill(os.getpid(), signal.SIGKILL)
+    if failure not in {"", "breach"} and _used_up(failure):
+        message = "the far side is busy"
+        raise CapabilityError("busy", message)
+    return {"entry": None if failure == "breach" else entry}
+
+
+async def balance(ctx: AsyncExecutionContext, *, ledger: str, entry: str) -> Output:
+    """Tell how often *entry* stands in the book, and as what effect if it does."""
+    times = (await ctx.fs.read_text(ledger)).splitlines().count(f"+{entry}")
+    return {"times": times, "effect": {"size": times} if times else None}
