@@ -232,6 +232,11 @@ class ActiveRun:
         self._tasks.add(task)
         task.add_done_callback(self._ended)
 
+    @property
+    def tasks(self) -> tuple[asyncio.Task[None], ...]:
+        """All that is under way for the run here."""
+        return tuple(self._tasks)
+
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
@@ -286,7 +291,7 @@ class ActiveRun:
             timer.cancel()
         for step in self.open_steps.values():
             step.broker.close("the engine is closing")
-        ending = tuple(task for task in self._tasks if task is not asyncio.current_task())
+        ending = tuple(task for task in self.tasks if task is not asyncio.current_task())
         for task in ending:
             task.cancel()
         return ending

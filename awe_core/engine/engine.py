@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from awe_core.workflow import WorkflowSpec
 
 _OPEN_STATES = ("PENDING", "RUNNING", "PAUSED")
-_CANCEL_S = 1.0  #: for what was cancelled to end
+_GRACE_S = 1.0  #: for what is under way to end, where its process is told to end
+_CANCEL_S = 0.5  #: for what was cancelled to end
 _AGAIN_S = 1.0  #: after which a log that could not be written is tried again
 
 
@@ -365,27 +366,38 @@ class RuntimeEngine:
             self._end_dry(active) if active.dry else self._turns.turn(active)
         return tuple(active.run_id for active in taken)
 
-    async def close(self) -> None:
-        """Stop taking, give handlers a moment, and leave the rest to the next process."""
+    async def close(self, *, is_hurried: bool = False) -> None:
+        """Stop taking, give handlers a moment, and leave the rest to the next process.
+
+        What still runs then stays STARTED in the log: no end of it is recorded but by recovery.
+
+        :param is_hurried: nothing more begins, and what is under way has a second to end
+        """
         self._is_closing = True
         self._admission.close()
         for timer in (self._sweeper, *self._alarms.values()):
             if timer is not None:
                 timer.cancel()
-        is_queued = self._admission.is_queued
-        begun = [a for run_id, a in self._active.items() if not is_queued(run_id)]
-        moving = [a for a in begun if not a.is_settled and a.failed is None]
-        if moving:
-            waits = [asyncio.ensure_future(a.settled()) for a in moving]
-            _, late = await asyncio.wait(waits, timeout=self.parts.settings.shutdown_us / 1e6)
-            for wait in late:
-                wait.cancel()
+        if is_hurried:
+            self._turns.is_over = True
+            await _ended({task for a in self._active.values() for task in a.tasks}, _GRACE_S)
+        else:
+            is_queued = self._admission.is_queued
+            begun = [a for run_id, a in self._active.items() if not is_queued(run_id)]
+            moving = [a for a in begun if not a.is_settled and a.failed is None]
+            waits = {asyncio.ensure_future(a.settled()) for a in moving}
+            for late in await _ended(waits, self.parts.settings.shutdown_us / 1e6):
+                late.cancel()
         ending = {task for active in self._active.values() for task in active.stop()}
         if self._sweeper is not None:
             ending.add(self._sweeper)
-        if ending:  # a handler that will not be cancelled is left to its end
-            await asyncio.wait(ending, timeout=_CANCEL_S)
+        await _ended(ending, _CANCEL_S)  # a handler that will not be cancelled is left to its end
         self.parts.pool.close()
+
+
+async def _ended(tasks: set[asyncio.Task[None]], timeout_s: float) -> set[asyncio.Task[None]]:
+    """Wait for *tasks*, at most so long; give those that go on."""
+    return (await asyncio.wait(tasks, timeout=timeout_s))[1] if tasks else tasks
 
 
 def _new_id() -> str:

@@ -36,6 +36,7 @@ class Turns:
     def __init__(self, plans: Plans) -> None:
         """*plans* know the inputs of sub-workflows."""
         self._plans = plans
+        self.is_over = False  #: what is under way ends on the record, and nothing begins
 
     def turn(self, active: ActiveRun) -> None:
         """Do what the decider says now, from outside the run's tasks."""
@@ -74,7 +75,7 @@ class Turns:
 
     def _decided(self, active: ActiveRun) -> None:
         """Carry commands out until none is left, or leave the rest to another turn."""
-        if active.failed is not None or active.is_stopped:
+        if active.failed is not None or active.is_stopped or self.is_over:
             return
         done, admission = 0, active.parts.admission
         admission.update(active)  # a step may have ended

@@ -240,6 +240,9 @@ class AsyncRuntime:
         """Have the owner look at the governance store now."""
         await self._door.answer("poke", {})
 
-    async def close(self) -> None:
-        """Leave the deployment; a forgotten close loses nothing."""
-        await self._door.close()
+    async def close(self, *, is_hurried: bool = False) -> None:
+        """Leave the deployment; a forgotten close loses nothing.
+
+        :param is_hurried: what runs has a second to end, instead of ``engine.shutdown``
+        """
+        await self._door.close(is_hurried=is_hurried)
