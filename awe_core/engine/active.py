@@ -102,7 +102,8 @@ class ActiveRun:
         self.value_bytes = 0  #: of all values in its records
         self.seen_rseq = 0  #: how far it had come when it was last looked at
         self.owes_barrier = False  #: whether a step's end must be durable before others begin
-        self._shown = ("", "")
+        self._shown: tuple[object, ...] = ()
+        self.rests = False  #: whether it was shown to wait for a person or a time alone
 
     # ---- facts ---------------------------------------------------------------------------------
     def record(
@@ -134,7 +135,7 @@ class ActiveRun:
     ) -> None:
         """Queue the record of the fact that this run was made from."""
         written = draft(fact, run=self.run_id, rseq=0, level=fact.level, marks=marks)
-        self.parts.journal.append([written], (*upserts, self._row()))
+        self.parts.journal.append([written], (*upserts, self._row(None, None)))
 
     def remember(self, fact: events.Fact) -> None:
         """Keep what the broker asks for later: effect keys, and claims that end."""
@@ -327,11 +328,6 @@ class ActiveRun:
         return not (self._tasks or is_awaited or self.failed)
 
     @property
-    def wakes_at(self) -> float | None:
-        """When the run is due, by the loop's clock."""
-        return None if self._wake is None or self._wake.cancelled() else self._wake.when()
-
-    @property
     def is_settled(self) -> bool:
         """Whether nothing goes on until somebody acts."""
         return self.run.closed is not None or self.run.state == "PAUSED"
@@ -393,17 +389,24 @@ class ActiveRun:
             waiting.set_result(None)
 
     # ---- views ---------------------------------------------------------------------------------
-    def show(self) -> None:
-        """Keep projection and claims in step with the run; see that its records get durable."""
+    def show(self, *, rests: bool = False, due_us: int | None = None) -> None:
+        """Keep projection and claims in step with the run; see that its records get durable.
+
+        :param rests: it only waits, until *due_us* if that is known: then its row is all that an
+            engine which opens has to read of it.  One that holds a key is read all the same.
+        """
         for step in tuple(self._claimants):
             if self.run.unit(step).state in ENDED:
                 self._release(step)
         if self._linger is None and self.parts.journal.queued:
             self._linger = asyncio.get_running_loop().call_later(_LINGER_S, self._flush)
-        state = self.run.state, self.run.phase
-        if state != self._shown:
-            self._shown = state
-            self.parts.journal.append((), (self._row(),))
+        self.rests, before = rests, self._shown
+        waiting = self.run.hold or "somebody" if self.is_settled else "a time"
+        waits = waiting if rests and self.key is None else None
+        self._shown = shown = (self.run.state, self.run.phase, waits, due_us)
+        if shown != before:
+            self.parts.journal.append((), (self._row(waits, due_us),))
+        if shown[:2] != before[:2]:
             self.has_news = self.is_settled
 
     def _flush(self) -> None:
@@ -411,7 +414,7 @@ class ActiveRun:
         if not self.is_stopped and self.parts.journal.queued:
             self.spawn(self.barrier())
 
-    def _row(self) -> Upsert:
+    def _row(self, waits: str | None, due_us: int | None) -> Upsert:
         now, run = self.parts.clock_us(), self.run
         return Upsert(
             "run",
@@ -426,8 +429,8 @@ class ActiveRun:
                 now,
                 now if run.closed else None,
                 run.opened.expires_us,
-                None,
-                run.hold,
+                due_us,
+                waits,
                 len(run.residue()) if run.closed else 0,
                 run.next_rseq - 1,
             ),

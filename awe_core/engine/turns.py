@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from awe_core import commands, events
 from awe_core.decider import Kind, decide, wants
+from awe_core.decider.table import ItemState
 from awe_core.engine import steps, undoing
 from awe_core.errors import AweError, WorkflowError
 from awe_core.invoke import fault_of
@@ -77,17 +78,20 @@ class Turns:
         """Carry commands out until none is left, or leave the rest to another turn."""
         if active.failed is not None or active.is_stopped or self.is_over:
             return
-        done, admission = 0, active.parts.admission
+        done, rests, due_us, admission = 0, False, None, active.parts.admission
         admission.update(active)  # a step may have ended
         try:
             while done < COMMANDS_A_TURN:
                 now = active.now_us()
-                decision = decide(active.run, now, admission.room(active) + len(active.judging))
+                room = admission.room(active) + len(active.judging)
+                decision = decide(active.run, now, room)
                 fresh = [c for c in decision.commands if not active.is_under_way(c)]
                 if admission.is_queued(active.run_id):
                     fresh = [c for c in fresh if type(c) not in _BEGIN]
                 if not fresh:
-                    active.wake_at(decision.wake_at_us, self.turn)
+                    due_us = decision.wake_at_us
+                    active.wake_at(due_us, self.turn)
+                    rests = not decision.commands and _only_waits(active, room)
                     break
                 for n, command in enumerate(fresh):
                     if not n or wants(active.run, command, now):  # the first was just decided
@@ -96,7 +100,7 @@ class Turns:
         except AweError as error:
             active.give_up(error)
             return
-        active.show()
+        active.show(rests=rests, due_us=due_us if rests else None)
         admission.update(active)
         if done >= COMMANDS_A_TURN:
             asyncio.get_running_loop().call_soon(self.turn, active)
@@ -172,6 +176,14 @@ class Turns:
                 arguments=inside,
             )
         )
+
+
+def _only_waits(active: ActiveRun, room: int) -> bool:
+    """Whether nothing of a run without commands is at work here, or would be if there were room."""
+    run = active.run
+    is_starved = not room and bool(run.ready or run.duties or run.backoffs)
+    is_at_work = run.calls or run.item_counts[ItemState.UNDOING] or is_starved
+    return not (is_at_work or run.closed or active.dry)
 
 
 def _items(found: Json, step: str, most: int) -> list[Json]:

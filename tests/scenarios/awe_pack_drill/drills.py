@@ -83,6 +83,13 @@ async def terminate(ctx: AsyncExecutionContext, *, path: str, text: str) -> Outp
     return {"path": path}
 
 
+async def die_each_time(ctx: AsyncExecutionContext, *, path: str, text: str) -> Output:
+    """Write, then end the whole process."""
+    await ctx.fs.write_text(path, text)
+    os.kill(os.getpid(), signal.SIGKILL)
+    return {}
+
+
 async def die_always(ctx: AsyncExecutionContext) -> Output:
     """End the whole process."""
     del ctx
