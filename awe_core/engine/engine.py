@@ -47,7 +47,7 @@ _GRACE_S = 1.0  #: for what is under way to end, where its process is told to en
 _CANCEL_S = 0.5  #: for what was cancelled to end
 _SPREAD_S, _SPREADS = 1.0, 20  #: over which, in so many goes, what is overdue is woken at opening
 _AT_ONCE = 100  #: runs that are woken in one go, at least
-_AGAIN_S = 1.0  #: after which a log that could not be written is tried again
+_AGAIN_S, _LONGEST_S = 1.0, 30.0  #: after which a log that could not be written is tried again
 
 
 @attrs.frozen(kw_only=True)
@@ -79,6 +79,8 @@ class RuntimeEngine:
         self._admission = parts.admission = Admission(limits, self._turns.turn)
         self._active: dict[str, ActiveRun] = {}
         self._alarm: asyncio.TimerHandle | None = None  #: of all runs that are not in memory
+        self._again: asyncio.TimerHandle | None = None  #: when a failed log is tried again
+        self._again_s, self._written = _AGAIN_S, 0
         self._at_once = _AT_ONCE  #: how many of them are woken in one go
         self._sweeper: asyncio.Task[None] | None = None
         self._keys: dict[str | None, tuple[bytes, str]] = {}  #: not durable yet: body and run
@@ -388,13 +390,28 @@ class RuntimeEngine:
         for run in runs:
             if run in self._active:
                 self._active[run].give_up(failure)
-        asyncio.get_running_loop().call_later(_AGAIN_S, self._replay)
+        if (written := self.parts.journal.counters.records) > self._written:  # it worked meanwhile
+            self._again_s, self._written = _AGAIN_S, written
+        if self._again is None:
+            self._replay_later(self._again_s)
+
+    def _replay_later(self, delay_s: float) -> None:
+        self._again = asyncio.get_running_loop().call_later(delay_s, self._replay)
 
     def _replay(self) -> None:
+        """Take up what was given up, unless the log still fails: then look at it ever less often.
+
+        A log that takes a write that says nothing and then fails is no reason to begin anew.
+        """
+        self._again = None
         if self._is_closing or not self.parts.journal.lock.is_in_place:
             return
         if self.parts.journal.is_suspended:  # asking resumes it as soon as there is room
-            asyncio.get_running_loop().call_later(_AGAIN_S, self._replay)
+            self._replay_later(_AGAIN_S)
+            return
+        self._again_s = min(2 * self._again_s, _LONGEST_S)
+        if not self.parts.journal.try_again():
+            self._replay_later(self._again_s)
             return
         failed = [
             run for run, a in self._active.items() if isinstance(a.failed, JournalUnwritableError)
@@ -429,7 +446,7 @@ class RuntimeEngine:
         """
         self._is_closing = True
         self._admission.close()
-        for timer in (self._sweeper, self._alarm):
+        for timer in (self._sweeper, self._alarm, self._again):
             if timer is not None:
                 timer.cancel()
         if is_hurried:

@@ -28,7 +28,7 @@ import attrs
 from awe_core.errors import AweError, EngineError, JournalUnwritableError
 from awe_core.journal import ballast, chain, opening, payloads
 from awe_core.journal.checkpoints import EVERY_S, Checkpointer, keep_copies
-from awe_core.journal.database import FULL, UPSERTS, connect_writer, transact
+from awe_core.journal.database import FULL, UPSERTS, connect_writer, touch, transact
 from awe_core.journal.lock import OwnerLock
 from awe_core.journal.reading import Reading
 from awe_core.journal.records import draft_of
@@ -99,6 +99,7 @@ class Journal(Reading):
         self._idle: asyncio.TimerHandle | None = None
         self._wal_pages = 0
         self._suspended_us: int | None = None
+        self.trouble: JournalUnwritableError | None = None  #: why the last commit failed
         self._sinks: Acknowledger | None = None
         #: Hears which runs lost records in a batch that failed, before who waits for it does.
         self.on_drop: Callable[[Sequence[str], JournalUnwritableError], None] = lambda *_: None
@@ -243,6 +244,18 @@ class Journal(Reading):
             raise self._unwritable(_NO_SIGNER)
         return newest[1]
 
+    def try_again(self) -> bool:
+        """Whether the log takes records again after a commit that failed; found by writing."""
+        if self.trouble is not None:
+            try:
+                if self._is_lost:
+                    self._reconnect()
+                touch(self._db)
+            except (sqlite3.Error, OSError, AweError):
+                return False
+            self.trouble = None
+        return True
+
     def close(self) -> None:
         """Write ``log.closed`` and the last checkpoint, empty the WAL, give the home free.
 
@@ -326,7 +339,8 @@ class Journal(Reading):
             transact(self._db, batch, head=self._end.head, note=note)
         except Exception as error:  # whatever it was, the waiters must hear it
             self.counters.failures += 1
-            raise self._after(error) from error
+            self.trouble = failure = self._after(error)
+            raise failure from error
         self._adopt(batch, note)
 
     def _riders(self) -> list[Entry]:
@@ -338,6 +352,7 @@ class Journal(Reading):
     def _adopt(self, batch: Batch, note: str | None) -> None:
         """Move to the end of *batch*: it is durable now."""
         self._end = batch.end
+        self.trouble = self.trouble if self._suspended_us else None
         size, counters = batch.end.head.size, self.counters
         counters.commits += 1
         counters.records += len(batch.rows)

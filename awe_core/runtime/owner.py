@@ -124,6 +124,7 @@ class Owner:
             "decide": self._decide,
             "control": self._control,
             "poke": self._poke,
+            "troubles": self._troubles,
         }
         self._server: control.Server | None = None
         self._news: asyncio.Task[None] | None = None
@@ -216,6 +217,11 @@ class Owner:
 
     async def _poke(self) -> None:
         self._look()
+
+    async def _troubles(self) -> list[Json]:
+        """Say what this process cannot do at the moment."""
+        found = [self.journal.trouble, self.deployment.trouble, *self.engine.unreadable.values()]
+        return [one.as_json() for one in found if one is not None]
 
     async def _refused(self, asked: str, actor: Actor, error: AweError) -> None:
         said = {"asked": asked[:512], "code": error.code, "n": 1, "by": str(actor)}
