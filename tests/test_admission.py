@@ -6,13 +6,15 @@ import asyncio
 import gc
 import json
 import os
+import sqlite3
 import weakref
+from contextlib import closing
 
 import attrs
 import pytest
 
 from awe_core.documents import load_workflow
-from awe_core.errors import EngineError, ExpressionError, WorkflowError
+from awe_core.errors import EngineError, ExpressionError, HandshakeError, WorkflowError
 from awe_core.testing.deployment import Deployment, me
 from awe_core.testing.measuring import packs
 
@@ -398,7 +400,7 @@ def test_who_waits_for_a_run_that_was_let_go_of_and_has_a_date_waits_for_that(pl
         async with place.open() as runtime:
             engine = engine_of(runtime)
             handle = await runtime.submit(flow(failing))
-            await until(lambda: held(engine)[handle.run_id].wakes_at)
+            await until(lambda: held(engine)[handle.run_id].rests)
             early = asyncio.create_task(handle.wait())
             await swept(engine)
             assert handle.run_id in held(engine)  # somebody would wait in vain
@@ -450,3 +452,127 @@ def test_the_engine_sweeps_by_itself(place):
             await until(lambda: handle.run_id not in held(engine))
 
     asyncio.run(go())
+
+
+# ---- runs that only wait, over a restart --------------------------------------------------------
+def again(place, look):
+    """Open the home as the next process does, and have *look* look at it."""
+
+    async def go():
+        async with place.open() as runtime:
+            return await look(runtime, engine_of(runtime))
+
+    return asyncio.run(go())
+
+
+def left(place, *runs):
+    """Leave *runs*, each a workflow, its inputs and more, until they only wait; give their ids."""
+
+    async def go():
+        async with place.open() as runtime:
+            handles = [await runtime.submit(spec, given, **more) for spec, given, more in runs]
+            await until(lambda: all(held(engine_of(runtime))[h.run_id].rests for h in handles))
+            await engine_of(runtime).parts.journal.barrier()
+            return [handle.run_id for handle in handles]
+
+    return asyncio.run(go())
+
+
+def test_runs_that_only_wait_are_not_read_at_the_next_start_and_yet_asked_and_answered(place):
+    approved, cancelled, denied = left(place, *[(flow(ASK), {}, {})] * 3)
+
+    async def look(runtime, engine):
+        assert {} == held(engine)
+        assert {approved, cancelled, denied} == {one.run for one in runtime.approvals()}
+        handles = {run: runtime.attach(run) for run in (approved, cancelled, denied)}
+        await answer(runtime, handles[approved], "approve")
+        await handles[cancelled].cancel()
+        await answer(runtime, handles[denied], "deny")
+        ends = [(await handles[run].wait()).state for run in (approved, cancelled, denied)]
+        assert ["COMPLETED", "ROLLED_BACK", "ROLLED_BACK"] == ends
+        assert [] == runtime.approvals()
+
+    again(place, look)
+
+
+def test_what_a_run_that_only_waits_was_asked_in_many_versions_is_shown_in_the_newest(place):
+    (run,) = left(place, (flow(ASK, {**ASK, "id": "t"}), {}, {}))
+
+    async def look(runtime, engine):
+        handle, asked = runtime.attach(run), runtime.approvals()
+        assert list(handle.status().waiting) == [one.id for one in asked]
+        await handle.answer("approve", asked[0].id, asked[0].digest, asked[0].version)
+        await until(lambda: [one.id for one in runtime.approvals()] == [asked[1].id])
+        assert [asked[1].id] == list(handle.status().waiting)
+        assert {run} == set(held(engine))
+
+    again(place, look)
+
+
+def test_an_answer_to_what_no_run_asks_is_refused(place):
+    left(place, (flow(ASK), {}, {}))
+
+    async def look(runtime, engine):
+        (asked,) = runtime.approvals()
+        for request in ("hs_unknown", ""):
+            with pytest.raises(HandshakeError) as refused:
+                await runtime.attach(asked.run).answer("approve", request, asked.digest, 1)
+            assert "handshake.unknown" == refused.value.code
+        assert {} == held(engine)
+
+    again(place, look)
+
+
+def test_what_came_due_meanwhile_is_woken_a_few_at_a_time_and_all_of_it_ends(place):
+    runs = left(place, *[(flow(ASK), {}, {"expires_us": 300_000})] * 130)
+
+    async def look(runtime, _):
+        await until(lambda: not runtime.runs("PAUSED", limit=500))
+        assert {"ROLLED_BACK"} == {row.state for row in runtime.runs(limit=500)}
+        assert len(runs) == len(runtime.runs(limit=500))
+
+    again(place, look)
+
+
+def test_a_run_that_waits_for_a_time_goes_on_after_the_next_start(place):
+    retry = {"attempts": 2, "backoff": "300ms", "jitter": "none", "on": ["any"]}
+    failing = {"id": "s", "capability": "flow.fail@1", "with": {"message": "m"}, "retry": retry}
+    waited, unawaited = left(place, (flow(failing), {}, {}), (flow(failing), {}, {}))
+
+    async def look(runtime, _):
+        assert "ROLLED_BACK" == (await runtime.attach(waited).wait()).state
+        await until(lambda: runtime.attach(unawaited).status().state == "ROLLED_BACK")
+
+    again(place, look)
+
+
+def test_a_run_that_waits_keeps_its_key_over_a_restart(place):
+    left(place, (keyed(ASK), {"repo": "a"}, {}))
+
+    async def look(runtime, _):
+        handle = await runtime.submit(keyed(NOW), {"repo": "a"})
+        await quiet()
+        assert "PENDING" == handle.status().state
+        assert "COMPLETED" == (await runtime.run(keyed(NOW), {"repo": "b"})).state
+
+    again(place, look)
+
+
+def test_a_row_that_is_behind_the_log_is_not_believed(place):
+    (run,) = left(place, (flow(ASK), {}, {}))
+    with closing(sqlite3.connect(place.home / "journal.db")) as db:
+        (row,) = db.execute("SELECT waiting, due_us, state, last_rseq FROM run").fetchall()
+    assert "somebody" == row[0]
+
+    async def approve(runtime, _):
+        await answer(runtime, runtime.attach(run), "approve")
+        await runtime.attach(run).wait()
+
+    again(place, approve)
+    with closing(sqlite3.connect(place.home / "journal.db")) as db, db:
+        db.execute("UPDATE run SET waiting=?, due_us=?, state=?, last_rseq=?", row)
+
+    async def look(_, engine):
+        assert [run] == list(held(engine))
+
+    again(place, look)

@@ -257,7 +257,7 @@ def test_ctrl_c_asks_once_what_shall_become_of_the_run(place, awe, answer, code)
     ended, shown = typed(["call", "time.sleep", "seconds=1"], script)
     assert code == ended, shown
     (row,) = awe("runs", "list")
-    assert {4: "ROLLED_BACK", 5: "FAILED", 130: "COMPLETED"}[code] == row["state"]
+    assert {4: "ROLLED_BACK", 5: "FAILED", 130: "RUNNING"}[code] == row["state"]
 
 
 def test_a_terminal_gets_tables_whose_ids_can_be_copied(place, awe):  # noqa: ARG001

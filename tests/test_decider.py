@@ -1692,14 +1692,85 @@ def test_the_third_recovery_without_a_new_record_pauses_the_run() -> None:
     assert (3, "RUNNING") == (len(d.did(Rerun)), d.run.state)
 
 
-def test_a_new_record_between_recoveries_is_progress() -> None:
-    d = driver(step("a"))
+def read(path: str, name: str) -> EffectApplied:
+    return EffectApplied(step=path, attempt=1, effect=name, type="fs.read", target="x")
+
+
+@pytest.mark.parametrize("how", ["intended", "applied", "read", "refused"])
+def test_to_come_further_between_recoveries_is_progress(how: str) -> None:
+    d = driver(step("a", capability="do.again@1"))
 
     for n in range(5):
-        d.fold(EffectApplied(step="a", attempt=1, effect=f"r{n}", type="fs.read", target="x"))
+        d.fold(*(read("a", f"r{n}/{m}") for m in range(n)))
+        match how:
+            case "intended":
+                d.intend("a", f"e{n}")
+            case "applied":
+                d.effect("a", f"e{n}")
+            case "read":
+                d.fold(read("a", f"e{n}"))
+            case "refused":
+                d.fold(EffectRefused(step="a", attempt=1, type="net", target="x", code="x.y"))
         d.crash().turn()
 
     assert ([], 5) == (d.did(Pause), len(d.did(Rerun)))
+
+
+@pytest.mark.parametrize("capability", ["do.it@1", "do.again@1"])
+def test_a_step_that_dies_after_its_first_effects_each_time_is_in_a_crash_loop(
+    capability: str,
+) -> None:
+    d = driver(step("a", capability=capability))
+
+    for n in range(3):
+        d.fold(read("a", f"r{n}"))
+        d.effect("a", f"e{n}")
+        d.crash().turn()
+
+    assert ([Pause("crash_loop", ("a",))], 2) == (d.did(Pause), len(d.did(Rerun)))
+    assert ([] if capability == "do.again@1" else ["e0", "e1"]) == d.undone()
+
+
+def test_what_recovery_finds_is_no_progress() -> None:
+    d = driver(step("a"))
+
+    for n in range(3):
+        d.intend("a", f"e{n}")
+        d.sees[f"e{n}"] = "applied"
+        d.crash().turn()
+
+    assert [Pause("crash_loop", ("a",))] == d.did(Pause)
+
+
+def test_another_attempt_may_recover_as_often_as_the_first() -> None:
+    d = driver(step("a", retry=RETRY))
+    d.fold(*(read("a", f"r{n}") for n in range(4)))
+    d.crash().turn().crash().turn()
+    d.fail("a", "timeout").wait()
+
+    d.fold(attrs.evolve(read("a", "s"), attempt=2))
+    d.crash().turn().crash().turn()
+
+    assert ([], S.STARTED) == (d.did(Pause), d.state("a"))
+
+
+@given(st.lists(st.integers(0, 4), max_size=12), st.sampled_from(["do.it@1", "do.again@1"]))
+def test_a_step_is_recovered_until_it_came_no_further_three_times_and_not_once_more(
+    reaches: list[int], capability: str
+) -> None:
+    d, furthest, since = driver(step("a", capability=capability)), 0, 0
+    for n, reach in enumerate(reaches):
+        for m in range(reach):
+            d.effect("a", f"e{n}/{m}")
+        furthest, since = (reach, 1) if reach > furthest else (furthest, since + 1)
+        d.crash().turn()
+        if since == 3:
+            break
+
+    assert (since == 3) is (d.run.hold == "crash_loop")
+    if d.run.hold:
+        d.resume()
+    assert (S.STARTED, True) == (d.state("a"), len(d.did(Rerun)) <= len(reaches))
 
 
 def test_an_undo_cut_off_is_repeated_and_counts_as_a_try() -> None:

@@ -174,16 +174,37 @@ def test_a_step_costs_the_engine_as_much_in_a_large_run_as_in_a_small_one(made, 
 # ---- parked runs --------------------------------------------------------------------------------
 def test_runs_that_wait_for_people_are_not_held_in_memory_and_all_are_there(made, tmp_path):
     count = 10_000 if IS_FULL else 100
+    place = made.copy(tmp_path / "home")
+    asyncio.run(bench.park(place, count))
 
-    async def park(place):
-        await bench.park(place, count)
+    async def look():
         async with place.open() as runtime:
             engine = runtime._door.engine  # noqa: SLF001 - what it holds is looked at
-            assert count == len(engine._active)  # noqa: SLF001 - the same
-            for _ in range(2):
-                await asyncio.sleep(0.01)
-                await engine.sweep()
             assert {} == engine._active  # noqa: SLF001 - the same
             assert count == len(runtime.runs("PAUSED", limit=count + 1))
+            asked = runtime.approvals()
+            assert count == len({one.run for one in asked})
+            handle = runtime.attach(asked[0].run)
+            await handle.approve(asked[0].id, asked[0].digest, asked[0].version)
+            assert "COMPLETED" == (await handle.wait()).state
+            assert {} == engine._active  # noqa: SLF001 - the same
 
-    asyncio.run(park(made.copy(tmp_path / "home")))
+    asyncio.run(look())
+
+
+def test_a_run_that_only_waits_costs_an_engine_that_opens_no_line_of_python(made, tmp_path):
+    costs = []
+    for count in (10, 200):
+        place = made.copy(tmp_path / f"home{count}")
+        asyncio.run(bench.park(place, count))
+        costs.append(asyncio.run(_recovered(place)))
+
+    assert costs[1] < costs[0] + 20
+
+
+async def _recovered(place):
+    """Count what it takes to look at the runs once more, as at the start."""
+    async with place.open() as runtime:
+        with counted() as lines:
+            await runtime._door.engine.recover()  # noqa: SLF001 - at what it does is looked
+        return lines[0]

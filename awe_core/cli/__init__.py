@@ -55,11 +55,21 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
 }
 
 
+_INTERRUPTED, _TERMINATED = 130, 143
+
+
 def main() -> NoReturn:
     """Be the program ``awe``."""
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    if code in {
+        _INTERRUPTED,
+        _TERMINATED,
+    }:  # the log is closed; a handler's thread is not awaited
+        sys.stdout.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -76,10 +86,12 @@ def run(arguments: Sequence[str]) -> int:
         before, error = known.format_message() if is_bare else "", _usage(known)
     except (KeyboardInterrupt, click.Abort):
         render.note("interrupted", invocation)
-        code = 130
-    except (BrokenPipeError, SystemExit):  # click exits when nobody reads on: `… | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 141
+        code = _INTERRUPTED
+    except (BrokenPipeError, SystemExit) as ended:
+        code = _TERMINATED
+        if getattr(ended, "code", None) != code:  # click exits when nobody reads on: `… | head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            code = 141
     except Exception as fault:  # noqa: BLE001 - the last resort: one line and a report file
         is_place = isinstance(fault, OSError) and (fault.filename or fault.errno == errno.ENOSPC)
         error = _unusable(fault) if is_place else _fault(fault, invocation)

@@ -62,7 +62,7 @@ def finish(
     :param after: show progress behind this record of the run
     :raises RunError: ``run.still_running`` after *timeout* seconds
     """
-    progress = _Progress(after)
+    progress, is_asked = _Progress(after), False
     while True:
         try:
             if timeout is None and not invocation().is_json:
@@ -70,9 +70,12 @@ def finish(
             result = handle.wait(timeout)
         except TimeoutError:
             raise RunError("run.still_running", run=handle.run_id, seconds=timeout) from None
-        except KeyboardInterrupt:
-            if not _steered(handle):
+        except (KeyboardInterrupt, SystemExit) as end:
+            if is_asked or isinstance(end, SystemExit) or not _steered(handle):
+                said = f"run {handle.run_id} was left; next: awe runs watch {handle.run_id}"
+                render.note(said, invocation())
                 raise
+            is_asked = True
         else:
             is_waiting = result.state == "PAUSED"
             if not (is_waiting and _asked_at_the_console(runtime, result.waiting)):
@@ -120,7 +123,6 @@ def _steered(handle: RunHandle) -> bool:
         if said in {"c", "r"}:
             handle.cancel(mode="keep" if said == "c" else "rollback")
             return True
-    render.note(f"run {handle.run_id} was left; next: awe runs watch {handle.run_id}", invocation())
     return False
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import functools
 import os
@@ -15,7 +14,7 @@ from awe_core import signing
 from awe_core.cli.asking import terminal
 from awe_core.cli.shared import invocation
 from awe_core.config import load_config
-from awe_core.errors import EngineError, TrustError
+from awe_core.errors import TrustError
 from awe_core.events import Actor
 from awe_core.governance import MarkFile
 from awe_core.runtime import Runtime, control, known_mark
@@ -103,14 +102,7 @@ def governance() -> Governance:
 
 def poke() -> None:
     """Have the process that owns this home look at the store now; without one nothing waits."""
-
-    async def tell() -> None:
-        client = await control.Client.connect(settings().home)
-        await client.ask("poke", {})
-        await client.close()
-
-    with contextlib.suppress(EngineError):
-        asyncio.run(tell())
+    control.told(settings().home, "poke")
 
 
 def documents(desk: Governance) -> dict[str, str]:

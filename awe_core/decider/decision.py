@@ -32,7 +32,7 @@ _T = TypeVar("_T", int, tuple[int, int])
 
 BATCH = 32  #: commands of one sort in one decision
 MOST_TRIES = 5  #: of one undo
-MOST_RECOVERIES = 3  #: of a step without a new record in between; the last of them pauses the run
+MOST_RECOVERIES = 3  #: of a step without progress in between; the last of them pauses the run
 _UNDO_BACKOFF_US, _UNDO_MAX_US = 1_000_000, 30_000_000
 
 

@@ -178,10 +178,10 @@ def _started(run: Run, unit: Unit, fact: events.StepStarted) -> None:
     _begin(run)
     run.duties.pop(unit.index, None)
     if is_again:
-        unit.reruns += 1
-        unit.unwind = None
+        unit.reruns, unit.reach, unit.unwind = unit.reruns + 1, 0, None
         return
     unit.attempt, unit.starts, unit.reruns, unit.drifts = fact.attempt, unit.starts + 1, 0, 0
+    unit.reach = unit.furthest = 0
     unit.started_rseq, unit.request, unit.due_us = run.next_rseq, None, None
     unit.failure, unit.is_taken_back = None, False
     run.move(unit, StepState.STARTED)

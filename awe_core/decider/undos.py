@@ -38,7 +38,7 @@ def intended(run: Run, unit: Unit, fact: events.EffectIntended) -> None:
     item = run.effects.get(fact.effect)
     if item is not None:
         check(run, fact, item.state)
-    unit.reruns = 0
+    unit.went_on()
     strategy, reason = fact.undo.get("strategy"), fact.undo.get("none")
     if strategy is None and reason is None:  # nobody would want it back: no item
         return
@@ -73,7 +73,7 @@ def ended(run: Run, fact: events.EffectApplied | events.EffectFailed) -> None:
     if item is not None:
         check(run, fact, item.state)
     if item is None or fact.found_by is None:
-        unit.reruns = 0
+        unit.went_on()
     if item is None:  # a read, or an effect nobody would want back: it changes nothing
         return
     if isinstance(fact, events.EffectApplied):
@@ -90,7 +90,7 @@ def ended(run: Run, fact: events.EffectApplied | events.EffectFailed) -> None:
 
 def refused(run: Run, fact: events.EffectRefused) -> None:
     """Note that a handler asked for what it may not have; nothing was tried."""
-    named_by(run, fact).reruns = 0
+    named_by(run, fact).went_on()
 
 
 # ---- undos --------------------------------------------------------------------------------------

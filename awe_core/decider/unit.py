@@ -64,7 +64,9 @@ class Unit:
     epoch: int = 0
     attempt: int = 0  #: of the last start, from 1, counting on across epochs
     starts: int = 0  #: in this epoch
-    reruns: int = 0  #: recoveries of this attempt without a new record
+    reruns: int = 0  #: recoveries of this attempt without progress
+    reach: int = 0  #: records of effects since its last start
+    furthest: int = 0  #: most of them after any start of this attempt
     drifts: int = 0
     missing: int = 0  #: needs that have not ended
     readers: int = 0  #: units, and outputs of the block, that read its output
@@ -86,6 +88,18 @@ class Unit:
     def is_doomed(self) -> bool:
         """Whether nothing new starts where it stands."""
         return self.parent.stops
+
+    def went_on(self) -> None:
+        """Note one more record of an effect since its last start, and whether that is progress.
+
+        Progress is to come further than any start of this attempt came before, counted in records
+        of effects: intended, ended, read, refused.  What recovery itself finds or takes back does
+        not count, nor does doing once more what an earlier start had done: a step that dies after
+        its first effect each time leaves records without end and comes no further.
+        """
+        self.reach += 1
+        if self.reach > self.furthest:
+            self.furthest, self.reruns = self.reach, 0
 
     def in_state(self, state: ItemState) -> list[Item]:
         """Give its effects that are in *state*, over all attempts, in the order of intent."""

@@ -111,7 +111,8 @@ class ActiveRun:
         self.value_bytes = 0  #: of all values in its records
         self.seen_rseq = 0  #: how far it had come when it was last looked at
         self.owes_barrier = False  #: whether a step's end must be durable before others begin
-        self._shown = ("", "")
+        self._shown: tuple[object, ...] = ()
+        self.rests = False  #: whether it was shown to wait for a person or a time alone
 
     # ---- facts ---------------------------------------------------------------------------------
     def record(
@@ -152,7 +153,7 @@ class ActiveRun:
     ) -> None:
         """Queue the record of the fact that this run was made from."""
         written = draft(fact, run=self.run_id, rseq=0, level=fact.level, marks=marks)
-        self.parts.journal.append([written], (*upserts, self._row()))
+        self.parts.journal.append([written], (*upserts, self._row(None, None)))
 
     def remember(self, fact: events.Fact) -> None:
         """Keep what the broker asks for later: effect keys, and claims that end."""
@@ -276,6 +277,11 @@ class ActiveRun:
         self._tasks.add(task)
         task.add_done_callback(self._ended)
 
+    @property
+    def tasks(self) -> tuple[asyncio.Task[None], ...]:
+        """All that is under way for the run here."""
+        return tuple(self._tasks)
+
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
@@ -330,7 +336,7 @@ class ActiveRun:
             timer.cancel()
         for step in self.open_steps.values():
             step.broker.close("the engine is closing")
-        ending = tuple(task for task in self._tasks if task is not asyncio.current_task())
+        ending = tuple(task for task in self.tasks if task is not asyncio.current_task())
         for task in ending:
             task.cancel()
         return ending
@@ -364,11 +370,6 @@ class ActiveRun:
         """Whether nothing runs here for the run, nobody waits for it, and no trouble is kept."""
         is_awaited = any(not waiter.done() for waiter in self._waiters)
         return not (self._tasks or is_awaited or self.failed)
-
-    @property
-    def wakes_at(self) -> float | None:
-        """When the run is due, by the loop's clock."""
-        return None if self._wake is None or self._wake.cancelled() else self._wake.when()
 
     @property
     def is_settled(self) -> bool:
@@ -446,17 +447,24 @@ class ActiveRun:
             waiting.set_result(None)
 
     # ---- views ---------------------------------------------------------------------------------
-    def show(self) -> None:
-        """Keep projection and claims in step with the run; see that its records get durable."""
+    def show(self, *, rests: bool = False, due_us: int | None = None) -> None:
+        """Keep projection and claims in step with the run; see that its records get durable.
+
+        :param rests: it only waits, until *due_us* if that is known: then its row is all that an
+            engine which opens has to read of it.  One that holds a key is read all the same.
+        """
         for step in tuple(self._claimants):
             if self.run.unit(step).state in ENDED:
                 self._release(step)
         if self._linger is None and self.parts.journal.queued:
             self._linger = asyncio.get_running_loop().call_later(_LINGER_S, self._flush)
-        state = self.run.state, self.run.phase
-        if state != self._shown:
-            self._shown = state
-            self.parts.journal.append((), (self._row(),))
+        self.rests, before = rests, self._shown
+        waiting = self.run.hold or "somebody" if self.is_settled else "a time"
+        waits = waiting if rests and self.key is None else None
+        self._shown = shown = (self.run.state, self.run.phase, waits, due_us)
+        if shown != before:
+            self.parts.journal.append((), (self._row(waits, due_us),))
+        if shown[:2] != before[:2]:
             self.has_news = self.is_settled
 
     def _flush(self) -> None:
@@ -464,7 +472,7 @@ class ActiveRun:
         if not self.is_stopped and self.parts.journal.queued:
             self.spawn(self.barrier())
 
-    def _row(self) -> Upsert:
+    def _row(self, waits: str | None, due_us: int | None) -> Upsert:
         now, run = self.parts.clock_us(), self.run
         return Upsert(
             "run",
@@ -479,8 +487,8 @@ class ActiveRun:
                 now,
                 now if run.closed else None,
                 run.opened.expires_us,
-                None,
-                run.hold,
+                due_us,
+                waits,
                 len(run.residue()) if run.closed else 0,
                 run.next_rseq - 1,
             ),

@@ -22,7 +22,14 @@ from awe_core.engine.plans import Plans
 from awe_core.engine.recovery import Reader, open_questions, started_at, sweep, unused_tickets
 from awe_core.engine.retention import Retention
 from awe_core.engine.turns import Turns
-from awe_core.errors import AccessError, AweError, EngineError, JournalUnwritableError, RunError
+from awe_core.errors import (
+    AccessError,
+    AweError,
+    EngineError,
+    HandshakeError,
+    JournalUnwritableError,
+    RunError,
+)
 from awe_core.events import PackRef, RunCancelRequested, RunOpened, WorkflowRef
 from awe_core.invoke.masking import masked
 from awe_core.journal import Upsert
@@ -37,10 +44,13 @@ if TYPE_CHECKING:
     from awe_core.workflow import WorkflowSpec
 
 _OPEN_STATES = ("PENDING", "RUNNING", "PAUSED")
-_CANCEL_S = 1.0  #: for what was cancelled to end
 _ID_STEP = 1 << 60  #: at least, between the ids of two runs
 _RETAIN_S = 3_600.0  #: how often the undo store is looked through
-_AGAIN_S = 1.0  #: after which a log that could not be written is tried again
+_GRACE_S = 1.0  #: for what is under way to end, where its process is told to end
+_CANCEL_S = 0.5  #: for what was cancelled to end
+_SPREAD_S, _SPREADS = 1.0, 20  #: over which, in so many goes, what is overdue is woken at opening
+_AT_ONCE = 100  #: runs that are woken in one go, at least
+_AGAIN_S, _LONGEST_S = 1.0, 30.0  #: after which a log that could not be written is tried again
 
 
 @attrs.frozen(kw_only=True)
@@ -72,7 +82,10 @@ class RuntimeEngine:
         self._admission = parts.admission = Admission(limits, self._turns.turn)
         self._active: dict[str, ActiveRun] = {}
         self.retention = parts.retention = Retention(parts, self.reader.view, self._active)
-        self._alarms: dict[str, asyncio.TimerHandle] = {}  #: of runs that are not in memory
+        self._alarm: asyncio.TimerHandle | None = None  #: of all runs that are not in memory
+        self._again: asyncio.TimerHandle | None = None  #: when a failed log is tried again
+        self._again_s, self._written = _AGAIN_S, 0
+        self._at_once = _AT_ONCE  #: how many of them are woken in one go
         self._sweeper: asyncio.Task[None] | None = None
         self._last_id = int.from_bytes(secrets.token_bytes(10), "big")
         self._dropper: asyncio.Task[None] | None = None
@@ -222,8 +235,10 @@ class RuntimeEngine:
 
         :raises AweError: when this process cannot drive it any further
         """
-        if run in self._alarms:
-            self._wake(run)
+        now = self.parts.clock_us()
+        row = None if run in self._active else self.parts.journal.run_row(run)
+        if row and row["due_us"] and (row["state"] != "PAUSED" or row["due_us"] <= now):
+            self._wake(run)  # one that waits for a person may have expired
         active = self._active.get(run)
         if active is not None and (active.failed or not active.is_settled):
             await active.settled()  # told only once it is durable
@@ -239,20 +254,19 @@ class RuntimeEngine:
     async def sweep(self) -> None:
         """Let go of runs that recorded nothing since the last sweep; who wakes them replays them.
 
-        A run that waits for a person or a timer then holds no memory but its alarm.
+        A run that waits for a person or a timer then holds no memory: its row says when it is due.
         """
         await self.parts.journal.barrier()
         for run_id, active in tuple(self._active.items()):
             is_parked = active.is_idle and active.seen_rseq == active.run.next_rseq
             active.seen_rseq = active.run.next_rseq
+            is_parked &= active.rests or active.run.closed is not None
             if is_parked and not self._admission.owes_turn(run_id):
-                due = None if active.run.closed else active.wakes_at
                 active.stop()
                 self._admission.update(active)
+                self.parts.ledger.forget(run_id)
                 del self._active[run_id]
-                if due is not None:
-                    loop = asyncio.get_running_loop()
-                    self._alarms[run_id] = loop.call_at(due, self._wake, run_id)
+        self._look()
 
     async def _sweep_on(self) -> None:
         while True:
@@ -266,10 +280,29 @@ class RuntimeEngine:
                 await self.retention.sweep()
             await asyncio.sleep(_RETAIN_S)
 
+    def _look(self) -> None:
+        """Wake what is due of the runs that are not in memory, and come again for the next."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+        now, left, known = self.parts.clock_us(), self._at_once, self._active.keys()
+        most = left + len(self._active) + len(self.unreadable) + 1
+        sql = "SELECT id, due_us FROM run WHERE due_us NOT NULL ORDER BY due_us LIMIT ?"
+        for run, due_us in self.parts.journal.rows(sql, (most,)):
+            if run in known or run in self.unreadable:
+                continue
+            if due_us > now or not left:
+                delay_s = max((due_us - now) / 1e6, _SPREAD_S / _SPREADS)
+                self._alarm = asyncio.get_running_loop().call_later(delay_s, self._look)
+                return
+            left -= 1
+            self._wake(run)
+
     def _wake(self, run: str) -> None:
         """Take up a run that is due; one that cannot be read is named by `unreadable`."""
         try:
             self._turns.turn(self._take(run))
+        except JournalUnwritableError:  # its row stays as it is, and is looked at again
+            return
         except AweError as error:
             self.unreadable[run] = error
 
@@ -282,12 +315,29 @@ class RuntimeEngine:
         for run, active in tuple(self._active.items()):
             if isinstance(active.failed, JournalUnwritableError):
                 self._take(run)  # an answer that was dropped leaves its question open
-        active = self._take(self.parts.ledger.find(decision.request).run)
+        active = self._take(self._asker(decision.request))
         request = self.parts.ledger.find(decision.request)  # of a run read again, maybe no more
         answer(active, request, decision)
         active.show()
         await active.barrier()
         self._turns.turn(active)
+
+    def _asker(self, request: str) -> str:
+        """Name the run of an open request, also of one that is not in memory.
+
+        :raises HandshakeError: ``handshake.unknown``
+        """
+        sql = (
+            "SELECT log.run FROM run JOIN log ON log.run = run.id WHERE run.closed_us IS NULL"
+            " AND kind = 'handshake.requested' AND instr(body, ?) LIMIT 1"
+        )
+        try:
+            return self.parts.ledger.find(request).run
+        except HandshakeError:
+            found = self.parts.journal.rows(sql, (f'"req":"{request}'.encode(),))
+            if not found or not request:
+                raise
+            return str(found[0][0])
 
     async def control(self, run: str, verb: str, *, actor: Actor, params: JsonObject) -> None:
         """Pause, resume, cancel, roll back, retry or resolve; returns once it is recorded.
@@ -315,19 +365,18 @@ class RuntimeEngine:
 
     def _restored(self, run: str) -> ActiveRun:
         """Read a run from the log; what it had in flight, here or elsewhere, was cut off."""
-        if (alarm := self._alarms.pop(run, None)) is not None:
-            alarm.cancel()
+        self.unreadable.pop(run, None)
         found, journal, ledger = self.reader.view(run), self.parts.journal, self.parts.ledger
+        if not found.run.closed:  # first, for its key is of its inputs
+            self.reader.supply(found.run)
         actor = self.reader.actor(found.run.opened)
         active = self._taken(found.run, actor, opened_us=found.opened_us)
         sizes = "SELECT coalesce(sum(size), 0) FROM payload WHERE run = ?"
         active.value_bytes = journal.rows(sizes, (run,))[0][0]
         for fact in found.facts:
             active.remember(fact)
-        if not found.run.closed:
-            self.reader.supply(found.run)
         ledger.forget(run)
-        for request in open_questions(journal, found):
+        for request in open_questions(journal, run, enumerate(found.facts)):
             ledger.ask(request)
         for ticket in unused_tickets(journal, found):
             ledger.restore(ticket)
@@ -344,13 +393,20 @@ class RuntimeEngine:
 
     # ---- life ----------------------------------------------------------------------------------
     async def recover(self) -> tuple[str, ...]:
-        """Take up every run that an earlier process left open; give their ids.
+        """Take up every run that an earlier process left open and at work; give their ids.
 
-        A run whose workflow or pack is not there stays as it is and is named by `unreadable`.
+        One that only waits is read when it is due, asked for or answered: its row says when.  A run
+        whose workflow or pack is not there stays as it is and is named by `unreadable`.
         """
-        rows = self.parts.journal.run_rows(state=_OPEN_STATES, limit=1_000_000)
-        rows.sort(key=lambda row: int(row["opened_us"]))  # they begin in this order
-        taken = self._recovered([str(row["id"]) for row in rows])
+        rows, now = self.parts.journal.rows, self.parts.clock_us()
+        open_ = (  # a row that is behind the log says nothing
+            "SELECT id FROM run WHERE state IN (?, ?, ?) AND (waiting IS NULL OR last_rseq <"
+            " (SELECT max(rseq) FROM log WHERE log.run = run.id)) ORDER BY opened_us"
+        )
+        taken = self._recovered([run for (run,) in rows(open_, _OPEN_STATES)])
+        ((overdue,),) = rows("SELECT count(*) FROM run WHERE due_us <= ?", (now,))
+        self._at_once = max(_AT_ONCE, -(-overdue // _SPREADS))
+        self._look()
         self._dropper = asyncio.get_running_loop().create_task(self._retain())
         return taken
 
@@ -361,13 +417,28 @@ class RuntimeEngine:
         for run in runs:
             if run in self._active:
                 self._active[run].give_up(failure)
-        asyncio.get_running_loop().call_later(_AGAIN_S, self._replay)
+        if (written := self.parts.journal.counters.records) > self._written:  # it worked meanwhile
+            self._again_s, self._written = _AGAIN_S, written
+        if self._again is None:
+            self._replay_later(self._again_s)
+
+    def _replay_later(self, delay_s: float) -> None:
+        self._again = asyncio.get_running_loop().call_later(delay_s, self._replay)
 
     def _replay(self) -> None:
+        """Take up what was given up, unless the log still fails: then look at it ever less often.
+
+        A log that takes a write that says nothing and then fails is no reason to begin anew.
+        """
+        self._again = None
         if self._is_closing or not self.parts.journal.lock.is_in_place:
             return
         if self.parts.journal.is_suspended:  # asking resumes it as soon as there is room
-            asyncio.get_running_loop().call_later(_AGAIN_S, self._replay)
+            self._replay_later(_AGAIN_S)
+            return
+        self._again_s = min(2 * self._again_s, _LONGEST_S)
+        if not self.parts.journal.try_again():
+            self._replay_later(self._again_s)
             return
         failed = [
             run for run, a in self._active.items() if isinstance(a.failed, JournalUnwritableError)
@@ -393,26 +464,37 @@ class RuntimeEngine:
             self._end_dry(active) if active.dry else self._turns.turn(active)
         return tuple(active.run_id for active in taken)
 
-    async def close(self) -> None:
-        """Stop taking, give handlers a moment, and leave the rest to the next process."""
+    async def close(self, *, is_hurried: bool = False) -> None:
+        """Stop taking, give handlers a moment, and leave the rest to the next process.
+
+        What still runs then stays STARTED in the log: no end of it is recorded but by recovery.
+
+        :param is_hurried: nothing more begins, and what is under way has a second to end
+        """
         self._is_closing = True
         self._admission.close()
-        for timer in (self._sweeper, self._dropper, *self._alarms.values()):
+        for timer in (self._sweeper, self._dropper, self._alarm, self._again):
             if timer is not None:
                 timer.cancel()
-        is_queued = self._admission.is_queued
-        begun = [a for run_id, a in self._active.items() if not is_queued(run_id)]
-        moving = [a for a in begun if not a.is_settled and a.failed is None]
-        if moving:
-            waits = [asyncio.ensure_future(a.settled()) for a in moving]
-            _, late = await asyncio.wait(waits, timeout=self.parts.settings.shutdown_us / 1e6)
-            for wait in late:
-                wait.cancel()
+        if is_hurried:
+            self._turns.is_over = True
+            await _ended({task for a in self._active.values() for task in a.tasks}, _GRACE_S)
+        else:
+            is_queued = self._admission.is_queued
+            begun = [a for run_id, a in self._active.items() if not is_queued(run_id)]
+            moving = [a for a in begun if not a.is_settled and a.failed is None]
+            waits = {asyncio.ensure_future(a.settled()) for a in moving}
+            for late in await _ended(waits, self.parts.settings.shutdown_us / 1e6):
+                late.cancel()
         ending = {task for active in self._active.values() for task in active.stop()}
         ending |= {task for task in (self._sweeper, self._dropper) if task is not None}
-        if ending:  # a handler that will not be cancelled is left to its end
-            await asyncio.wait(ending, timeout=_CANCEL_S)
+        await _ended(ending, _CANCEL_S)  # a handler that will not be cancelled is left to its end
         self.parts.pool.close()
+
+
+async def _ended(tasks: set[asyncio.Task[None]], timeout_s: float) -> set[asyncio.Task[None]]:
+    """Wait for *tasks*, at most so long; give those that go on."""
+    return (await asyncio.wait(tasks, timeout=timeout_s))[1] if tasks else tasks
 
 
 def _body(wanted: Submission, inputs: JsonObject) -> bytes:

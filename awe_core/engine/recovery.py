@@ -18,7 +18,9 @@ from awe_core.events import (
     Actor,
     ConfirmationRequest,
     EffectIntended,
+    HandshakeExpired,
     HandshakeGranted,
+    HandshakeRefused,
     HandshakeRequested,
     HandshakeVoted,
     RunOpened,
@@ -29,7 +31,7 @@ from awe_core.events import (
 from awe_core.handshake import Ticket
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from awe_core.decider import Plan, Run
     from awe_core.engine.plans import Plans
@@ -37,6 +39,10 @@ if TYPE_CHECKING:
     from awe_core.journal import Reading
     from awe_core.registry import CapabilityRegistry
     from awe_core.workspace import Workspace
+
+_HANDSHAKES = tuple(
+    f"handshake.{what}" for what in ("requested", "voted", "granted", "refused", "expired")
+)
 
 
 @attrs.frozen
@@ -103,22 +109,31 @@ class Reader:
         return Actor(kind, name, opened.for_, via=opened.via)  # type: ignore[arg-type]  # as recorded
 
 
-def open_questions(journal: Reading, found: View) -> Iterator[ConfirmationRequest]:
-    """Give the requests of a run that wait for an answer, in their newest version."""
-    for rseq, fact in enumerate(found.facts):
-        if not isinstance(fact, HandshakeRequested):
-            continue
-        unit = found.run.unit(fact.step)
-        document = loaded(journal, found.run.id, rseq, "request")
-        if unit.state is not StepState.ASKED or unit.request != fact.req or document is None:
-            continue
-        votes = tuple(
-            codec.from_json(Vote, later.vote)
-            for later in found.facts[rseq:]
-            if isinstance(later, HandshakeVoted) and later.req == fact.req
-        )
-        request = codec.from_json(ConfirmationRequest, document)
-        yield attrs.evolve(request, votes=votes, version=fact.version + len(votes))
+def open_questions(
+    journal: Reading, run: str, facts: Iterable[tuple[int, Fact]] | None = None
+) -> Iterator[ConfirmationRequest]:
+    """Give the requests of a run that wait for an answer, in their newest version.
+
+    :param facts: with their positions; None: those of its handshakes are read, none is folded
+    """
+    if facts is None:
+        records = journal.read(run=run, kinds=_HANDSHAKES)
+        facts = ((record.rseq or 0, decode(record.event)) for record in records)
+    asked: dict[str, tuple[int, HandshakeRequested]] = {}
+    votes: dict[str, list[Vote]] = {}
+    for rseq, fact in facts:
+        match fact:
+            case HandshakeRequested():
+                asked[fact.step], votes[fact.step] = (rseq, fact), []
+            case HandshakeVoted():
+                votes[fact.step].append(codec.from_json(Vote, fact.vote))
+            case HandshakeGranted() | HandshakeRefused() | HandshakeExpired():
+                asked.pop(fact.step, None)
+    for step, (rseq, fact) in asked.items():
+        document = loaded(journal, run, rseq, "request")
+        if document is not None:
+            request, given = codec.from_json(ConfirmationRequest, document), tuple(votes[step])
+            yield attrs.evolve(request, votes=given, version=fact.version + len(given))
 
 
 def unused_tickets(journal: Reading, found: View) -> Iterator[Ticket]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from awe_core import commands, events
 from awe_core.decider import Kind, decide, wants
+from awe_core.decider.table import ItemState
 from awe_core.engine import steps, undoing
 from awe_core.errors import AweError, WorkflowError
 from awe_core.invoke import fault_of
@@ -36,6 +37,7 @@ class Turns:
     def __init__(self, plans: Plans) -> None:
         """*plans* know the inputs of sub-workflows."""
         self._plans = plans
+        self.is_over = False  #: what is under way ends on the record, and nothing begins
 
     def turn(self, active: ActiveRun) -> None:
         """Do what the decider says now, from outside the run's tasks."""
@@ -74,18 +76,21 @@ class Turns:
 
     def _decided(self, active: ActiveRun) -> None:
         """Carry commands out until none is left, or leave the rest to another turn."""
-        if active.failed is not None or active.is_stopped:
+        if active.failed is not None or active.is_stopped or self.is_over:
             return
-        done, admission = 0, active.parts.admission
+        done, rests, due_us, admission = 0, False, None, active.parts.admission
         try:
             while done < COMMANDS_A_TURN:
                 now = active.now_us()
-                decision = decide(active.run, now, admission.room(active) + len(active.judging))
+                room = admission.room(active) + len(active.judging)
+                decision = decide(active.run, now, room)
                 fresh = [c for c in decision.commands if not active.is_under_way(c)]
                 if admission.is_queued(active.run_id):
                     fresh = [c for c in fresh if type(c) not in _BEGIN]
                 if not fresh:
-                    active.wake_at(decision.wake_at_us, self.turn)
+                    due_us = decision.wake_at_us
+                    active.wake_at(due_us, self.turn)
+                    rests = not decision.commands and _only_waits(active, room)
                     break
                 for n, command in enumerate(fresh):
                     if not n or wants(active.run, command, now):  # the first was just decided
@@ -94,7 +99,7 @@ class Turns:
         except AweError as error:
             active.give_up(error)
             return
-        active.show()
+        active.show(rests=rests, due_us=due_us if rests else None)
         admission.update(active)
         if done >= COMMANDS_A_TURN:
             asyncio.get_running_loop().call_soon(self.turn, active)
@@ -173,6 +178,14 @@ class Turns:
                 arguments=inside,
             )
         )
+
+
+def _only_waits(active: ActiveRun, room: int) -> bool:
+    """Whether nothing of a run without commands is at work here, or would be if there were room."""
+    run = active.run
+    is_starved = not room and bool(run.ready or run.duties or run.backoffs)
+    is_at_work = run.calls or run.item_counts[ItemState.UNDOING] or is_starved
+    return not (is_at_work or run.closed or active.dry)
 
 
 def _items(found: Json, step: str, most: int) -> list[Json]:

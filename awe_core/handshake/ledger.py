@@ -57,11 +57,13 @@ class Ledger:
 
     ticket_us: int = TICKET_US  #: how long a ticket may lie unused
     _open: dict[str, ConfirmationRequest] = attrs.field(factory=dict)
+    _of_run: dict[str, set[str]] = attrs.field(factory=dict)  #: ids that were open in a run
     _tickets: dict[tuple[str, str], Ticket] = attrs.field(factory=dict)
 
     def ask(self, request: ConfirmationRequest) -> None:
         """Remember an open request, or its next version."""
         self._open[request.id] = request
+        self._of_run.setdefault(request.run, set()).add(request.id)
 
     def find(self, request: str) -> ConfirmationRequest:
         """Give the open request of this id or unique prefix.
@@ -78,7 +80,8 @@ class Ledger:
 
     def of_step(self, run: str, step: str) -> ConfirmationRequest | None:
         """Give the open request of a step, if there is one."""
-        return next((r for r in self._open.values() if (r.run, r.step) == (run, step)), None)
+        found = (self._open.get(request) for request in self._of_run.get(run, ()))
+        return next((one for one in found if one and one.step == step), None)
 
     def close(self, request: str) -> None:
         """Forget a request that was answered, expired or withdrawn."""
@@ -123,8 +126,9 @@ class Ledger:
         self._tickets.pop((run, step), None)
 
     def forget(self, run: str) -> None:
-        """Forget all of *run*, which is read from the journal again."""
-        self._open = {key: one for key, one in self._open.items() if one.run != run}
+        """Forget all of *run*, which is read from the journal when it is needed again."""
+        for request in self._of_run.pop(run, ()):
+            self._open.pop(request, None)
         self._tickets = {key: one for key, one in self._tickets.items() if one.run != run}
 
     def __iter__(self) -> Iterator[ConfirmationRequest]:

@@ -17,6 +17,7 @@ import attrs
 
 from awe_core.errors import AweError
 from awe_core.health.startup import started_how
+from awe_core.health.status import troubles
 from awe_core.invoke import PROMISES
 from awe_core.journal import JournalReader
 from awe_core.records import timestamp
@@ -268,6 +269,9 @@ def _journal(patient: _Patient) -> Iterator[_Found]:
         yield "the log", _graded(red=not is_new, amber=is_new), error.summary, advice
     else:
         yield "the log", Level.GREEN, f"{error.head().size} records", ""
+    found = "; ".join(troubles(patient.config.home))
+    advice = "mend that; the process goes on by itself"
+    yield "the process that owns it", _graded(red=bool(found)), found or "nothing it lacks", advice
 
 
 def _clock(patient: _Patient) -> Iterator[_Found]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from awe_core.health.startup import started_how
+from awe_core.runtime import control
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from awe_core.records import Manifest, Root
     from awe_core.runtime import Deployment, Runtime
@@ -48,11 +50,12 @@ class Status:
     records: int
     head: str  #: hex hash of the newest record
     warnings: tuple[str, ...]
+    troubles: tuple[str, ...]  #: what the process that owns the home cannot do
 
     @property
     def is_ready(self) -> bool:
         """Whether new runs can start."""
-        return self.failure is None and self.phase != "expired"
+        return self.failure is None and self.phase != "expired" and not self.troubles
 
     def as_json(self) -> JsonObject:
         """Give the form that ``--json`` shows."""
@@ -81,7 +84,14 @@ def status(rt: Runtime, *, now_s: int) -> Status:
         records=head.size,
         head=head.hash.hex(),
         warnings=tuple(w.summary for w in verdict.warnings) if verdict else (),
+        troubles=troubles(rt.config.home),
     )
+
+
+def troubles(home: Path) -> tuple[str, ...]:
+    """Ask the process that owns *home*, if one does, what it cannot do at the moment."""
+    found: Any = control.told(home, "troubles") or ()
+    return tuple(f"{one['code']}: {one['message']}" for one in found)
 
 
 def _days(ends: Root | Manifest | None, now_s: int) -> int | None:

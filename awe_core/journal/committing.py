@@ -79,6 +79,7 @@ class Committing(Reading):
         self._is_lost = False
         self._wal_pages = 0
         self._suspended_us: int | None = None
+        self.trouble: JournalUnwritableError | None = None  #: why the last commit failed
         self._sinks: Acknowledger | None = None
 
     def _write(self, entries: list[Entry], *, is_forced: bool = False) -> None:
@@ -101,7 +102,8 @@ class Committing(Reading):
             transact(self._db, batch, head=self._end.head, note=note)
         except Exception as error:  # whatever it was, the waiters must hear it
             self.counters.failures += 1
-            raise self._after(error) from error
+            self.trouble = failure = self._after(error)
+            raise failure from error
         self._adopt(batch, note)
 
     def _riders(self) -> list[Entry]:
@@ -113,6 +115,7 @@ class Committing(Reading):
     def _adopt(self, batch: Batch, note: str | None) -> None:
         """Move to the end of *batch*: it is durable now."""
         self._end = batch.end
+        self.trouble = self.trouble if self._suspended_us else None
         size, counters = batch.end.head.size, self.counters
         counters.commits += 1
         counters.records += len(batch.rows)

@@ -151,7 +151,7 @@ def connect_writer(home: Path, *, durability: Durability) -> sqlite3.Connection:
 def connect_reader(home: Path) -> sqlite3.Connection:
     """Open the journal of *home* for reading; it cannot write, and cannot even checkpoint.
 
-    :raises JournalError: as `connect_writer`
+    :raises JournalError: as `connect_writer`; ``journal.wal_unread``
     """
     file = home / FILE
     if not file.is_file():
@@ -161,10 +161,13 @@ def connect_reader(home: Path) -> sqlite3.Connection:
         return _connect(file, "mode=ro", pragmas)
     except sqlite3.Error as error:
         # A read-only medium has no place for the shared memory of the WAL.  Where there is a WAL,
-        # reading without it would leave out acknowledged records and not say so.
+        # reading without it would leave out acknowledged records and not say so; where somebody
+        # may write, there may be one in a moment.
         wal = file.with_name(f"{FILE}-wal")
-        if wal.exists() and wal.stat().st_size:
+        if os.access(home, os.W_OK):
             raise unreadable(file, error) from error
+        if wal.exists() and wal.stat().st_size:
+            raise JournalError("journal.wal_unread", path=str(file), reason=str(error)) from error
     try:
         return _connect(file, "immutable=1", pragmas)
     except sqlite3.Error as error:
@@ -201,6 +204,14 @@ def transact(db: sqlite3.Connection, batch: Batch, *, head: Head, note: str | No
         if db.in_transaction:
             db.execute("ROLLBACK")
         raise
+
+
+def touch(db: sqlite3.Connection) -> None:
+    """Write and flush something that changes nothing.
+
+    :raises sqlite3.Error: the file takes no more
+    """
+    db.execute(f"PRAGMA user_version={_USER_VERSION}")
 
 
 def _connect(

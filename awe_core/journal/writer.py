@@ -28,7 +28,7 @@ from awe_core.journal import ballast, chain, opening, payloads
 from awe_core.journal.beside import Beside, Pace
 from awe_core.journal.checkpoints import EVERY_S, Checkpointer
 from awe_core.journal.committing import Committing, explained, full
-from awe_core.journal.database import UPSERTS, connect_reader, connect_writer
+from awe_core.journal.database import UPSERTS, connect_reader, connect_writer, touch
 from awe_core.journal.lock import OwnerLock
 from awe_core.journal.reading import Reading
 from awe_core.journal.records import draft_of
@@ -220,6 +220,20 @@ class Journal(Committing):
         if newest is None or newest[0] < size:
             raise self._unwritable(_NO_SIGNER)
         return newest[1]
+
+    def try_again(self) -> bool:
+        """Whether the log takes records again after a commit that failed; found by writing."""
+        if self._under_way is not None:
+            return False
+        if self.trouble is not None:
+            try:
+                if self._is_lost:
+                    self._reconnect()
+                touch(self._db)
+            except (sqlite3.Error, OSError, AweError):
+                return False
+            self.trouble = None
+        return True
 
     def close(self) -> None:
         """Write ``log.closed`` and the last checkpoint, empty the WAL, give the home free.

@@ -128,6 +128,21 @@ class Client:
             await self._writer.wait_closed()
 
 
+def told(home: Path, method: str) -> Json:
+    """Ask who owns *home*, from outside of any loop; None where nobody does."""
+
+    async def asked() -> Json:
+        client = await Client.connect(home)
+        try:
+            return await client.ask(method, {})
+        finally:
+            await client.close()
+
+    with contextlib.suppress(EngineError):
+        return asyncio.run(asked())
+    return None
+
+
 async def _answered(message: JsonObject, answer: Answerer) -> JsonObject:
     method = str(message.get("method"))
     try:

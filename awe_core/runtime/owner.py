@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     Answer: TypeAlias = Callable[..., Coroutine[Any, Any, Json]]
 
 _T = TypeVar("_T")
+_HURRY_S = 0.2  #: for sinks to take what is committed
 _PHASE_S = 60.0  #: how often a running process looks whether its manifest has expired
 _VERBS = (
     *("proposed", "approved", "rejected", "withdrawn", "activated", "suspended", "resumed"),
@@ -96,7 +97,7 @@ class Guest:
         finally:
             await waiting.close()
 
-    async def close(self) -> None:
+    async def close(self, *, is_hurried: bool = False) -> None:  # noqa: ARG002 - as an owner
         """Let go."""
         if self._client is not None:
             await self._client.close()
@@ -128,6 +129,7 @@ class Owner:
             "decide": self._decide,
             "control": self._control,
             "poke": self._poke,
+            "troubles": self._troubles,
         }
         self._server: control.Server | None = None
         self._news: asyncio.Task[None] | None = None
@@ -156,17 +158,18 @@ class Owner:
         owner._news = asyncio.get_running_loop().create_task(owner._watch(seen))
         return owner
 
-    async def close(self) -> None:
+    async def close(self, *, is_hurried: bool = False) -> None:
         """Leave what runs to the next process, checkpoint, and let go of the home."""
+        patience_s = _HURRY_S if is_hurried else self.deployment.config.engine.shutdown_us / 1e6
         if self._news is not None:
             self._news.cancel()
         if self._server is not None:
             await self._server.close()
         try:
-            await self.engine.close()
+            await self.engine.close(is_hurried=is_hurried)
         finally:  # also when somebody would not wait for it: nothing is recorded after that
             self.journal.close()
-            self._sinks.close(self.deployment.config.engine.shutdown_us / 1e6)
+            self._sinks.close(patience_s)
             self.workspace.close()
             self.deployment.finder.uninstall()
 
@@ -219,6 +222,11 @@ class Owner:
 
     async def _poke(self) -> None:
         self._look()
+
+    async def _troubles(self) -> list[Json]:
+        """Say what this process cannot do at the moment."""
+        found = [self.journal.trouble, self.deployment.trouble, *self.engine.unreadable.values()]
+        return [one.as_json() for one in found if one is not None]
 
     async def _refused(self, asked: str, actor: Actor, error: AweError) -> None:
         said = {"asked": asked[:512], "code": error.code, "n": 1, "by": str(actor)}

@@ -168,6 +168,7 @@ def view_of(journal: Reading, found: View) -> RunView:
     closings = [n for n, fact in enumerate(found.facts) if isinstance(fact, RunClosed)]
     closed = found.facts[closings[-1]] if closings else None
     has_output = isinstance(closed, RunClosed) and closed.out is not None
+    asked = open_questions(journal, run.id, enumerate(found.facts))
     return RunView(
         run_id=run.id,
         workflow=f"{opened.workflow.id}@{opened.workflow.version}",
@@ -187,7 +188,7 @@ def view_of(journal: Reading, found: View) -> RunView:
         items=tuple(_seen(run).values()),
         residue=run.residue(),
         standing=run.standing,
-        waiting=tuple(request.id for request in open_questions(journal, found)),
+        waiting=tuple(request.id for request in asked),
         actions=tuple(sorted(run.actions())),
         error=closed.err if run.closed and isinstance(closed, RunClosed) else _held(found),
         output=loaded(journal, run.id, closings[-1], "out") if has_output else None,

@@ -7,7 +7,6 @@ makes no difference to callers: an owner answers itself, a guest asks the owner.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import TYPE_CHECKING, Any
 
 from awe_core.engine import Plans, Reader, open_questions
@@ -209,8 +208,7 @@ class AsyncRuntime:
         found: list[ConfirmationRequest] = []
         open_runs = "SELECT id FROM run WHERE state IN ('PENDING', 'RUNNING', 'PAUSED')"
         for (run,) in self.journal.rows(open_runs):
-            with contextlib.suppress(RunError):
-                found += open_questions(self.journal, self.reader.view(run))
+            found += open_questions(self.journal, run)
         others = (one for one in found if not mine or one.requester != str(self.actor))
         return sorted(others, key=lambda request: request.opened_us)
 
@@ -240,6 +238,9 @@ class AsyncRuntime:
         """Have the owner look at the governance store now."""
         await self._door.answer("poke", {})
 
-    async def close(self) -> None:
-        """Leave the deployment; a forgotten close loses nothing."""
-        await self._door.close()
+    async def close(self, *, is_hurried: bool = False) -> None:
+        """Leave the deployment; a forgotten close loses nothing.
+
+        :param is_hurried: what runs has a second to end, instead of ``engine.shutdown``
+        """
+        await self._door.close(is_hurried=is_hurried)

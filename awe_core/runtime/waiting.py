@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import threading
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,10 +21,12 @@ from awe_core.runtime.handles import AsyncRunHandle
 from awe_core.runtime.owner import open_door
 from awe_core.runtime.requests import default_actor
 from awe_core.runtime.runtime import AsyncRuntime
+from awe_core.runtime.terminating import EXIT_CODE, Termination
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Mapping
     from concurrent.futures import Future
+    from contextlib import AbstractContextManager
 
     from awe_core.config import Config
     from awe_core.events import Actor
@@ -50,7 +54,7 @@ class Loop:
         future = self._begun(work)
         try:
             return future.result()
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemExit):
             future.cancel()
             raise
 
@@ -157,14 +161,14 @@ class Opener:
     _flags: Mapping[str, Json]
     _runtime: AsyncRuntime | None = attrs.field(default=None, init=False)
     _loop: Loop | None = attrs.field(default=None, init=False)
+    _leaving: AbstractContextManager[object] = attrs.field(factory=nullcontext, init=False)
 
     def resolved(self) -> Config:
         """Read the settings."""
         file = None if self._config is None else Path(self._config)
         return load_config(file, flags=self._flags, environ=os.environ)
 
-    async def __aenter__(self) -> AsyncRuntime:
-        """Open."""
+    async def _opened(self) -> AsyncRuntime:
         door = await open_door(self.resolved(), is_observer=self._observer)
         self._runtime = AsyncRuntime(door, self._who())
         return self._runtime
@@ -177,21 +181,38 @@ class Opener:
         is_here = attrs.evolve(here, via=asked.via) == asked
         return asked if is_here else attrs.evolve(asked, assurance="relayed")
 
-    async def __aexit__(self, *_: object) -> None:
-        """Close."""
-        if self._runtime is not None:
-            await self._runtime.close()
+    async def __aenter__(self) -> AsyncRuntime:
+        """Open."""
+        runtime, task = await self._opened(), asyncio.current_task()
+        if runtime.role == "owner" and task is not None:
+            loop = asyncio.get_running_loop()
+            self._leaving = Termination(lambda: loop.call_soon_threadsafe(task.cancel))
+        return runtime
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Close; whoever is interrupted waits for nothing that takes long."""
+        with self._leaving:
+            if self._runtime is not None:
+                await self._runtime.close(is_hurried=_is_interrupt(kind))
 
     def __enter__(self) -> Runtime:
         """Open on a loop of its own."""
         self._loop = Loop()
         try:
-            return Runtime(self._loop.wait(self.__aenter__()), self._loop)
+            runtime = self._loop.wait(self._opened())
         except Exception:
             self._loop.close()
             raise
+        if runtime.role == "owner":
+            self._leaving = Termination(lambda: sys.exit(EXIT_CODE))
+        return Runtime(runtime, self._loop)
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Close, and end the loop."""
-        if self._loop is not None:
-            self._loop.close(self.__aexit__())
+        with self._leaving:
+            if self._loop is not None and self._runtime is not None:
+                self._loop.close(self._runtime.close(is_hurried=_is_interrupt(kind)))
+
+
+def _is_interrupt(kind: type[BaseException] | None) -> bool:
+    return kind is not None and not issubclass(kind, Exception)

@@ -14,11 +14,13 @@ import argparse
 import asyncio
 import gc
 import json
+import os
 import statistics
 import sys
 import tempfile
 import time
 import tracemalloc
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -34,9 +36,11 @@ from awe_core.testing.measuring import machine, packs
 from awe_core.workflow import Need, StepSpec, WorkflowSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Coroutine, Iterator
 
 AT = "2026-01-02T03:04:05Z"
+IS_FULL = os.environ.get("AWE_TEST_SCALE") == "full"
+PARKED = 10_000, 100_000  #: runs that wait for a person, the second if all is to be measured
 ROOM = 32  #: steps in flight, as the engine has by default
 _TEXT = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
 DO = CapabilitySpec(
@@ -353,14 +357,33 @@ async def park(place: Deployment, count: int) -> None:
             await asyncio.gather(*(runtime.submit(spec) for _ in some))
 
 
-async def ready_s(place: Deployment, count: int) -> float:
-    """Give the seconds until an engine with *count* open runs is ready."""
-    start = time.perf_counter()
+async def ready(place: Deployment, count: int) -> tuple[float, float, float]:
+    """Give the seconds until an engine is ready, its memory in MiB, and the seconds of a list."""
+    before, start = _resident(), time.perf_counter()
     async with place.open() as runtime:
-        took = time.perf_counter() - start
-        found = await asyncio.to_thread(runtime.runs, limit=count + 1)
-        assert len(found) == count
-        return took
+        took, memory = time.perf_counter() - start, _resident() - before
+        start = time.perf_counter()
+        assert count == sum(1 for _ in runtime.approvals())
+        return took, memory / 2**20, time.perf_counter() - start
+
+
+def _resident() -> int:
+    gc.collect()
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def apart(work: Callable[[], Coroutine[None, None, object]]) -> list[float]:
+    """Do it in a process of its own, so that the memory of others is not counted."""
+    reader, writer = os.pipe()
+    if not os.fork():
+        os.write(writer, json.dumps(asyncio.run(work())).encode())
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as found:
+        told: list[float] = json.loads(found.read())
+    os.wait()
+    return told
 
 
 def main(*, rounds: int, only: str, size: int) -> int:
@@ -394,9 +417,13 @@ def engine(size: int) -> Iterator[Figure]:
             yield Figure(f"engine, a step of {many:,} against one of {few}", ratio, "x", 1.1, 1.3)
             yield Figure("facts read, parsed, decoded and folded", again, "/s")
             place = made.copy(folder / "open")
-            asyncio.run(park(place, many))
-            found = asyncio.run(ready_s(place, many))
-            yield Figure(f"ready with {many:,} open runs", found, "s", 1, 3)
+            there = 0
+            for count in PARKED[: 1 + IS_FULL]:
+                apart(partial(park, place, count - there))
+                took, held, listed = apart(partial(ready, place, there := count))
+                yield Figure(f"ready with {count:,} parked runs", took, "s", 1, 3)
+                yield Figure(f"memory for {count:,} parked runs", held, "MiB", 64, 128)
+                yield Figure(f"{count:,} requests listed", listed, "s")
         about = ", ".join(f"{name}: {said}" for name, said in machine(folder).items())
     print(f"\n{about}")
 

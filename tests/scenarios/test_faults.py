@@ -17,7 +17,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from awe_core.config import load_config
 from awe_core.errors import AuditError, AweError, JournalError, JournalUnwritableError
+from awe_core.health import Level, doctor, status
+from awe_core.health.status import troubles
 from awe_core.journal import JournalReader
 
 if TYPE_CHECKING:
@@ -360,6 +363,82 @@ def test_a_failed_fsync_costs_the_connection_and_no_acknowledged_record(tmp_path
     assert {"journal.unwritable True"} == set(failures)  # on a connection of its own each time
 
 
+_STARVED = """
+import resource, sys, time
+from pathlib import Path
+from awe_core import Runtime
+from awe_core.errors import JournalUnwritableError
+
+config, flow, fifo = sys.argv[1:]
+# what is set below suffices for the shared memory of a WAL, and not for what is written next
+limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+with Runtime.open(config) as rt:
+    run = rt.submit(Path(flow), {"path": "after.txt", "fifo": fifo})
+    print("begun", flush=True)
+    sys.stdin.readline()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (36_864, limit[1]))
+    print("starved", flush=True)
+    try:
+        run.wait()
+    except JournalUnwritableError as error:
+        print(error.code, flush=True)
+    engine = rt._inner._door.engine
+    given_up = engine._active[run.run_id]
+    while engine._again_s < 4:
+        time.sleep(0.01)
+    print(engine._active[run.run_id] is given_up, flush=True)
+    sys.stdin.readline()
+    resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    while run.status().state == "RUNNING":
+        time.sleep(0.01)
+    print(run.status().state, flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_a_log_that_keeps_failing_is_tried_ever_less_often_and_comes_back_by_itself(place):
+    fifo, flow = place.fifo("hold"), place.workflow(_THEN)
+    argv = [sys.executable, "-c", _STARVED, place.file, flow, fifo]
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(argv, env=environ, **pipes) as process, ExitStack() as ended:
+        ended.callback(process.kill)
+
+        def said() -> str:
+            return process.stdout.readline().strip()
+
+        def go_on() -> None:
+            process.stdin.write("\n")
+            process.stdin.flush()
+
+        assert "begun" == said()
+        with fifo.open("w"):
+            assert () == troubles(place.home)
+            go_on()
+            assert "starved" == said()
+        assert "journal.unwritable" == said()
+        assert "True" == said()  # the run was not read again meanwhile
+        (trouble,) = troubles(place.home)
+        assert trouble.startswith("journal.unwritable: ")
+        with place.open(observer=True) as rt:
+            found = status(rt, now_s=0)
+        assert ((trouble,), False) == (found.troubles, found.is_ready)
+        (row,) = (
+            one
+            for one in doctor(load_config(place.file, flags={}, environ={}), ["journal"], now_s=0)
+            if one.what == "the process that owns it"
+        )
+        assert (Level.RED, trouble) == (row.level, row.found)
+        go_on()
+        eventually(lambda: fifo_again(fifo))
+        assert "COMPLETED" == said()
+        assert () == troubles(place.home)
+        go_on()
+    assert () == troubles(place.home)
+    assert {"held.txt", "after.txt"} == {path.name for path in place.work.iterdir()}
+    assert not place.proof().findings
+
+
 # ---- a read-only medium -------------------------------------------------------------------------
 @pytest.mark.parametrize("dies", [False, True], ids=["closed", "killed"])
 def test_a_home_on_a_read_only_medium_is_read_whole_and_not_opened(small, disk, host, dies):
@@ -374,6 +453,36 @@ def test_a_home_on_a_read_only_medium_is_read_whole_and_not_opened(small, disk, 
             assert [run] == [row.run_id for row in rt.runs()]
         assert "COMPLETED" == state(small, run)
         assert not small.proof().findings
+
+
+def test_a_wal_that_cannot_be_read_is_not_left_out(small, disk, host, tmp_path):
+    host.run(
+        "submit",
+        small,
+        workflow=str(small.workflow(_WRITE)),
+        inputs=[{"path": "a"}],
+        dies=True,
+    )
+    (small.home / "journal.db-shm").unlink()
+    with read_only(disk):
+        with pytest.raises(JournalError) as refused, small.open(observer=True):
+            pass
+        assert "journal.wal_unread" == refused.value.code
+        copy = tmp_path / "copy"
+        shutil.copytree(small.home, copy, ignore=shutil.ignore_patterns("*.sock"))
+    with JournalReader(copy) as journal:
+        assert "run.closed" in {record.kind for record in journal.read()}
+        ((state,),) = journal.rows("SELECT state FROM run")
+    assert "COMPLETED" == state
+
+
+def test_a_reader_that_fails_where_somebody_may_write_does_not_read_past_the_locks(place):
+    with place.open():
+        pass
+    (place.home / "journal.db-wal").symlink_to(place.folder / "gone" / "wal")
+    with pytest.raises(JournalError) as refused, JournalReader(place.home):
+        pass
+    assert "journal.unreadable" == refused.value.code
 
 
 # ---- somebody meddles ---------------------------------------------------------------------------

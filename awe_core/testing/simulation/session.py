@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from awe_core.config.settings import Limits
 from awe_core.decider import StepState
-from awe_core.engine import Parts, RuntimeEngine, Settings, Submission
+from awe_core.engine import Parts, RuntimeEngine, Settings, Submission, open_questions
 from awe_core.errors import AweError, JournalUnwritableError
 from awe_core.events import Actor, Decision
 from awe_core.handshake import Auto, Ledger, People, PolicyChain
@@ -19,7 +19,7 @@ from awe_core.testing.simulation.watched import Inline, Place, Signer, Store, Un
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from awe_core.events import Verdict
+    from awe_core.events import ConfirmationRequest, Verdict
     from awe_core.journal import Journal
     from awe_core.testing.simulation.flows import Stage
     from awe_core.testing.simulation.lives import Life
@@ -143,7 +143,7 @@ class Session:
         """Answer what is asked."""
         while True:
             await asyncio.sleep(self.dice.uniform(1, 8))
-            for request in self.engine.parts.ledger:
+            for request in self._asked():
                 verdict: Verdict = "approve" if self.dice.random() < 0.8 else "deny"
                 decision = Decision(
                     request=request.id,
@@ -158,6 +158,11 @@ class Session:
                 with contextlib.suppress(AweError):
                     await self.engine.decide(decision)
                     self.witness.note(answered=request.id)
+
+    def _asked(self) -> list[ConfirmationRequest]:
+        """Give what waits for an answer, also of runs that the engine has not read."""
+        open_ = [str(row["id"]) for row in self.journal.run_rows(state=OPEN_STATES)]
+        return [one for run in open_ for one in open_questions(self.journal, run)]
 
     async def _operator(self) -> None:
         """Ask something of a run now and then; what is refused was not possible just then."""

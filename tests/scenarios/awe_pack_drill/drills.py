@@ -74,6 +74,22 @@ async def die(ctx: AsyncExecutionContext, *, path: str, text: str, token: str) -
     return {"path": path}
 
 
+async def terminate(ctx: AsyncExecutionContext, *, path: str, text: str) -> Output:
+    """Have the process told to end, and write once it has heard of it."""
+    os.kill(os.getpid(), signal.SIGTERM)
+    while signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:  # noqa: ASYNC110 - nothing tells
+        await asyncio.sleep(0)
+    await ctx.fs.write_text(path, text)
+    return {"path": path}
+
+
+async def die_each_time(ctx: AsyncExecutionContext, *, path: str, text: str) -> Output:
+    """Write, then end the whole process."""
+    await ctx.fs.write_text(path, text)
+    os.kill(os.getpid(), signal.SIGKILL)
+    return {}
+
+
 async def die_always(ctx: AsyncExecutionContext) -> Output:
     """End the whole process."""
     del ctx

@@ -121,6 +121,22 @@ def test_what_is_in_doubt_can_be_rolled_back_with_the_run(doubtful):
     assert {"old.txt": "ours"} == doubtful.world()
 
 
+@pytest.mark.parametrize("capability", ["drill.die_each_time", "drill.die_each_time_again"])
+def test_a_step_that_kills_its_process_after_its_first_effect_each_time_is_held(
+    capability, story, host
+):
+    killed(story, host, story.call("die", capability, path="w.txt", text="ours"))
+    ended = [host.run("recover", story.place) for _ in range(3)]
+    assert [-signal.SIGKILL, -signal.SIGKILL, 0] == ended
+    with story.place.open() as rt:
+        run = recovered(rt)
+        assert "PAUSED" == run.wait().state
+        run.cancel(reason="it is poisonous")
+        assert "ROLLED_BACK" == run.wait().state
+    assert {} == story.world()
+    assert not story.place.proof().findings
+
+
 def test_a_step_that_kills_its_process_again_and_again_is_held(story, host):
     """Two recoveries run it again and die of it; the third asks somebody instead."""
     killed(story, host, story.call("die", "drill.die_always"))
