@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from awe_core.engine.parts import Parts
     from awe_core.hookspecs import Seen
     from awe_core.invoke import Prepared
-    from awe_core.journal import Reading
+    from awe_core.journal import Journal, Reading, RunLog
     from awe_core.redaction import Mark
     from awe_core.values import Json
     from awe_core.workspace import Workspace
@@ -56,7 +56,7 @@ class OpenStep:
 class ActiveRun:
     """A run that this process drives; the broker's `Port`."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a run is made of
         self,
         parts: Parts,
         run: Run,
@@ -64,13 +64,15 @@ class ActiveRun:
         brought: Sequence[tuple[str, events.PackRef]],
         *,
         opened_us: int,
+        log: Journal | RunLog,
     ) -> None:
         """Take a run that was just opened or replayed.
 
         :param brought: the workflows of packs that it is made of, and those packs
+        :param log: what its records go to
         """
         self.brought = brought
-        self.parts = parts
+        self.parts, self.log = parts, log
         self.now_us = parts.clock_us
         self.run = run
         self.run_id = run.id
@@ -127,14 +129,14 @@ class ActiveRun:
         self.remember(fact)
         if self.dry is not None:
             self.dry.note(self.run, fact)
-        self.parts.journal.append([written], upserts)
+        self.log.append([written], upserts)
 
     def write_opened(
         self, fact: events.RunOpened, *, marks: Sequence[Mark], upserts: Sequence[Upsert]
     ) -> None:
         """Queue the record of the fact that this run was made from."""
         written = draft(fact, run=self.run_id, rseq=0, level=fact.level, marks=marks)
-        self.parts.journal.append([written], (*upserts, self._row()))
+        self.log.append([written], (*upserts, self._row()))
 
     def remember(self, fact: events.Fact) -> None:
         """Keep what the broker asks for later: effect keys, and claims that end."""
@@ -209,7 +211,7 @@ class ActiveRun:
 
     async def barrier(self) -> None:
         """Return when everything recorded so far is durable."""
-        await self.parts.journal.barrier()
+        await self.log.barrier()
 
     def undo_record(self, effect: str) -> UndoRecord:
         """Give the undo record of an effect, from the log when memory does not hold it.
@@ -219,8 +221,9 @@ class ActiveRun:
         item = self.run.item(effect)
         if isinstance(item.record, UndoRecord):
             return item.record
-        found = loaded(self.parts.journal, self.run_id, item.record_rseq, "undo")
-        found = found or loaded(self.parts.journal, self.run_id, item.record_rseq, "rec")
+        log = self.parts.logs.reading(self.run_id)
+        found = loaded(log, self.run_id, item.record_rseq, "undo")
+        found = found or loaded(log, self.run_id, item.record_rseq, "rec")
         if found is None:
             raise UndoError("undo.discarded", path=item.target, slot=effect)
         return UndoRecord(found["strategy"], found["payload"])
@@ -393,17 +396,17 @@ class ActiveRun:
         for step in tuple(self._claimants):
             if self.run.unit(step).state in ENDED:
                 self._release(step)
-        if self._linger is None and self.parts.journal.queued:
+        if self._linger is None and self.log.queued:
             self._linger = asyncio.get_running_loop().call_later(_LINGER_S, self._flush)
         state = self.run.state, self.run.phase
         if state != self._shown:
             self._shown = state
-            self.parts.journal.append((), (self._row(),))
+            self.log.append((), (self._row(),))
             self.has_news = self.is_settled
 
     def _flush(self) -> None:
         self._linger = None
-        if not self.is_stopped and self.parts.journal.queued:
+        if not self.is_stopped and self.log.queued:
             self.spawn(self.barrier())
 
     def _row(self) -> Upsert:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from awe_core.decider import Plan, Run
     from awe_core.engine.parts import Parts
     from awe_core.events import Actor, Decision
+    from awe_core.journal import Journal, RunLog
     from awe_core.values import JsonObject
     from awe_core.workflow import WorkflowSpec
 
@@ -63,7 +64,7 @@ class RuntimeEngine:
         self.parts = parts
         limits = parts.settings.limits
         self.plans = Plans(parts.invoker.registry, limits)
-        self.reader = Reader(parts.journal, parts.invoker.registry, self.plans)
+        self.reader = Reader(parts.logs, parts.invoker.registry, self.plans)
         self.unreadable: dict[str, AweError] = {}  #: open runs that this process cannot take up
         self._turns = Turns(self.plans)
         self._admission = parts.admission = Admission(limits, self._turns.turn)
@@ -73,6 +74,7 @@ class RuntimeEngine:
         self._keys: dict[str | None, tuple[bytes, str]] = {}  #: not durable yet: body and run
         self._is_closing = False
         parts.journal.on_drop = self._dropped
+        parts.logs.is_at_work = self._is_at_work
 
     # ---- submissions ---------------------------------------------------------------------------
     async def submit(self, wanted: Submission) -> str:
@@ -86,9 +88,9 @@ class RuntimeEngine:
         inputs: JsonObject = self.plans.inputs(wanted.spec).apply(wanted.inputs, side="input")
         key = wanted.idempotency_key
         if key is not None and (known := self._known(key, _body(wanted, inputs))) is not None:
-            await self.parts.journal.barrier()
+            await self._log(known).barrier()
             return known
-        self._admission.check(self.parts.journal)
+        self._admission.check(self.parts.logs)
         active = self._opened(wanted, plan, inputs)
         try:
             await active.barrier()
@@ -158,7 +160,8 @@ class RuntimeEngine:
             document=wanted.document,
         )
         run = open_run(plan, run_id, fact, started_at=started_at(now))
-        active = self._taken(run, wanted.actor, opened_us=now)
+        log = parts.logs.begin(run_id, f"{wanted.actor} {wanted.actor.via}")
+        active = self._taken(run, wanted.actor, opened_us=now, log=log)
         upserts, named = [], (_body(wanted, inputs), run_id)
         if fact.idem is not None:
             upserts.append(Upsert("submission", (fact.idem, *named)))
@@ -208,8 +211,16 @@ class RuntimeEngine:
         if active is not None and (active.failed or not active.is_settled):
             await active.settled()  # told only once it is durable
         else:
-            await self.parts.journal.barrier()
+            await self._log(run).barrier()
         self._evict(run)
+
+    def _log(self, run: str) -> Journal | RunLog:
+        """What *run* writes to; what is not in memory has nothing queued but in the workspace."""
+        return self._active[run].log if run in self._active else self.parts.journal
+
+    def _is_at_work(self, run: str) -> bool:
+        active = self._active.get(run)
+        return active is not None and not (active.is_settled or active.failed)
 
     def _evict(self, run: str) -> None:
         active = self._active.get(run)
@@ -221,7 +232,7 @@ class RuntimeEngine:
 
         A run that waits for a person or a timer then holds no memory but its alarm.
         """
-        await self.parts.journal.barrier()
+        await self.parts.logs.barrier()
         for run_id, active in tuple(self._active.items()):
             is_parked = active.is_idle and active.seen_rseq == active.run.next_rseq
             active.seen_rseq = active.run.next_rseq
@@ -282,7 +293,7 @@ class RuntimeEngine:
         active = self._active.get(run)
         if active is not None and active.failed is None:
             return active
-        self.parts.journal.commit()  # of a run that was given up, records may still be queued
+        self._log(run).commit()  # of a run that was given up, records may still be queued
         active = self._restored(run)
         self._admission.enter(active)
         return active
@@ -291,9 +302,10 @@ class RuntimeEngine:
         """Read a run from the log; what it had in flight, here or elsewhere, was cut off."""
         if (alarm := self._alarms.pop(run, None)) is not None:
             alarm.cancel()
-        found, journal, ledger = self.reader.view(run), self.parts.journal, self.parts.ledger
+        log, ledger = self.parts.logs.of(run), self.parts.ledger
+        found, journal = self.reader.view(run), self.parts.logs.reading(run)
         actor = self.reader.actor(found.run.opened)
-        active = self._taken(found.run, actor, opened_us=found.opened_us)
+        active = self._taken(found.run, actor, opened_us=found.opened_us, log=log)
         sizes = "SELECT coalesce(sum(size), 0) FROM payload WHERE run = ?"
         active.value_bytes = journal.rows(sizes, (run,))[0][0]
         for fact in found.facts:
@@ -310,11 +322,11 @@ class RuntimeEngine:
         self._active[run] = active
         return active
 
-    def _taken(self, run: Run, actor: Actor, *, opened_us: int) -> ActiveRun:
+    def _taken(self, run: Run, actor: Actor, *, opened_us: int, log: Journal | RunLog) -> ActiveRun:
         if self._sweeper is None:
             self._sweeper = asyncio.get_running_loop().create_task(self._sweep_on())
         brought = tuple(self.plans.brought(run.plan))
-        return ActiveRun(self.parts, run, actor, brought, opened_us=opened_us)
+        return ActiveRun(self.parts, run, actor, brought, opened_us=opened_us, log=log)
 
     # ---- life ----------------------------------------------------------------------------------
     async def recover(self) -> tuple[str, ...]:
@@ -338,7 +350,7 @@ class RuntimeEngine:
     def _replay(self) -> None:
         if self._is_closing or not self.parts.journal.lock.is_in_place:
             return
-        if self.parts.journal.is_suspended:  # asking resumes it as soon as there is room
+        if self.parts.logs.is_suspended:  # asking resumes it as soon as there is room
             asyncio.get_running_loop().call_later(_AGAIN_S, self._replay)
             return
         failed = [
@@ -386,6 +398,7 @@ class RuntimeEngine:
         if ending:  # a handler that will not be cancelled is left to its end
             await asyncio.wait(ending, timeout=_CANCEL_S)
         self.parts.pool.close()
+        self.parts.logs.close()
 
 
 def _new_id() -> str:

@@ -9,6 +9,7 @@ were lies in encrypted payloads beside them.
 `chain`        the bytes of a line, and the rules it must keep; `tree`: the Merkle tree over
                them; `notes`: checkpoints
 `writer`       `Journal`: append, barrier, commit; `reading`: `JournalReader`
+`isolated`     `Logs`: which log a run lies in
 `lock`         who owns the home
 =============  ==========================================================================
 
@@ -18,6 +19,7 @@ It does not know what events mean, when to wait for durability, or who may read.
 from __future__ import annotations
 
 from awe_core.journal.database import Durability
+from awe_core.journal.isolated import Isolation, Logs, Readings, RunLog
 from awe_core.journal.lock import Owner, OwnerLock, owner_of
 from awe_core.journal.reading import JournalReader, Reading
 from awe_core.journal.records import (
@@ -39,13 +41,17 @@ __all__ = [
     "Draft",
     "Durability",
     "Head",
+    "Isolation",
     "Journal",
     "JournalReader",
     "LogSigner",
+    "Logs",
     "Owner",
     "OwnerLock",
     "PayloadDraft",
     "Reading",
+    "Readings",
+    "RunLog",
     "SealedRecord",
     "SeqOf",
     "Upsert",

@@ -25,12 +25,12 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from awe_core.errors import AweError, EngineError, JournalUnwritableError
+from awe_core.errors import AweError, EngineError, JournalError, JournalUnwritableError
 from awe_core.journal import ballast, chain, opening, payloads
 from awe_core.journal.checkpoints import EVERY_S, Checkpointer, keep_copies
-from awe_core.journal.database import FULL, UPSERTS, connect_writer, transact
+from awe_core.journal.database import FILE, FULL, UPSERTS, connect_writer, template, transact
 from awe_core.journal.lock import OwnerLock
-from awe_core.journal.reading import Reading
+from awe_core.journal.reading import Reading, check_id
 from awe_core.journal.records import draft_of
 from awe_core.journal.sealing import seal
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from awe_core.journal.opening import Start
     from awe_core.journal.records import Acknowledger, Draft, Entry, Head, LogSigner, Upsert
     from awe_core.journal.sealing import Batch
-    from awe_core.values import Json
+    from awe_core.values import Json, JsonObject
 
 #: What one transaction holds at most, in whole appends.
 _MAX_RECORDS = 1_000
@@ -80,21 +80,25 @@ class Journal(Reading):
         checkpointer: Checkpointer,
         durability: Durability,
         clock_us: Callable[[], int],
-        anchors: Sequence[Path],
+        anchors: Sequence[Path] = (),
+        host: Journal | None = None,
     ) -> None:
-        """Put together what `open` has checked."""
+        """Put together what `open` or `beside` has checked."""
         super().__init__(home, db)
         self.log, self.origin, self.lock = start.log, start.origin, lock
-        self.counters = Counters()
+        self.counters: Counters = host.counters if host else Counters()
         self._payloads = self._keys = start.payloads
         self._end = start.end
         self._checkpointer, self._durability = checkpointer, durability
         self._clock_us, self._anchors = clock_us, tuple(anchors)
-        self._reserve = home / "ballast"
+        self._host: Journal | None = host
+        self._beside: set[Journal] = set()  #: logs that are closed with this one
+        self._said: JsonObject = {}  #: in every ``log.opened``
+        self._reserve = (host or self).home / "ballast"
         self._queue: list[Entry] = []
         self.queued = self.queued_bytes = 0  #: records that wait for a commit, and their events
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
-        self._appended = self._settled = 0  #: entries that ever came; that are durable or dropped
+        self.appended = self.settled = 0  #: entries that ever came; that are durable or dropped
         self._is_scheduled = self._is_lost = self._is_closed = False
         self._idle: asyncio.TimerHandle | None = None
         self._wal_pages = 0
@@ -154,12 +158,60 @@ class Journal(Reading):
             )
             ballast.take(journal._reserve)
             own = {"durability": durability, "generation": lock.owner.generation}
-            journal.append([draft_of({**start.fields, **opened, **own, "kind": "log.opened"})])
+            journal._said = {**opened, **own, "kind": "log.opened"}
+            journal.append([draft_of({**start.fields, **journal._said})])
             journal.commit()
             if not start.end.head.size:
                 payloads.begin(home, log=start.log)
             undo.pop_all()
         return journal
+
+    def beside(self, folder: Path, scope: JsonObject | None = None) -> Journal:
+        """Open the log named as *folder*, under this one's lock, key, reserve, signer and clock.
+
+        Its ``log.opened`` is queued.  It is closed with this one at the latest.
+
+        :param scope: of a log that begins here; None: it is there already
+        :raises AweError: as `open`; ``audit.log_id`` when another log lies there
+        """
+        log, signer = folder.name, self._checkpointer.signer
+        with contextlib.ExitStack() as undo, _explained(folder):
+            if scope is not None:
+                folder.mkdir(mode=0o700, parents=True)
+                payloads.write_new(folder / FILE, template())
+                for changed in (folder, folder.parent, self.home):
+                    payloads.sync_folder(changed)
+            elif not (folder / FILE).exists():
+                raise JournalError("journal.missing", home=str(folder))
+            db = connect_writer(folder, durability=self._durability)
+            undo.callback(db.close)
+            keys, origin = self._keys.of(log), self.origin.rpartition("/")[0]
+            if scope is None:
+                found = Reading(folder, db)
+                check_id(found, log)
+                start = opening.start(found, public=signer.public, origin=origin, keys=keys)
+            else:
+                start = opening.begun(keys, log, scope, public=signer.public, origin=origin)
+            every = self._checkpointer.every_s
+            journal = Journal(
+                folder,
+                db,
+                start,
+                lock=self.lock,
+                checkpointer=Checkpointer(start.origin, signer, start.signed, every),
+                durability=self._durability,
+                clock_us=self._clock_us,
+                host=self,
+            )
+            journal.append([draft_of({**start.fields, **self._said})])
+            undo.pop_all()
+        self._beside.add(journal)
+        return journal
+
+    def seal(self) -> JsonObject:
+        """Say what another log shall hold of this one: where it ends now, durably."""
+        end = self._end
+        return {"log": self.log, "size": end.head.size, "root": end.frontier.root().hex()}
 
     @property
     def public(self) -> bytes:
@@ -200,7 +252,7 @@ class Journal(Reading):
         self._queue.append((tuple(drafts), tuple(upserts)))
         self.queued += len(drafts)
         self.queued_bytes += sum(len(draft.event) for draft in drafts)
-        self._appended += 1
+        self.appended += 1
 
     async def barrier(self) -> None:
         """Return once all that was queued before is durable, here and in every required sink.
@@ -212,7 +264,7 @@ class Journal(Reading):
         if self._queue:
             loop = asyncio.get_running_loop()
             waiter: asyncio.Future[None] = loop.create_future()
-            self._waiters.append((self._appended, waiter))
+            self._waiters.append((self.appended, waiter))
             if not self._is_scheduled:
                 self._is_scheduled = True
                 loop.call_soon(self._flush)
@@ -251,6 +303,8 @@ class Journal(Reading):
         if self._is_closed:
             return
         self._is_closed = True
+        for log in tuple(self._beside):
+            log.close()
         if self._idle is not None:
             self._idle.cancel()
         with contextlib.suppress(AweError, sqlite3.Error):
@@ -258,7 +312,10 @@ class Journal(Reading):
             self._write([((draft_of({"clean": True, "kind": "log.closed"}),), ())], is_forced=True)
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         self._db.close()
-        self.lock.release()
+        if self._host is None:
+            self.lock.release()
+        else:
+            self._host._beside.discard(self)  # noqa: SLF001 - of the same class
 
     def _flush(self) -> JournalUnwritableError | None:
         self._is_scheduled = False
@@ -271,8 +328,8 @@ class Journal(Reading):
                     self._keep_evidence()
                 return self._drop(failure)
             del self._queue[:count]
-            self._settled += count
-            while self._waiters and self._waiters[0][0] <= self._settled:
+            self.settled += count
+            while self._waiters and self._waiters[0][0] <= self.settled:
                 waiter = self._waiters.pop(0)[1]
                 if not waiter.done():
                     waiter.set_result(None)
@@ -298,7 +355,7 @@ class Journal(Reading):
         waiters, self._waiters = self._waiters, []
         self._queue.clear()
         self.queued = self.queued_bytes = 0
-        self._settled = self._appended
+        self.settled = self.appended
         attributes: dict[str, Json] = {**failure.attributes, "runs": runs}
         self.on_drop(runs, dropped := JournalUnwritableError(failure.code, **attributes))
         for _, waiter in waiters:  # a fresh error each: a shared one would gather their tracebacks

@@ -42,7 +42,7 @@ class AsyncRuntime:
         self.journal = door.journal  #: the log, for reading
         limits = door.deployment.config.engine.limits
         self.plans = Plans(door.deployment.registry, limits)
-        self.reader = Reader(self.journal, door.deployment.registry, self.plans)
+        self.reader = Reader(door.logs, door.deployment.registry, self.plans)
 
     # ---- what there is -------------------------------------------------------------------------
     @property
@@ -210,7 +210,7 @@ class AsyncRuntime:
         open_runs = "SELECT id FROM run WHERE state IN ('PENDING', 'RUNNING', 'PAUSED')"
         for (run,) in self.journal.rows(open_runs):
             with contextlib.suppress(RunError):
-                found += open_questions(self.journal, self.reader.view(run))
+                found += open_questions(self.reader.log_of(run), self.reader.view(run))
         others = (one for one in found if not mine or one.requester != str(self.actor))
         return sorted(others, key=lambda request: request.opened_us)
 

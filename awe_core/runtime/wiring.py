@@ -14,6 +14,7 @@ from awe_core.errors import AuditError, AweError, HandshakeError
 from awe_core.events import Deny, ManifestRef, Requirement
 from awe_core.handshake import Allowed, AllowList, Auto, Console, DenyAll, Ledger, PolicyChain
 from awe_core.invoke import DaemonPool, Handshake, InProcess, Invoker
+from awe_core.journal import Logs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -77,6 +78,7 @@ def engine_of(
         pool=pool,
         clock_us=now_us,
         settings=settings,
+        logs=Logs(journal, config.engine.isolation),
     )
     adopt(parts, deployment)
     return RuntimeEngine(parts)
