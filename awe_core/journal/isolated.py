@@ -79,6 +79,10 @@ class Readings:
         folder = self._folder(run)
         return self._workspace if folder is None else self._read(folder)
 
+    def exporting(self, run: str) -> Reading:
+        """Give the log that *run* lies in so that all of it can be signed, where that is ours."""
+        return self.reading(run)
+
     def close(self) -> None:
         """Close what was opened here for reading."""
         while self._readers:
@@ -152,6 +156,11 @@ class Logs(Readings):
         port = RunLog(self, folder, run)
         port.find_missing()
         return port
+
+    def exporting(self, run: str) -> Journal:
+        """Give the log that *run* lies in, to sign all of it."""
+        folder = self._folder(run)
+        return self.workspace if folder is None else self.writing(folder)
 
     def writing(self, folder: Path) -> Journal:
         """Give the handle of a log that is there."""

@@ -91,7 +91,7 @@ class Journal(Reading):
         self._end = start.end
         self._checkpointer, self._durability = checkpointer, durability
         self._clock_us, self._anchors = clock_us, tuple(anchors)
-        self._host: Journal | None = host
+        self.host = host  #: the workspace's log, of one beside it
         self._beside: set[Journal] = set()  #: logs that are closed with this one
         self._said: JsonObject = {}  #: in every ``log.opened``
         self._reserve = (host or self).home / "ballast"
@@ -312,10 +312,10 @@ class Journal(Reading):
             self._write([((draft_of({"clean": True, "kind": "log.closed"}),), ())], is_forced=True)
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         self._db.close()
-        if self._host is None:
+        if self.host is None:
             self.lock.release()
         else:
-            self._host._beside.discard(self)  # noqa: SLF001 - of the same class
+            self.host._beside.discard(self)  # noqa: SLF001 - of the same class
 
     def _flush(self) -> JournalUnwritableError | None:
         self._is_scheduled = False

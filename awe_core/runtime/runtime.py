@@ -39,10 +39,11 @@ class AsyncRuntime:
         self._door = door
         self.actor = actor
         self.role = door.role  #: ``owner``, ``guest`` or ``observer``: what this process is
-        self.journal = door.journal  #: the log, for reading
+        self.journal = door.journal  #: the log of the workspace, for reading
+        self.logs = door.logs  #: and those beside it, by run
         limits = door.deployment.config.engine.limits
         self.plans = Plans(door.deployment.registry, limits)
-        self.reader = Reader(door.logs, door.deployment.registry, self.plans)
+        self.reader = Reader(self.logs, door.deployment.registry, self.plans)
 
     # ---- what there is -------------------------------------------------------------------------
     @property

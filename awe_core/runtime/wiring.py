@@ -97,7 +97,8 @@ def adopt(parts: Parts, deployment: Deployment) -> None:
 def logger_of(config: Config, journal: Journal, offered: Sequence[AuditSink]) -> AuditLogger:
     """Attach every sink that ``audit.sinks`` names.
 
-    :raises AuditError: ``sink.unknown`` when one is named that nothing offers
+    :raises AuditError: ``sink.unknown`` when one is named that nothing offers; ``sink.isolated``
+        when a required one would not see the records of runs
     """
     by_name, attached = {sink.name: sink for sink in offered}, []
     for one in config.audit.sinks:
@@ -107,6 +108,8 @@ def logger_of(config: Config, journal: Journal, offered: Sequence[AuditSink]) ->
             sink = JsonlSink(base / str(one.settings.get("path", "audit")))
         if sink is None:
             raise AuditError("sink.unknown", sink=one.sink)
+        if one.is_required and config.engine.isolation != "workspace":
+            raise AuditError("sink.isolated", sink=one.sink, isolation=config.engine.isolation)
         attached.append(Attached(sink, is_required=one.is_required))
     return AuditLogger(journal, attached)
 
