@@ -172,7 +172,7 @@ def _report(report: Report) -> Iterator[str]:
     keys = ", ".join(report.keys) or f"none is pinned; the log claims {report.claimed_key}"
     yield f"{report.where}: {report.verdict}"
     if report.logs:
-        yield f"  with {report.logs} logs of runs beside it"
+        yield f"  logs of runs beside it: {report.logs}"
     yield f"  {report.records} records, {report.signed} signed, {report.tail} not yet; keys: {keys}"
     for finding in report.findings:
         yield from (f"  {line}" for line in error_lines(finding.as_error()))

@@ -357,6 +357,8 @@ class RuntimeEngine:
             run for run, a in self._active.items() if isinstance(a.failed, JournalUnwritableError)
         ]
         for run in failed:
+            with contextlib.suppress(JournalUnwritableError):  # the other of its two logs took more
+                self._log(run).commit()
             del self._active[run]
         rows = map(self.parts.journal.run_row, failed)
         self._recovered([str(row["id"]) for row in rows if row and row["state"] in _OPEN_STATES])

@@ -62,6 +62,11 @@ def folder_of(workspace: Reading, log: object) -> Path:
     raise AuditError("audit.not_canonical", **at("run.opened", 0, "a log's id", f"{log!r:.80}"))
 
 
+def _allowed() -> int:
+    """How many descriptors this process may have."""
+    return 1 << 20 if sys.platform == "win32" else resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
 class Readings:
     """Finds the log that a run lies in.  What it gives is good until the next call."""
 
@@ -118,13 +123,9 @@ class Logs(Readings):
         """
         super().__init__(workspace)
         self.workspace, self._isolation = workspace, isolation
-        allowed = (
-            1 << 20 if sys.platform == "win32" else resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        )
+        allowed = _allowed()
         self._limit = limit or max(1, allowed // 8)
-        self.most_files = (
-            allowed * 4 // 5
-        )  #: with so many open, no run with a log of its own begins
+        self.most_files = allowed * 4 // 5  #: with so many open, no such run begins
         self._handles: dict[Path, Journal] = {}  #: the one used last is last
         self.ports = WeakSet[RunLog]()
         self._sessions: dict[str, Path] = {}
@@ -224,7 +225,7 @@ class Logs(Readings):
     def _dropped(self, folder: Path, runs: Sequence[str], failure: JournalUnwritableError) -> None:
         for port in self.ports:
             if port.folder == folder and port.run in runs:
-                port.forget()
+                port.held.clear()
         if not self._handles[folder].head().size:  # it could not begin, so no run names it
             self._handles.pop(folder).close()
         self.workspace.on_drop(runs, failure)
@@ -237,7 +238,7 @@ class RunLog:
         """Write to the log in *folder*."""
         self.run, self.folder = run, folder
         self._logs = logs
-        self._held: list[tuple[int, list[JsonObject], list[Upsert]]] = []  #: until it is durable
+        self.held: list[tuple[int, list[JsonObject], list[Upsert]]] = []  #: until it is durable
         self._copied = 0  #: records of the run in the workspace's log
         self._owed = self._paid = 0  #: appends there that this run waits for
         logs.ports.add(self)
@@ -245,7 +246,7 @@ class RunLog:
     @property
     def queued(self) -> int:
         """Records and rows that are not durable."""
-        return self._logs.queued_in(self.folder) + len(self._held)
+        return self._logs.queued_in(self.folder) + len(self.held)
 
     def append(self, drafts: Sequence[Draft], upserts: Sequence[Upsert] = ()) -> None:
         """Queue records and projections, as `Journal.append`."""
@@ -254,13 +255,15 @@ class RunLog:
             journal.append(drafts, [row for row in upserts if row.table in _OWN])
         copies = [json.loads(one.event) for one in drafts if one.kind in _COPIED]
         rows = [row for row in upserts if row.table not in _OWN]
+        if not copies and not rows:
+            return
         opens = all(one["kind"] == "run.resumed" for one in copies) and not any(
             row.table == "run" and row.values[_CLOSED_US] for row in rows
         )
-        if opens and not self._held:
+        if opens and not self.held:
             self._tell(copies, rows)
         else:
-            self._held.append((journal.appended, copies, rows))
+            self.held.append((journal.appended, copies, rows))
 
     async def barrier(self) -> None:
         """Return when all that was queued before is durable here, and in the workspace's log."""
@@ -281,13 +284,10 @@ class RunLog:
         """Owe the workspace's log the seal that a crash kept from it."""
         mine = self._logs.workspace.last(self.run)
         self._copied = 0 if mine is None or mine.rseq is None else mine.rseq + 1
-        theirs = list(self._logs.reading(self.run).read(run=self.run, kinds=_COPIED))
-        if mine and theirs and theirs[-1].kind == "run.closed" != mine.kind:
-            self._held.append((0, [theirs[-1].event], []))
-
-    def forget(self) -> None:
-        """Drop what waited for records that were dropped."""
-        self._held.clear()
+        sealed = (mine.event.get("sealed") if mine else None) or {"size": 0}
+        for newest in [*self._logs.reading(self.run).read(run=self.run, kinds=_COPIED)][-1:]:
+            if newest.kind == "run.closed" and sealed["size"] <= newest.seq:
+                self.held.append((0, [newest.event], []))
 
     async def _told(self) -> None:
         if self._paid < self._owed:
@@ -298,8 +298,8 @@ class RunLog:
     def _pass_on(self) -> None:
         """Give the workspace what waited for records that are durable now."""
         journal = self._logs.writing(self.folder)
-        while self._held and self._held[0][0] <= journal.settled:
-            _, copies, rows = self._held.pop(0)
+        while self.held and self.held[0][0] <= journal.settled:
+            _, copies, rows = self.held.pop(0)
             for copy in copies:
                 if copy["kind"] == "run.closed":
                     copy["sealed"] = journal.seal()
@@ -307,8 +307,6 @@ class RunLog:
 
     def _tell(self, copies: list[JsonObject], rows: list[Upsert]) -> None:
         drafts = []
-        if not copies and not rows:
-            return
         for copy in copies:
             kind, rseq = copy["kind"], self._copied
             more: JsonObject = {"count": rseq + 1} if kind == "run.closed" else {}

@@ -177,9 +177,12 @@ class Journal(Reading):
         log, signer = folder.name, self._checkpointer.signer
         with contextlib.ExitStack() as undo, _explained(folder):
             if scope is not None:
-                folder.mkdir(mode=0o700, parents=True)
+                if not folder.parent.exists():
+                    folder.parent.mkdir(mode=0o700)
+                    payloads.sync_folder(self.home)
+                folder.mkdir(mode=0o700)
                 payloads.write_new(folder / FILE, template())
-                for changed in (folder, folder.parent, self.home):
+                for changed in (folder, folder.parent):
                     payloads.sync_folder(changed)
             elif not (folder / FILE).exists():
                 raise JournalError("journal.missing", home=str(folder))
