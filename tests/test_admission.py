@@ -173,16 +173,16 @@ def test_over_the_queue_a_submission_is_refused_and_says_when_to_come_back(place
 def test_while_much_is_not_durable_yet_a_submission_is_refused(place, which):
     async def go():
         async with place.open(flags=limits(**{which: 1})) as runtime:
-            journal = engine_of(runtime).parts.journal
+            logs = engine_of(runtime).parts.logs
             check = engine_of(runtime).parts.admission.check
             first = asyncio.create_task(runtime.submit(flow(NOW)))
             await asyncio.sleep(0)
-            assert journal.queued
+            assert logs.queued
             with pytest.raises(EngineError) as refused:
-                check(journal)
+                check(logs)
             assert "engine.busy" == refused.value.code
             await (await first).wait()
-            check(journal)
+            check(logs)
 
     asyncio.run(go())
 

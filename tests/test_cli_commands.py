@@ -403,6 +403,32 @@ def test_the_log_is_shown_exported_and_proved(place, awe, capsys):
     assert [] == awe("audit", "sinks")
 
 
+def test_a_run_with_a_log_of_its_own_is_shown_exported_and_proved(place, awe, capsys):
+    (place.root / "notes.yaml").write_text(WORKFLOW, encoding="utf-8")
+    with place.config.open("a", encoding="utf-8") as settings:
+        settings.write("engine: {isolation: run}\n")
+    run_id = awe("run", "notes.yaml", "text=hi")["run"]
+    assert "COMPLETED" == awe("runs", "show", run_id)["state"]
+    kinds = spoken(capsys, "audit", "show", "--run", run_id)[1]
+    assert "step.completed" in kinds
+    assert "step.completed" not in spoken(capsys, "audit", "show")[1]
+    (report,) = awe("audit", "verify", "--payloads")
+    assert ("verified", 1) == (report["verdict"], report["logs"])
+    assert "logs of runs beside it: 1" in spoken(capsys, "audit", "verify")[1]
+    origin, _, public = awe("audit", "key")["vkey"].split("+", 2)
+    pins = place.root / "pins"
+    pins.write_text(f"{origin.rpartition('/')[0]}/* {public}", encoding="utf-8")
+    found = awe("audit", "export", "one", "--run", run_id, "--bundle")
+    assert ("run", True) == (found["form"], found["is_recorded"])
+    assert "audit.exported" in spoken(capsys, "audit", "show")[1]  # by the workspace
+    assert "verified" in spoken(capsys, "audit", "verify", "one.awelog", "--key", str(pins))[1]
+    (file,) = place.home.glob("logs/*/journal.db")
+    file.write_bytes(b"garbage")
+    code, out, _ = spoken(capsys, "audit", "verify")
+    assert 7 == code
+    assert f"error[audit.log_lost]: the log of run {run_id} in {file.parent}" in out
+
+
 def test_a_reader_that_stops_reading_is_no_fault(place, awe):  # noqa: ARG001
     awe("run", "notes.yaml", "text=hi")
     reading, writing = os.pipe()
@@ -565,11 +591,15 @@ def test_bench_torments_and_says_what_came_of_it(tmp_path):
     assert "seed 7" in page.read_text()
 
 
-def test_bench_measures_a_load_and_shows_it(tmp_path):
+@pytest.mark.parametrize("isolation", ["workspace", "session", "run"])
+def test_bench_measures_a_load_and_shows_it(tmp_path, isolation):
     page = tmp_path / "page.html"
-    said = json.loads(alone("bench", "load", "--runs", "2", "--html", str(page), "--json")[0])
-    assert "workspace" == said["data"]["isolation"]
-    assert all(mode["cpu_parts"] for mode in said["data"]["modes"])
+    words = ["bench", "load", "--runs", "2", "--isolation", isolation, "--html", str(page)]
+    said = json.loads(alone(*words, "--json")[0])["data"]
+    assert isolation == said["isolation"]
+    assert 0 < said["modes"][0]["barriers"]
+    assert said["modes"][0]["records"] == {"workspace": 14, "session": 16, "run": 17}[isolation]
+    assert all(mode["cpu_parts"] for mode in said["modes"])
     assert "</svg>" in page.read_text()
 
 

@@ -36,10 +36,10 @@ from awe_core.journal import (
     notes,
     owner_of,
 )
-from awe_core.journal.beside import Beside, Pace
 from awe_core.journal.chain import leaf
 from awe_core.journal.database import set_pragmas
 from awe_core.journal.lock import network_kind
+from awe_core.journal.pace import CommitThread, Pace
 from awe_core.journal.payloads import begun_logs, write_new
 from awe_core.journal.tree import Frontier
 
@@ -1149,7 +1149,7 @@ def test_whatever_is_queued_and_awaited_is_durable_in_its_order(tmp_path):
 
 
 def test_what_fails_on_the_thread_is_raised_where_it_is_waited_for():
-    beside = Beside()
+    beside = CommitThread()
     with pytest.raises(ZeroDivisionError):
         beside.submit(lambda: 1 // 0).result()
     assert beside.submit(lambda: None).result() is None

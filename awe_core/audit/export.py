@@ -82,8 +82,9 @@ def export(
         files, plan.form, plan.start, plan.stop, records, digest, is_recorded=owner is not None
     )
     if owner is not None:
-        owner.append([draft_of(_event(exported, plan.run))])
-        owner.commit()
+        book = owner.host if isinstance(owner.host, Journal) else owner
+        book.append([draft_of(_event(exported, plan.run))])
+        book.commit()
     return exported
 
 

@@ -104,6 +104,11 @@ class Trust:
         return None
 
 
+def prefixes(origin: str, pins: Pins) -> list[tuple[str, bytes]]:
+    """Give pins for the logs beside the one named *origin*: a deployment has one key."""
+    return [(origin.rpartition("/")[0], key.public) for key in pins.of(origin)]
+
+
 def known_key(vkey: object) -> VerifierKey | None:
     """Read a key that a stranger wrote; None when it is none."""
     try:

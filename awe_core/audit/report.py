@@ -65,6 +65,7 @@ class Report:
     keys: tuple[str, ...]  #: fingerprints of the pinned keys that signed
     claimed_key: str  #: fingerprint of the key the log claims for itself; never trust
     anchors: int  #: notes from elsewhere that were compared
+    logs: int = 0  #: that hold runs of their own, named by this one and verified with it
     findings: tuple[Finding, ...]
     not_checked: tuple[str, ...]  #: in plain words
 

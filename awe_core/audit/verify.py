@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from awe_core.audit.pins import Trust, known_key
+from awe_core.audit.pins import Pins, Trust, known_key, prefixes
 from awe_core.audit.report import Finding, Report
 from awe_core.audit.runs import Runs
+from awe_core.audit.seals import logs_of
 from awe_core.audit.sources import Line, Proof, Torn, home_source, open_source, parse_proof
-from awe_core.errors import AuditError
+from awe_core.errors import AuditError, JournalError
 from awe_core.journal.chain import ZERO_HASH, Examined, compare_columns, examine, follow
 from awe_core.journal.notes import parse_note
 from awe_core.journal.tree import Frontier, verify_inclusion
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
-    from awe_core.audit.pins import Pins
     from awe_core.audit.report import Form
     from awe_core.audit.sources import Source
     from awe_core.journal import Reading, SealedRecord
@@ -70,7 +70,34 @@ def verify_home(
     semantics: Callable[[JsonObject], str | None] | None = None,
     payloads: bool = False,
 ) -> Report:
-    """Verify the journal of a home, its index columns too, and with *payloads* every payload."""
+    """Verify the journal of a home, its index columns too, and with *payloads* every payload.
+
+    So is every log that it names for runs, and what it seals of each.
+    """
+    report = _verify(journal, pins, anchors, semantics, payloads=payloads)
+    named = logs_of(journal)
+    beside = Pins(pins.keys, (*pins.prefixes, *prefixes(report.origin, pins)))
+    found: list[Finding] = []
+    for each in named:
+        try:
+            with each.open(journal) as log:
+                inside = _verify(log, beside, (), semantics, payloads=payloads).findings
+                found += (
+                    attrs.evolve(one, where=each.where) for one in (*inside, *each.check(log))
+                )
+        except (AuditError, JournalError) as error:
+            found.append(each.unreadable(error))
+    return attrs.evolve(report, logs=len(named), findings=(*report.findings, *found))
+
+
+def _verify(
+    journal: Reading,
+    pins: Pins,
+    anchors: Sequence[bytes],
+    semantics: Callable[[JsonObject], str | None] | None,
+    *,
+    payloads: bool,
+) -> Report:
     source = home_source(journal)
     report = _Verification(source, pins, anchors, semantics).report()
     if not payloads:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +18,13 @@ from awe_core.cli.opening import opener, settings
 from awe_core.cli.render import Answer, answer, details, error_lines, listing
 from awe_core.cli.shared import duration, group, invocation, options
 from awe_core.errors import AuditError, UsageError
-from awe_core.journal import JournalReader
+from awe_core.journal import JournalReader, Readings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from awe_core.audit import Exported, Report
-    from awe_core.journal import SealedRecord
+    from awe_core.journal import Reading, SealedRecord
 
 _POLL_S = 0.2
 _MOST = 2**63 - 1  #: as far as SQLite counts
@@ -53,7 +54,9 @@ _filters = options(
 @click.option("--follow", is_flag=True, help="Wait for more.")
 def show(seq: int | None, follow: bool, **filters: Any) -> Answer:  # noqa: FBT001, ANN401 - click's
     """Show records, a line each; or record SEQ whole."""
-    with JournalReader(settings().home) as journal:
+    with JournalReader(settings().home) as home, closing(Readings(home)) as logs:
+        run = filters["run"]
+        journal = home if run is None else logs.reading(run)
         if seq is None:
             records = _records(journal, _filter(**filters), follow=follow)
             return render.stream(records, _line, invocation())
@@ -109,7 +112,8 @@ def export_(target: Path, run: str | None, span: str | None, bundle: bool) -> An
         async with opener() as runtime:
             named = None if run is None else runtime.attach(run).run_id
             chosen = Selection(named, first, end)
-            return export(runtime.journal, target, selection=chosen, bundle=bundle)
+            log = runtime.journal if named is None else runtime.logs.exporting(named)
+            return export(log, target, selection=chosen, bundle=bundle)
 
     found = asyncio.run(exported())
     more = () if found.is_recorded else ("not recorded in the log, which another process owns",)
@@ -149,7 +153,7 @@ def _filter(
     return Filter(run, frozenset(kinds), by, since_us, *_span(span))
 
 
-def _records(journal: JournalReader, wanted: Filter, *, follow: bool) -> Iterator[SealedRecord]:
+def _records(journal: Reading, wanted: Filter, *, follow: bool) -> Iterator[SealedRecord]:
     while True:
         for record in matching(journal, wanted):
             yield record
@@ -167,6 +171,8 @@ def _line(record: SealedRecord) -> str:
 def _report(report: Report) -> Iterator[str]:
     keys = ", ".join(report.keys) or f"none is pinned; the log claims {report.claimed_key}"
     yield f"{report.where}: {report.verdict}"
+    if report.logs:
+        yield f"  logs of runs beside it: {report.logs}"
     yield f"  {report.records} records, {report.signed} signed, {report.tail} not yet; keys: {keys}"
     for finding in report.findings:
         yield from (f"  {line}" for line in error_lines(finding.as_error()))

@@ -234,7 +234,13 @@ def bench() -> None:
 
 @bench.command()
 @options(click.option("--runs", type=_MANY, default=1000, show_default=True), _many, _page)
-@click.option("--isolation", type=click.Choice(["workspace"]), default="workspace")
+@click.option(
+    "--isolation",
+    type=click.Choice(["workspace", "session", "run"]),
+    default="workspace",
+    show_default=True,
+    help="One journal for what.",
+)
 @click.option("--failing", is_flag=True, help="The variant whose write must be taken back.")
 @click.option("--barriers", type=click.Choice(["output", "step"]), help="Beside the default.")
 @click.option("--effects", type=click.Choice(["synced", "unsynced"]), help="Beside the default.")

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from awe_core.engine.parts import Parts
     from awe_core.hookspecs import Seen
     from awe_core.invoke import Prepared
-    from awe_core.journal import Reading
+    from awe_core.journal import Journal, Reading, RunLog
     from awe_core.redaction import Mark
     from awe_core.values import Json
     from awe_core.workspace import Workspace
@@ -65,7 +65,7 @@ class OpenStep:
 class ActiveRun:
     """A run that this process drives; the broker's `Port`."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a run is made of
         self,
         parts: Parts,
         run: Run,
@@ -73,13 +73,15 @@ class ActiveRun:
         brought: Sequence[tuple[str, events.PackRef]],
         *,
         opened_us: int,
+        log: Journal | RunLog,
     ) -> None:
         """Take a run that was just opened or replayed.
 
         :param brought: the workflows of packs that it is made of, and those packs
+        :param log: what its records go to
         """
         self.brought = brought
-        self.parts = parts
+        self.parts, self.log = parts, log
         self.now_us = parts.clock_us
         self.run = run
         self.run_id = run.id
@@ -146,14 +148,14 @@ class ActiveRun:
         self.remember(fact)
         if self.dry is not None:
             self.dry.note(self.run, fact)
-        self.parts.journal.append([written], upserts)
+        self.log.append([written], upserts)
 
     def write_opened(
         self, fact: events.RunOpened, *, marks: Sequence[Mark], upserts: Sequence[Upsert]
     ) -> None:
         """Queue the record of the fact that this run was made from."""
         written = draft(fact, run=self.run_id, rseq=0, level=fact.level, marks=marks)
-        self.parts.journal.append([written], (*upserts, self._row(None, None)))
+        self.log.append([written], (*upserts, self._row(None, None)))
 
     def remember(self, fact: events.Fact) -> None:
         """Keep what the broker asks for later: effect keys, and claims that end."""
@@ -235,7 +237,7 @@ class ActiveRun:
 
     async def barrier(self) -> None:
         """Return when everything recorded so far is durable."""
-        await self.parts.journal.barrier()
+        await self.log.barrier()
 
     def undo_record(self, effect: str) -> UndoRecord:
         """Give the undo record of an effect, from the log when memory does not hold it.
@@ -252,7 +254,7 @@ class ActiveRun:
 
     def record_at(self, rseq: int, part: str) -> UndoRecord | None:
         """Give the undo record that the log holds at *rseq*, if it still does."""
-        found = loaded(self.parts.journal, self.run_id, rseq, part)
+        found = loaded(self.parts.logs.reading(self.run_id), self.run_id, rseq, part)
         return None if found is None else UndoRecord(found["strategy"], found["payload"])
 
     def check_pinned(self, pack: events.PackRef) -> None:
@@ -456,20 +458,20 @@ class ActiveRun:
         for step in tuple(self._claimants):
             if self.run.unit(step).state in ENDED:
                 self._release(step)
-        if self._linger is None and self.parts.journal.queued:
+        if self._linger is None and self.log.queued:
             self._linger = asyncio.get_running_loop().call_later(_LINGER_S, self._flush)
         self.rests, before = rests, self._shown
         waiting = self.run.hold or "somebody" if self.is_settled else "a time"
         waits = waiting if rests and self.key is None else None
         self._shown = shown = (self.run.state, self.run.phase, waits, due_us)
         if shown != before:
-            self.parts.journal.append((), (self._row(waits, due_us),))
+            self.log.append((), (self._row(waits, due_us),))
         if shown[:2] != before[:2]:
             self.has_news = self.is_settled
 
     def _flush(self) -> None:
         self._linger = None
-        if not self.is_stopped and self.parts.journal.queued:
+        if not self.is_stopped and self.log.queued:
             self.spawn(self.barrier())
 
     def _row(self, waits: str | None, due_us: int | None) -> Upsert:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from awe_core.config.settings import Limits
     from awe_core.decider import Run
     from awe_core.engine.active import ActiveRun
-    from awe_core.journal import Journal
+    from awe_core.journal import Logs
 
 _RETRY_AFTER_S = 1
 
@@ -64,7 +64,7 @@ class Admission:
         self._in_flight = 0
         self._starved: dict[str, ActiveRun] = {}  #: have steps that found no place, in order
 
-    def check(self, journal: Journal) -> None:
+    def check(self, logs: Logs) -> None:
         """Refuse one more run while too much waits already.
 
         :raises EngineError: ``engine.busy``
@@ -72,8 +72,9 @@ class Admission:
         limits = self._limits
         for what, found, most in (
             ("runs that wait to begin", len(self._queued), limits.queued_submissions),
-            ("records that are not durable", journal.queued, limits.uncommitted_records),
-            ("bytes that are not durable", journal.queued_bytes, limits.uncommitted_bytes),
+            ("records that are not durable", logs.queued, limits.uncommitted_records),
+            ("bytes that are not durable", logs.queued_bytes, limits.uncommitted_bytes),
+            ("open files", logs.open_files, logs.most_files),
         ):
             if found >= most:
                 code, wait = "engine.busy", _RETRY_AFTER_S

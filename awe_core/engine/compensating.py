@@ -118,7 +118,7 @@ async def compensate(active: ActiveRun, item: Item, record: UndoRecord) -> Appli
     :raises AweError: why it could not be made, or failed
     """
     if "known" in record.payload:
-        output = active.parts.journal.payload(active.run_id, item.order, "out")
+        output = active.parts.logs.reading(active.run_id).payload(active.run_id, item.order, "out")
         record = _completed(record, **({} if output is None else {"output": json.loads(output)}))
     call = record.payload["call"]
     if "known" in record.payload:
@@ -237,7 +237,8 @@ class _Port:
 
     async def inspect(self, effect: str) -> tuple[Seen, None]:
         """Look for an effect of a call that a crash cut off."""
-        rows = self._active.parts.journal.read(run=self._active.run_id)
+        run = self._active.run_id
+        rows = self._active.parts.logs.reading(run).read(run=run)
         intents = (row for row in rows if row.kind == "effect.intended")
         rseq = max(row.rseq or 0 for row in intents if row.event["effect"] == effect)
         record, parts = self._active.record_at(rseq, "undo"), self._active.parts

@@ -35,11 +35,12 @@ from awe_core.invoke.masking import masked
 from awe_core.journal import Upsert
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from awe_core.decider import Plan, Run
     from awe_core.engine.parts import Parts
     from awe_core.events import Actor, Decision
+    from awe_core.journal import Journal, RunLog
     from awe_core.values import JsonObject
     from awe_core.workflow import WorkflowSpec
 
@@ -76,7 +77,7 @@ class RuntimeEngine:
         self.parts = parts
         limits = parts.settings.limits
         self.plans = Plans(parts.invoker.registry, limits)
-        self.reader = Reader(parts.journal, parts.invoker.registry, self.plans)
+        self.reader = Reader(parts.logs, parts.invoker.registry, self.plans)
         self.unreadable: dict[str, AweError] = {}  #: open runs that this process cannot take up
         self._turns = Turns(self.plans)
         self._admission = parts.admission = Admission(limits, self._turns.turn)
@@ -92,6 +93,7 @@ class RuntimeEngine:
         self._keys: dict[str | None, tuple[bytes, str]] = {}  #: not durable yet: body and run
         self._is_closing = False
         parts.journal.on_drop = self._dropped
+        parts.logs.is_at_work = self._is_at_work
 
     # ---- submissions ---------------------------------------------------------------------------
     async def submit(self, wanted: Submission) -> str:
@@ -105,9 +107,9 @@ class RuntimeEngine:
         inputs: JsonObject = self.plans.inputs(wanted.spec).apply(wanted.inputs, side="input")
         key = wanted.idempotency_key
         if key is not None and (known := self._known(key, _body(wanted, inputs))) is not None:
-            await self.parts.journal.barrier()
+            await self._log(known).barrier()
             return known
-        self._admission.check(self.parts.journal)
+        self._admission.check(self.parts.logs)
         active = self._opened(wanted, plan, inputs)
         try:
             await active.barrier()
@@ -177,7 +179,8 @@ class RuntimeEngine:
             document=wanted.document,
         )
         run = open_run(plan, run_id, fact, started_at=started_at(now))
-        active = self._taken(run, wanted.actor, opened_us=now)
+        log = parts.logs.begin(run_id, f"{wanted.actor} {wanted.actor.via}")
+        active = self._taken(run, wanted.actor, opened_us=now, log=log)
         upserts, named = [], (_body(wanted, inputs), run_id)
         if fact.idem is not None:
             upserts.append(Upsert("submission", (fact.idem, *named)))
@@ -243,8 +246,16 @@ class RuntimeEngine:
         if active is not None and (active.failed or not active.is_settled):
             await active.settled()  # told only once it is durable
         else:
-            await self.parts.journal.barrier()
+            await self._log(run).barrier()
         self._evict(run)
+
+    def _log(self, run: str) -> Journal | RunLog:
+        """What *run* writes to; what is not in memory has nothing queued but in the workspace."""
+        return self._active[run].log if run in self._active else self.parts.journal
+
+    def _is_at_work(self, run: str) -> bool:
+        active = self._active.get(run)
+        return active is not None and not (active.is_settled or active.failed)
 
     def _evict(self, run: str) -> None:
         active = self._active.get(run)
@@ -256,7 +267,7 @@ class RuntimeEngine:
 
         A run that waits for a person or a timer then holds no memory: its row says when it is due.
         """
-        await self.parts.journal.barrier()
+        await self.parts.logs.barrier()
         for run_id, active in tuple(self._active.items()):
             is_parked = active.is_idle and active.seen_rseq == active.run.next_rseq
             active.seen_rseq = active.run.next_rseq
@@ -334,10 +345,20 @@ class RuntimeEngine:
         try:
             return self.parts.ledger.find(request).run
         except HandshakeError:
-            found = self.parts.journal.rows(sql, (f'"req":"{request}'.encode(),))
-            if not found or not request:
+            if not request:
                 raise
-            return str(found[0][0])
+            found = self.parts.journal.rows(sql, (f'"req":"{request}'.encode(),))
+            run = found[0][0] if found else next(self._in_own_logs(request), None)
+            if run is None:
+                raise
+            return str(run)
+
+    def _in_own_logs(self, request: str) -> Iterator[str]:
+        """Look for an open request in runs with another log than the workspace's."""
+        for (run,) in self.parts.journal.rows("SELECT id FROM run WHERE closed_us IS NULL"):
+            if run not in self._active and self.parts.logs.is_apart(run):
+                asked = open_questions(self.reader.log_of(run), run)
+                yield from (run for one in asked if one.id.startswith(request))
 
     async def control(self, run: str, verb: str, *, actor: Actor, params: JsonObject) -> None:
         """Pause, resume, cancel, roll back, retry or resolve; returns once it is recorded.
@@ -358,7 +379,7 @@ class RuntimeEngine:
         active = self._active.get(run)
         if active is not None and active.failed is None:
             return active
-        self.parts.journal.commit()  # of a run that was given up, records may still be queued
+        self._log(run).commit()  # of a run that was given up, records may still be queued
         active = self._restored(run)
         self._admission.enter(active)
         return active
@@ -366,11 +387,12 @@ class RuntimeEngine:
     def _restored(self, run: str) -> ActiveRun:
         """Read a run from the log; what it had in flight, here or elsewhere, was cut off."""
         self.unreadable.pop(run, None)
-        found, journal, ledger = self.reader.view(run), self.parts.journal, self.parts.ledger
+        log, ledger = self.parts.logs.of(run), self.parts.ledger
+        found, journal = self.reader.view(run), self.parts.logs.reading(run)
         if not found.run.closed:  # first, for its key is of its inputs
             self.reader.supply(found.run)
         actor = self.reader.actor(found.run.opened)
-        active = self._taken(found.run, actor, opened_us=found.opened_us)
+        active = self._taken(found.run, actor, opened_us=found.opened_us, log=log)
         sizes = "SELECT coalesce(sum(size), 0) FROM payload WHERE run = ?"
         active.value_bytes = journal.rows(sizes, (run,))[0][0]
         for fact in found.facts:
@@ -385,11 +407,11 @@ class RuntimeEngine:
         self._active[run] = active
         return active
 
-    def _taken(self, run: Run, actor: Actor, *, opened_us: int) -> ActiveRun:
+    def _taken(self, run: Run, actor: Actor, *, opened_us: int, log: Journal | RunLog) -> ActiveRun:
         if self._sweeper is None:
             self._sweeper = asyncio.get_running_loop().create_task(self._sweep_on())
         brought = tuple(self.plans.brought(run.plan))
-        return ActiveRun(self.parts, run, actor, brought, opened_us=opened_us)
+        return ActiveRun(self.parts, run, actor, brought, opened_us=opened_us, log=log)
 
     # ---- life ----------------------------------------------------------------------------------
     async def recover(self) -> tuple[str, ...]:
@@ -399,8 +421,8 @@ class RuntimeEngine:
         whose workflow or pack is not there stays as it is and is named by `unreadable`.
         """
         rows, now = self.parts.journal.rows, self.parts.clock_us()
-        open_ = (  # a row that is behind the log says nothing
-            "SELECT id FROM run WHERE state IN (?, ?, ?) AND (waiting IS NULL OR last_rseq <"
+        open_ = (  # a row that is behind the log says nothing, nor one of a log of its own
+            "SELECT id FROM run WHERE state IN (?, ?, ?) AND (waiting IS NULL OR last_rseq <>"
             " (SELECT max(rseq) FROM log WHERE log.run = run.id)) ORDER BY opened_us"
         )
         taken = self._recovered([run for (run,) in rows(open_, _OPEN_STATES)])
@@ -433,7 +455,7 @@ class RuntimeEngine:
         self._again = None
         if self._is_closing or not self.parts.journal.lock.is_in_place:
             return
-        if self.parts.journal.is_suspended:  # asking resumes it as soon as there is room
+        if self.parts.logs.is_suspended:  # asking resumes it as soon as there is room
             self._replay_later(_AGAIN_S)
             return
         self._again_s = min(2 * self._again_s, _LONGEST_S)
@@ -444,6 +466,8 @@ class RuntimeEngine:
             run for run, a in self._active.items() if isinstance(a.failed, JournalUnwritableError)
         ]
         for run in failed:
+            with contextlib.suppress(JournalUnwritableError):  # the other of its two logs took more
+                self._log(run).commit()
             del self._active[run]
         rows = map(self.parts.journal.run_row, failed)
         self._recovered([str(row["id"]) for row in rows if row and row["state"] in _OPEN_STATES])
@@ -490,6 +514,7 @@ class RuntimeEngine:
         ending |= {task for task in (self._sweeper, self._dropper) if task is not None}
         await _ended(ending, _CANCEL_S)  # a handler that will not be cancelled is left to its end
         self.parts.pool.close()
+        self.parts.logs.close()
 
 
 async def _ended(tasks: set[asyncio.Task[None]], timeout_s: float) -> set[asyncio.Task[None]]:

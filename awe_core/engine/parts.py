@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Literal
 
 import attrs
 
+from awe_core.journal import Logs
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -49,5 +51,8 @@ class Parts:
     pool: DaemonPool
     clock_us: Callable[[], int]
     settings: Settings
+    logs: Logs = attrs.field(  #: where the records of a run go
+        default=attrs.Factory(lambda parts: Logs(parts.journal), takes_self=True)
+    )
     admission: Admission = attrs.field(init=False)  #: the engine's own
     retention: Retention = attrs.field(init=False)  #: likewise

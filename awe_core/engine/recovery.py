@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from awe_core.decider import Plan, Run
     from awe_core.engine.plans import Plans
     from awe_core.events import Fact
-    from awe_core.journal import Reading
+    from awe_core.journal import Reading, Readings
     from awe_core.registry import CapabilityRegistry
     from awe_core.workspace import Workspace
 
@@ -57,11 +57,11 @@ class View:
 
 
 class Reader:
-    """Folds runs from one journal, against what one registry can run."""
+    """Folds runs from the logs of one home, against what one registry can run."""
 
-    def __init__(self, journal: Reading, registry: CapabilityRegistry, plans: Plans) -> None:
-        """Read *journal*."""
-        self._journal = journal
+    def __init__(self, logs: Readings, registry: CapabilityRegistry, plans: Plans) -> None:
+        """Read *logs*."""
+        self.log_of = logs.reading
         self._registry = registry
         self._plans = plans
 
@@ -70,7 +70,7 @@ class Reader:
 
         :raises RunError: ``run.unknown``; ``run.version_gone`` when its workflow is not there
         """
-        records = list(self._journal.read(run=run))
+        records = list(self.log_of(run).read(run=run))
         facts = tuple(decode(record.event) for record in records)
         if not facts or not isinstance(facts[0], RunOpened):
             raise RunError("run.unknown", run=run)
@@ -84,7 +84,7 @@ class Reader:
         """Compile what the run was opened with: its document, one call, or a pack's workflow."""
         ref = opened.workflow
         if opened.spec is not None:
-            document = loaded(self._journal, run, 0, "spec")
+            document = loaded(self.log_of(run), run, 0, "spec")
             return self._plans.of(self._plans.document(document, file=f"run {run}"))
         reference = f"{ref.id}@{ref.version.partition('.')[0]}"
         try:
@@ -98,9 +98,10 @@ class Reader:
 
     def supply(self, run: Run) -> None:
         """Load the values that something unfinished in *run* reads."""
+        log = self.log_of(run.id)
         for missing in run.unloaded():
             part = "out" if missing.kind == "output" else "in"
-            run.supply(missing, loaded(self._journal, run.id, missing.rseq, part))
+            run.supply(missing, loaded(log, run.id, missing.rseq, part))
 
     @staticmethod
     def actor(opened: RunOpened) -> Actor:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from awe_core.engine.active import ActiveRun
     from awe_core.engine.parts import Parts
     from awe_core.engine.recovery import View
+    from awe_core.journal import Journal, RunLog
 
 _Cause: TypeAlias = Literal["success", "quota", "retention"]
 _NAMED = 100  #: effects in one record; none stand for all
@@ -65,12 +66,15 @@ class Retention:
             active = self._active.get(run)
             if active is not None and (active.failed or active.run.closed is None):
                 return
-            self._record(run, active, cause)
-            await self._parts.journal.barrier()
+            log = self._parts.logs.of(run) if active is None else active.log
+            self._record(run, active, log, cause)
+            await log.barrier()
             await self._parts.pool.run(partial(self._parts.undo.workspace.store.drop, run))
 
-    def _record(self, run: str, active: ActiveRun | None, cause: _Cause) -> None:
-        journal, found = self._parts.journal, self._standing(run, active)
+    def _record(
+        self, run: str, active: ActiveRun | None, log: Journal | RunLog, cause: _Cause
+    ) -> None:
+        found = self._standing(run, active)
         if found is None:
             return
         effects = () if len(found) > _NAMED else found
@@ -78,16 +82,16 @@ class Retention:
         fact = UndoDiscarded(cause=cause, effects=effects, bytes=size)
         if active is not None:
             active.record(fact)
-        elif (last := journal.last(run)) is not None:
+        elif (last := self._parts.logs.reading(run).last(run)) is not None:
             rseq = (last.rseq or 0) + 1
-            journal.append([draft(fact, run=run, rseq=rseq, level="metadata")])
+            log.append([draft(fact, run=run, rseq=rseq, level="metadata")])
 
     def _standing(self, run: str, active: ActiveRun | None) -> tuple[str, ...] | None:
         """Name what could have been taken back; None: nothing, empty: nobody can tell."""
         try:
             items = (active or self._view(run)).run.items
         except AweError:  # its workflow is gone
-            last = self._parts.journal.last(run)
+            last = self._parts.logs.reading(run).last(run)
             return None if last is None or last.kind == UndoDiscarded.kind else ()
         return tuple(item.effect for item in items if item.state in _STANDS) or None
 

@@ -8,8 +8,9 @@ were lies in encrypted payloads beside them.
 `records`      what goes in and what comes out
 `chain`        the bytes of a line, and the rules it must keep; `tree`: the Merkle tree over
                them; `notes`: checkpoints
-`writer`       `Journal`: append, barrier, commit; `committing`: one transaction; `beside`: on
-               a thread; `reading`: `JournalReader`
+`writer`       `Journal`: append, barrier, commit; `committing`: one transaction; `pace`: on a
+               thread; `reading`: `JournalReader`
+`isolated`     `Logs`: which log a run lies in
 `lock`         who owns the home
 =============  ==========================================================================
 
@@ -20,6 +21,7 @@ from __future__ import annotations
 
 from awe_core.journal.committing import Counters
 from awe_core.journal.database import Durability
+from awe_core.journal.isolated import Isolation, Logs, Readings, RunLog
 from awe_core.journal.lock import Owner, OwnerLock, owner_of
 from awe_core.journal.reading import JournalReader, Reading
 from awe_core.journal.records import (
@@ -42,13 +44,17 @@ __all__ = [
     "Draft",
     "Durability",
     "Head",
+    "Isolation",
     "Journal",
     "JournalReader",
     "LogSigner",
+    "Logs",
     "Owner",
     "OwnerLock",
     "PayloadDraft",
     "Reading",
+    "Readings",
+    "RunLog",
     "SealedRecord",
     "SeqOf",
     "Upsert",

@@ -65,17 +65,22 @@ class Committing(Reading):
         checkpointer: Checkpointer,
         durability: Durability,
         clock_us: Callable[[], int],
-        anchors: Sequence[Path],
+        anchors: Sequence[Path] = (),
+        host: Committing | None = None,
     ) -> None:
-        """Put together what was opened and checked."""
+        """Put together what was opened and checked.
+
+        :param host: the workspace's log, of one beside it
+        """
         super().__init__(home, db)
+        self.host = host
         self.log, self.origin, self.lock = start.log, start.origin, lock
-        self.counters = Counters()
+        self.counters: Counters = host.counters if host else Counters()
         self._payloads = self._keys = start.payloads
         self._end = start.end
         self._checkpointer, self._durability = checkpointer, durability
         self._clock_us, self._anchors = clock_us, tuple(anchors)
-        self._reserve = home / "ballast"
+        self._reserve = (host or self).home / "ballast"
         self._is_lost = False
         self._wal_pages = 0
         self._suspended_us: int | None = None

@@ -14,6 +14,9 @@ from __future__ import annotations
 import os
 import sqlite3
 import sys
+import tempfile
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
 
@@ -22,7 +25,6 @@ from awe_core.journal.records import Head
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
     from awe_core.journal.sealing import Batch
 
@@ -146,6 +148,16 @@ def connect_writer(home: Path, *, durability: Durability) -> sqlite3.Connection:
         if getattr(error, "sqlite_errorcode", None) in FULL:
             raise
         raise unreadable(file, error) from error
+
+
+@cache
+def template() -> bytes:
+    """Give the bytes of a journal without records: copying them is cheaper than making tables."""
+    with tempfile.TemporaryDirectory(prefix="awe-") as folder:
+        db = connect_writer(Path(folder), durability="normal")
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        db.close()
+        return Path(folder, FILE).read_bytes()
 
 
 def connect_reader(home: Path) -> sqlite3.Connection:

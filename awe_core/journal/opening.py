@@ -48,14 +48,21 @@ class Start:
     fields: JsonObject  #: of ``log.opened``
 
 
-def start(journal: Reading, *, public: bytes, origin: str, anchors: Sequence[Path]) -> Start:
+def start(
+    journal: Reading,
+    *,
+    public: bytes,
+    origin: str,
+    anchors: Sequence[Path] = (),
+    keys: Payloads | None = None,
+) -> Start:
     """Check the log that is there, or begin one where there is none.
 
+    :param keys: of the workspace's log, for a log beside it
     :raises AuditError: the first finding; ``audit.truncated`` where a log was begun and is gone
     """
-    process = {"boot": _boot(), "pid": os.getpid(), "sqlite": sqlite3.sqlite_version}
     if not journal.log:
-        return _begin(journal.home, process, public=public, origin=origin, anchors=anchors)
+        return _begin(journal.home, public=public, origin=origin, anchors=anchors)
     first = next(journal.read(limit=1))
     named = examine(first.line, where=_WHERE, seq=0).event.get("origin")
     if not notes.is_origin(named):
@@ -69,8 +76,8 @@ def start(journal: Reading, *, public: bytes, origin: str, anchors: Sequence[Pat
     for anchor in anchors:
         if anchor.exists():
             _check_anchor(journal, anchor.read_bytes(), key=key)
-    keys = Payloads.load(journal.home, log=journal.log)
-    fields: JsonObject = {**process, "clean": kind == "log.closed"}
+    keys = keys or Payloads.load(journal.home, log=journal.log)
+    fields: JsonObject = {**_process(), "clean": kind == "log.closed"}
     return Start(journal.log, key.origin, keys, End(head, frontier, ts), signed, fields)
 
 
@@ -88,27 +95,30 @@ def catch_up(journal: Reading, end: End) -> End | None:
     return End(Head(size, prev), frontier, ts)
 
 
-def _begin(
-    home: Path, process: JsonObject, *, public: bytes, origin: str, anchors: Sequence[Path]
-) -> Start:
-    lost = [f"log {log}" for log in payloads.begun_logs(home)]
-    lost += [f"anchor {anchor}" for anchor in anchors if anchor.exists()]
-    if lost:
-        raise AuditError("audit.truncated", **at(_WHERE, 0, lost[-1], "no record"))
-    log = os.urandom(16).hex()
-    keys = Payloads.create(home, log=log)
+def begun(keys: Payloads, log: str, scope: JsonObject, *, public: bytes, origin: str) -> Start:
+    """Give where the writer of a new log begins; nothing is written."""
     name = f"{origin}/{log}"
     fields: JsonObject = {
-        **process,
+        **_process(),
         "clean": True,
         "hash": "sha256",
         "mac_kid": keys.kid,
         "origin": name,
         "prev_log": None,
-        "scope": {"id": log, "type": "workspace"},
+        "scope": scope,
         "vkey": str(notes.VerifierKey(name, public)),
     }
     return Start(log, name, keys, End(Head(), Frontier(), 0), 0, fields)
+
+
+def _begin(home: Path, *, public: bytes, origin: str, anchors: Sequence[Path]) -> Start:
+    lost = [f"log {log}" for log in payloads.begun_logs(home)]
+    lost += [f"anchor {anchor}" for anchor in anchors if anchor.exists()]
+    if lost:
+        raise AuditError("audit.truncated", **at(_WHERE, 0, lost[-1], "no record"))
+    log = os.urandom(16).hex()
+    keys, scope = Payloads.create(home, log=log), {"id": log, "type": "workspace"}
+    return begun(keys, log, scope, public=public, origin=origin)
 
 
 def _newest_checkpoint(journal: Reading, key: notes.VerifierKey, head: Head) -> Frontier:
@@ -190,6 +200,10 @@ def _check_anchor(journal: Reading, note: bytes, *, key: notes.VerifierKey) -> N
 
 def _hash_at(journal: Reading, size: int) -> bytes:
     return next(journal.hashes(size - 1, size), ZERO_HASH) if size else ZERO_HASH
+
+
+def _process() -> JsonObject:
+    return {"boot": _boot(), "pid": os.getpid(), "sqlite": sqlite3.sqlite_version}
 
 
 def _boot() -> str:

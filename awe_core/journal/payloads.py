@@ -103,6 +103,12 @@ class Payloads:
             raise _missing(folder, log, "master.key does not open payload.db") from None
         return cls(home, log, kid=kid, key=key)
 
+    def of(self, log: str) -> Payloads:
+        """Give what seals and opens for a log beside this one: the same key, bound to that log."""
+        beside = Payloads(self._home, log, kid=self.kid, key=self._key)
+        beside.row_bytes = self.row_bytes
+        return beside
+
     def mac(self, canonical_value: bytes) -> str:
         """Commit to a value so that equal ones are seen and guesses cannot be tested."""
         return f"{self.kid}:{hmac.new(self._mac_key, canonical_value, sha256).hexdigest()}"

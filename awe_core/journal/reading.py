@@ -29,13 +29,15 @@ _HASHES = 4096
 class Reading:
     """The reading half of a journal."""
 
-    def __init__(self, home: Path, db: sqlite3.Connection) -> None:
+    def __init__(self, home: Path, db: sqlite3.Connection, *, host: Reading | None = None) -> None:
         """Read through *db*.
 
+        :param host: the workspace's log, whose payload key a log beside it shares
         :raises AuditError: ``audit.not_canonical`` when record 0 is no record
         """
         self.home = home  #: the deployment's folder
-        self._db = self._reading = db
+        self._db, self._shares = db, host
+        self._reading = db
         self._payloads: Payloads | None = None
         self.log = ""  #: the log's id; empty when there is no record yet
         for (line,) in self.rows("SELECT body FROM log WHERE seq=0"):
@@ -116,9 +118,19 @@ class Reading:
         row = self._one(sql, seq, run, rseq, part, run)
         if row is None:
             return None
+        return self.keys().open(row, rseq=rseq)
+
+    def keys(self) -> Payloads:
+        """Give what opens the payloads of this log.
+
+        :raises AuditError: ``audit.keys_missing``
+        """
         if self._payloads is None:
-            self._payloads = Payloads.load(self.home, log=self.log)
-        return self._payloads.open(row, rseq=rseq)
+            if self._shares is not None:
+                self._payloads = self._shares.keys().of(self.log)
+            else:
+                self._payloads = Payloads.load(self.home, log=self.log)
+        return self._payloads
 
     def payload_rows(self) -> Iterator[tuple[int, str, str, int | None]]:
         """Name every payload there is: seq, part, run, rseq; in order of seq."""
@@ -208,18 +220,29 @@ class Reading:
         ]
 
 
+def check_id(found: Reading, log: str) -> None:
+    """Refuse another log than the one that a record names.
+
+    :raises AuditError: ``audit.log_id``
+    """
+    if found.log != log:
+        given = f"log {found.log}" if found.log else "no record"
+        raise AuditError("audit.log_id", **chain.at(str(found.home), 0, f"log {log}", given))
+
+
 class JournalReader(Reading):
     """A journal that another process owns, or that nobody does: reading only."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, *, host: Reading | None = None) -> None:
         """Open the journal of *home*.
 
+        :param host: as `Reading`
         :raises JournalError: ``journal.missing``, ``journal.newer``, ``journal.foreign``,
             ``journal.schema``, ``journal.unreadable``
         """
         db = connect_reader(Path(home))
         try:
-            super().__init__(Path(home), db)
+            super().__init__(Path(home), db, host=host)
         except BaseException:
             db.close()
             raise

@@ -23,14 +23,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from awe_core.errors import AweError, JournalUnwritableError
+from awe_core.errors import AweError, JournalError, JournalUnwritableError
 from awe_core.journal import ballast, chain, opening, payloads
-from awe_core.journal.beside import Beside, Pace
 from awe_core.journal.checkpoints import EVERY_S, Checkpointer
 from awe_core.journal.committing import Committing, explained, full
-from awe_core.journal.database import UPSERTS, connect_reader, connect_writer, touch
+from awe_core.journal.database import FILE, UPSERTS, connect_reader, connect_writer, template, touch
 from awe_core.journal.lock import OwnerLock
-from awe_core.journal.reading import Reading
+from awe_core.journal.pace import CommitThread, Pace
+from awe_core.journal.reading import Reading, check_id
 from awe_core.journal.records import draft_of
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from awe_core.journal.database import Durability
     from awe_core.journal.records import Acknowledger, Draft, Entry, Head, LogSigner, Upsert
-    from awe_core.values import Json
+    from awe_core.values import Json, JsonObject
 
 #: Where commits run: inline, beside the loop, or beside it as soon as they are slow.
 Commit = Literal["auto", "loop", "thread"]
@@ -57,17 +57,19 @@ class Journal(Committing):
     def __init__(self, *parts: Any, commit: Commit = "loop", **more: Any) -> None:  # noqa: ANN401 - as `Committing`
         """Put together what `open` has checked."""
         super().__init__(*parts, **more)
+        self._others: set[Journal] = set()  #: logs that are closed with this one
+        self._said: JsonObject = {}  #: in every ``log.opened``
         self._queue: list[Entry] = []
         self.queued = self.queued_bytes = 0  #: records that wait for a commit, and their events
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
-        self._appended = self._settled = 0  #: entries that ever came; that are durable or dropped
+        self.appended = self.settled = 0  #: entries that ever came; that are durable or dropped
         self._is_scheduled = self._is_closed = False
         self._idle: asyncio.TimerHandle | None = None
         self._pace = Pace() if commit == "auto" else None
-        self._beside: Beside | None = None
+        self._thread: CommitThread | None = None
         self._under_way: tuple[Future[None], int] | None = None  #: a commit on the thread
         if commit == "thread":
-            self._move_beside()
+            self._move_to_thread()
         #: Hears which runs lost records in a batch that failed, before who waits for it does.
         self.on_drop: Callable[[Sequence[str], JournalUnwritableError], None] = lambda *_: None
 
@@ -126,12 +128,64 @@ class Journal(Committing):
             undo.callback(journal._let_go)
             ballast.take(journal._reserve)
             own = {"durability": durability, "generation": lock.owner.generation}
-            journal.append([draft_of({**start.fields, **opened, **own, "kind": "log.opened"})])
+            journal._said = {**opened, **own, "kind": "log.opened"}
+            journal.append([draft_of({**start.fields, **journal._said})])
             journal.commit()
             if not start.end.head.size:
                 payloads.begin(home, log=start.log)
             undo.pop_all()
         return journal
+
+    def beside(self, folder: Path, scope: JsonObject | None = None) -> Journal:
+        """Open the log named as *folder*, under this one's lock, key, reserve, signer and clock.
+
+        Its ``log.opened`` is queued.  It is closed with this one at the latest.
+
+        :param scope: of a log that begins here; None: it is there already
+        :raises AweError: as `open`; ``audit.log_id`` when another log lies there
+        """
+        log, signer = folder.name, self._checkpointer.signer
+        with contextlib.ExitStack() as undo, explained(folder):
+            if scope is not None:
+                if not folder.parent.exists():
+                    folder.parent.mkdir(mode=0o700)
+                    payloads.sync_folder(self.home)
+                folder.mkdir(mode=0o700)
+                payloads.write_new(folder / FILE, template())
+                for changed in (folder, folder.parent):
+                    payloads.sync_folder(changed)
+            elif not (folder / FILE).exists():
+                raise JournalError("journal.missing", home=str(folder))
+            db = connect_writer(folder, durability=self._durability)
+            undo.callback(db.close)
+            keys, origin = self._keys.of(log), self.origin.rpartition("/")[0]
+            if scope is None:
+                found = Reading(folder, db)
+                check_id(found, log)
+                start = opening.start(found, public=signer.public, origin=origin, keys=keys)
+            else:
+                start = opening.begun(keys, log, scope, public=signer.public, origin=origin)
+            every = self._checkpointer.every_s
+            journal = Journal(
+                folder,
+                db,
+                start,
+                lock=self.lock,
+                checkpointer=Checkpointer(start.origin, signer, start.signed, every),
+                durability=self._durability,
+                clock_us=self._clock_us,
+                host=self,
+            )
+            undo.callback(journal._let_go)
+            journal.append([draft_of({**start.fields, **self._said})])
+            undo.pop_all()
+        self._others.add(journal)
+        return journal
+
+    def seal(self) -> JsonObject:
+        """Say what another log shall hold of this one: where it ends now, durably."""
+        end = self._end
+        return {"log": self.log, "size": end.head.size, "root": end.frontier.root().hex()}
 
     @property
     def public(self) -> bytes:
@@ -176,7 +230,7 @@ class Journal(Committing):
         self._queue.append((tuple(drafts), tuple(upserts)))
         self.queued += len(drafts)
         self.queued_bytes += size
-        self._appended += 1
+        self.appended += 1
 
     async def barrier(self) -> None:
         """Return once all that was queued before is durable, here and in every required sink.
@@ -188,7 +242,7 @@ class Journal(Committing):
         if self._queue:
             loop = asyncio.get_running_loop()
             waiter: asyncio.Future[None] = loop.create_future()
-            self._waiters.append((self._appended, waiter))
+            self._waiters.append((self.appended, waiter))
             if not self._is_scheduled:
                 self._is_scheduled = True
                 loop.call_soon(self._flush)
@@ -243,6 +297,8 @@ class Journal(Committing):
         if self._is_closed:
             return
         self._is_closed = True
+        for log in tuple(self._others):
+            log.close()
         if self._idle is not None:
             self._idle.cancel()
         with contextlib.suppress(AweError, sqlite3.Error):
@@ -252,23 +308,26 @@ class Journal(Committing):
                 self._reading.close()
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         self._let_go()
-        self.lock.release()
+        if isinstance(self.host, Journal):
+            self.host._others.discard(self)  # noqa: SLF001 - of the same class
+        else:
+            self.lock.release()
 
     def _let_go(self) -> None:
         self._reading.close()
         self._db.close()
-        if self._beside is not None:
-            self._beside.close()
+        if self._thread is not None:
+            self._thread.close()
 
     # ---- commits -------------------------------------------------------------------------------
     def _flush(self) -> None:
         """Commit what is queued, here or on the thread, which goes on with it if it is at work."""
         self._is_scheduled = False
-        if self._beside is None:
+        if self._thread is None:
             self._drain()
         elif self._under_way is None and self._queue:
             count, loop = _whole_entries(self._queue), asyncio.get_running_loop()
-            done = self._beside.submit(partial(self._write, self._queue[:count]))
+            done = self._thread.submit(partial(self._write, self._queue[:count]))
             self._under_way = done, count
             done.add_done_callback(lambda done: loop.call_soon_threadsafe(self._went_on, done))
 
@@ -300,12 +359,12 @@ class Journal(Committing):
             except JournalUnwritableError as failure:
                 return self._failed(failure)
             if self._pace is not None and self._pace.is_slow(time.perf_counter() - began):
-                self._move_beside()
+                self._move_to_thread()
             self._settle(count)
         return None
 
-    def _move_beside(self) -> None:
-        self._pace, self._beside = None, Beside()
+    def _move_to_thread(self) -> None:
+        self._pace, self._thread = None, CommitThread()
         self._reading = connect_reader(self.home)
 
     def _settle(self, count: int) -> None:
@@ -313,8 +372,8 @@ class Journal(Committing):
         del self._queue[:count]
         left = [draft for drafts, _ in self._queue for draft in drafts]
         self.queued, self.queued_bytes = len(left), sum(len(draft.event) for draft in left)
-        self._settled += count
-        while self._waiters and self._waiters[0][0] <= self._settled:
+        self.settled += count
+        while self._waiters and self._waiters[0][0] <= self.settled:
             waiter = self._waiters.pop(0)[1]
             if not waiter.done():
                 waiter.set_result(None)
@@ -344,7 +403,7 @@ class Journal(Committing):
         waiters, self._waiters = self._waiters, []
         self._queue.clear()
         self.queued = self.queued_bytes = 0
-        self._settled = self._appended
+        self.settled = self.appended
         attributes: dict[str, Json] = {**failure.attributes, "runs": runs}
         self.on_drop(runs, dropped := JournalUnwritableError(failure.code, **attributes))
         for _, waiter in waiters:  # a fresh error each: a shared one would gather their tracebacks

@@ -120,7 +120,7 @@ class WorkflowEngine:
         async def driven() -> RunResult:
             run = await inner.submit(wanted)
             await inner.settled(run)
-            return result_of(inner.reader, inner.parts.journal, run)
+            return result_of(inner.reader, run)
 
         return self._engine.loop.wait(driven())
 

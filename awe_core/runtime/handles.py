@@ -36,11 +36,12 @@ class AsyncRunHandle:
     # ---- looking -------------------------------------------------------------------------------
     def status(self) -> RunView:
         """Fold the run's records into what a page about it shows."""
-        return view_of(self._runtime.journal, self._runtime.reader.view(self.run_id))
+        reader = self._runtime.reader
+        return view_of(reader.log_of(self.run_id), reader.view(self.run_id))
 
     def result(self) -> RunResult:
         """What the run has come to so far, and what proves it."""
-        return result_of(self._runtime.reader, self._runtime.journal, self.run_id)
+        return result_of(self._runtime.reader, self.run_id)
 
     def residue(self) -> tuple[Residue, ...]:
         """What remains in the world after an incomplete rollback."""
@@ -92,7 +93,8 @@ class AsyncRunHandle:
         journal = self._runtime.journal
         while True:
             row = journal.run_row(self.run_id)  # first, so that no end is missed
-            for record in journal.read(run=self.run_id, after_rseq=after):
+            log = self._runtime.reader.log_of(self.run_id)
+            for record in tuple(log.read(run=self.run_id, after_rseq=after)):
                 after = after if record.rseq is None else record.rseq
                 yield record
             if not follow or row is None or row["state"] not in _OPEN:

@@ -24,7 +24,7 @@ from awe_core.errors import (
 from awe_core.events import Actor, Decision, codec
 from awe_core.gate import GateSnapshot
 from awe_core.governance import events_of, fold, mark_to_json
-from awe_core.journal import Journal, JournalReader, Upsert, draft_of
+from awe_core.journal import Journal, JournalReader, Readings, Upsert, draft_of
 from awe_core.runtime import control, requests
 from awe_core.runtime.deployment import load, read_mark
 from awe_core.runtime.wiring import adopt, engine_of, logger_of, now_us
@@ -77,6 +77,7 @@ class Guest:
         """Read the journal of the home beside its owner; without *client* nothing else."""
         self.role = "observer" if client is None else "guest"
         self.journal = JournalReader(config.home)
+        self.logs = Readings(self.journal)
         self._client = client
         try:
             mark = read_mark(self.journal, config)
@@ -101,6 +102,7 @@ class Guest:
         """Let go."""
         if self._client is not None:
             await self._client.close()
+        self.logs.close()
         self.journal.close()
 
 
@@ -119,6 +121,7 @@ class Owner:
         self.engine: RuntimeEngine = engine_of(
             deployment, journal, UndoManager(journal, self.workspace)
         )
+        self.logs = self.engine.parts.logs
         sinks = deployment.plugins.audit_sinks(config.config).objects
         self._sinks: AuditLogger = logger_of(config, journal, sinks)
         self._requests: dict[str, Answer] = {  # what this process and guests ask, by one road

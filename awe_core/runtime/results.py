@@ -138,8 +138,9 @@ class RunRow:
     dry: bool = attrs.field(converter=bool)  #: a dry run: nothing of it was done
 
 
-def result_of(reader: Reader, journal: Reading, run: str) -> RunResult:
+def result_of(reader: Reader, run: str) -> RunResult:
     """Say what became of a run: by the record that closed it, or else by all of them."""
+    journal = reader.log_of(run)
     last = journal.last(run)
     closed = decode(last.event) if last is not None and last.kind == RunClosed.kind else None
     if last is not None and isinstance(closed, RunClosed):

@@ -38,10 +38,11 @@ class AsyncRuntime:
         self._door = door
         self.actor = actor
         self.role = door.role  #: ``owner``, ``guest`` or ``observer``: what this process is
-        self.journal = door.journal  #: the log, for reading
+        self.journal = door.journal  #: the log of the workspace, for reading
+        self.logs = door.logs  #: and those beside it, by run
         limits = door.deployment.config.engine.limits
         self.plans = Plans(door.deployment.registry, limits)
-        self.reader = Reader(self.journal, door.deployment.registry, self.plans)
+        self.reader = Reader(self.logs, door.deployment.registry, self.plans)
 
     # ---- what there is -------------------------------------------------------------------------
     @property
@@ -208,7 +209,7 @@ class AsyncRuntime:
         found: list[ConfirmationRequest] = []
         open_runs = "SELECT id FROM run WHERE state IN ('PENDING', 'RUNNING', 'PAUSED')"
         for (run,) in self.journal.rows(open_runs):
-            found += open_questions(self.journal, run)
+            found += open_questions(self.reader.log_of(run), run)
         others = (one for one in found if not mine or one.requester != str(self.actor))
         return sorted(others, key=lambda request: request.opened_us)
 

@@ -14,6 +14,7 @@ from awe_core.errors import AuditError, AweError, HandshakeError
 from awe_core.events import Deny, ManifestRef, Requirement
 from awe_core.handshake import Allowed, AllowList, Auto, Console, DenyAll, Ledger, PolicyChain
 from awe_core.invoke import DaemonPool, Handshake, InProcess, Invoker
+from awe_core.journal import Logs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -81,6 +82,7 @@ def engine_of(
         pool=pool,
         clock_us=now_us,
         settings=settings,
+        logs=Logs(journal, config.engine.isolation),
     )
     adopt(parts, deployment)
     return RuntimeEngine(parts)
@@ -99,7 +101,8 @@ def adopt(parts: Parts, deployment: Deployment) -> None:
 def logger_of(config: Config, journal: Journal, offered: Sequence[AuditSink]) -> AuditLogger:
     """Attach every sink that ``audit.sinks`` names.
 
-    :raises AuditError: ``sink.unknown`` when one is named that nothing offers
+    :raises AuditError: ``sink.unknown`` when one is named that nothing offers; ``sink.isolated``
+        when a required one would not see the records of runs
     """
     by_name, attached = {sink.name: sink for sink in offered}, []
     for one in config.audit.sinks:
@@ -109,6 +112,8 @@ def logger_of(config: Config, journal: Journal, offered: Sequence[AuditSink]) ->
             sink = JsonlSink(base / str(one.settings.get("path", "audit")))
         if sink is None:
             raise AuditError("sink.unknown", sink=one.sink)
+        if one.is_required and config.engine.isolation != "workspace":
+            raise AuditError("sink.isolated", sink=one.sink, isolation=config.engine.isolation)
         attached.append(Attached(sink, is_required=one.is_required))
     return AuditLogger(journal, attached)
 

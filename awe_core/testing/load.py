@@ -38,6 +38,7 @@ from awe_core.testing.measuring import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from awe_core.journal import Isolation
     from awe_core.runtime import AsyncRuntime
     from awe_core.values import JsonObject
 
@@ -77,7 +78,7 @@ class LoadOptions:
     runs: int = 1000
     concurrency: int = 20
     failing: bool = False  #: the variant whose last step fails, so that the write is taken back
-    isolation: Literal["workspace"] = "workspace"  #: one journal for all runs
+    isolation: Isolation = "workspace"  #: one journal for what
     barriers: Literal["output", "step"] | None = None  #: with `effects`: beside the default
     effects: Literal["synced", "unsynced"] | None = None
     is_profiled: bool = False  #: further runs, not counted, tell where the time goes

@@ -131,15 +131,18 @@ class Place:
         slots: dict[str, str] = {}
         kept: set[str] = set()
         undone: list[str] = []
-        with JournalReader(self.home) as journal:
-            for row in journal.read():
-                if row.kind == "effect.intended":
-                    record: Any = loaded(journal, row.run, row.rseq, "undo")
-                    slots[row.event["effect"]] = record["payload"].get("slot", "")
-                    kept.add(slots[row.event["effect"]])
-                elif row.kind == "undo.applied":
-                    undone.append(row.event["effect"])
-                    kept.discard(slots[row.event["effect"]])
+        with JournalReader(self.home) as workspace, contextlib.ExitStack() as stack:
+            files = self.home.glob("logs/*/journal.db")  # none in what died while it was made
+            beside = (JournalReader(file.parent, host=workspace) for file in files)
+            for journal in (workspace, *map(stack.enter_context, beside)):
+                for row in journal.read():
+                    if row.kind == "effect.intended":
+                        record: Any = loaded(journal, row.run, row.rseq, "undo")
+                        slots[row.event["effect"]] = record["payload"].get("slot", "")
+                        kept.add(slots[row.event["effect"]])
+                    elif row.kind == "undo.applied":
+                        undone.append(row.event["effect"])
+                        kept.discard(slots[row.event["effect"]])
         assert len(set(undone)) == len(undone)  # each item once, ever
         store = self.home / "undo"
         found = {str(path.relative_to(store)) for path in store.glob("[!.]*/*")}
@@ -344,12 +347,19 @@ def host(founded: Deployment) -> Iterator[Host]:  # noqa: ARG001 - its packs are
 
 @pytest.fixture(scope="module")
 def drill(
-    host: Host, tmp_path_factory: pytest.TempPathFactory, place_of: Callable[[Path], Place]
+    host: Host,
+    tmp_path_factory: pytest.TempPathFactory,
+    place_of: Callable[[Path], Place],
+    request: pytest.FixtureRequest,
 ) -> Callable[[], Drill]:
-    """Give fresh places, one for each kill."""
+    """Give fresh places, one for each kill; a test may say what has a journal of its own."""
 
     def fresh() -> Drill:
-        return Drill(place_of(tmp_path_factory.mktemp("crash") / "deployment"), host)
+        place = place_of(tmp_path_factory.mktemp("crash") / "deployment")
+        if hasattr(request, "param"):
+            with place.file.open("a") as settings:
+                settings.write(f"engine: {{isolation: {request.param}}}\n")
+        return Drill(place, host)
 
     return fresh
 

@@ -9,10 +9,14 @@ import os
 import signal
 from typing import TYPE_CHECKING
 
+import pytest
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _SOME = 10  #: kills of one sort
+
+pytestmark = pytest.mark.parametrize("drill", ["workspace", "run", "session"], indirect=True)
 
 
 def points(total: int) -> Iterator[int]:

@@ -9,7 +9,7 @@ from awe_core.audit import parse_pins, verify_home
 from awe_core.decider.table import ItemState
 from awe_core.engine import Plans, Reader
 from awe_core.errors import AweError
-from awe_core.journal import JournalReader
+from awe_core.journal import JournalReader, Readings
 from awe_core.testing.simulation.flows import LAID, NAMES, digest, text_of
 from awe_core.testing.simulation.session import LIMITS, OPEN_STATES
 from awe_core.testing.simulation.watched import ABSENT
@@ -38,7 +38,7 @@ def explained(life: Life) -> Iterator[str]:
         report = verify_home(journal, pins=parse_pins(str(first.event["vkey"])), payloads=True)
         if report.findings or report.verdict == "failed":
             yield f"the log is {report.verdict}: {[one.code for one in report.findings]}"
-        reader = Reader(journal, life.stage.registry, Plans(life.stage.registry, LIMITS))
+        reader = Reader(Readings(journal), life.stage.registry, Plans(life.stage.registry, LIMITS))
         rows = {str(row["id"]): row for row in journal.run_rows(limit=1000)}
         try:
             views = {run: reader.view(run) for run in rows}

@@ -31,7 +31,7 @@ class Pace:
         return not self._count % _SAMPLE and median(self._took) > _SLOW_S
 
 
-class Beside:
+class CommitThread:
     """One daemon thread that does one thing after the other.
 
     An executor of the standard library would be joined when the interpreter exits, whatever its
