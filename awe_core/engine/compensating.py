@@ -210,9 +210,10 @@ async def _call(
         idempotency_key=of.key,
         deadline_us=now_us + timeout_us,
     )
-    return await invoker.perform(
+    found, _ = await invoker.perform(
         prepared, broker, attempt, actor=active.actor, timeout_us=timeout_us
     )
+    return found
 
 
 @attrs.frozen

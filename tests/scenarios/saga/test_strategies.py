@@ -147,7 +147,7 @@ class Process:
         async def asked():
             await inner.control(run, verb, actor=Actor.person(me()), params=params)
             await inner.settled(run)
-            return result_of(inner.reader, inner.parts.journal, run)
+            return result_of(inner.reader, run)
 
         return self.engine.loop.wait(asked())
 
