@@ -132,7 +132,7 @@ class UndoStrategy(Protocol):
 class CapturingStrategy(UndoStrategy, Protocol):
     """A strategy that ``undo: {strategy: NAME}`` of a contract may name.
 
-    Its methods run in a thread, and may be ``async def``; payloads are JSON.
+    `capture`, `inspect` and `undo` run in a thread, and may be ``async def``; payloads are JSON.
     """
 
     def capture(self, intent: EffectIntended, args: JsonObject, world: World) -> JsonObject:

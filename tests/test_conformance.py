@@ -15,7 +15,7 @@ import pytest
 
 from awe_core.audit import JsonlSink
 from awe_core.errors import AuditError
-from awe_core.events import Approve, Ask, Deny, UndoRecord
+from awe_core.events import Approve, Ask, Deny, EffectIntended, UndoRecord
 from awe_core.handshake import AllowList, Auto, Console, DenyAll
 from awe_core.testing import (
     AuditSinkConformance,
@@ -63,6 +63,12 @@ class AddOne:
 
     name, timeout_us = "test.add_one", 1_000_000
 
+    async def capture(self, intent, args, world):
+        return {"before": json.loads((world.workspace / args["file"]).read_text())}
+
+    def complete(self, payload, result):
+        return {**payload, "after": result["number"]}
+
     def inspect(self, record, world):
         found = json.loads((world.workspace / "number").read_text())
         known = {record.payload["before"]: "not_applied", record.payload["after"]: "applied"}
@@ -94,6 +100,12 @@ class TestAddOne(UndoStrategyConformance):
         (place / "number").write_text("2")
         return UndoRecord(AddOne.name, {"before": 1, "after": 2})
 
+    def intended(self, place):
+        intent = EffectIntended(
+            step="a", attempt=1, effect="e", type="t", target="number", request="", undo={}
+        )
+        return intent, {"file": "number"}, {"number": 2}
+
     def disturb(self, place):
         (place / "number").write_text("7")
 
@@ -118,6 +130,12 @@ class OnlyOnce(AddOne):
         if self.inspect(record, world) == "not_applied":
             raise OSError("gone")
         return super().undo(record, world, key)
+
+
+class Meddles(AddOne):
+    async def capture(self, intent, args, world):
+        (world.workspace / "number").write_text("9")
+        return {"before": 9}
 
 
 class Guesses(AddOne):
@@ -185,6 +203,7 @@ BROKEN_STRATEGIES = {
     "test_what_somebody_else_changed_since_is_left_alone": Overwrites,
     "test_an_effect_is_seen_taken_back_and_gone": DoesNothing,
     "test_twice_is_once": OnlyOnce,
+    "test_capturing_alters_nothing_and_keeps_enough_to_take_back": Meddles,
 }
 FAILS = (AssertionError, OSError, AuditError)
 

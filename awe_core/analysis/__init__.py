@@ -67,7 +67,8 @@ def analyse(
         Typing(report, links, world, skips).check()
         check_saga(report, links, called[:-1], capabilities)
         for name in dict.fromkeys(step.capability for step in spec.steps if step.capability):
-            report.found.extend(analyse_undo(capabilities[name], capabilities))
+            found = analyse_undo(capabilities[name], capabilities)  # what only warns: its author's
+            report.found.extend(one for one in found if one.level is Level.ERROR)
     levels = list(Level)
     return tuple(sorted(report.found, key=lambda finding: levels.index(finding.level)))
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from awe_core.journal import JournalReader
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -83,3 +85,66 @@ def test_a_recovery_killed_anywhere_is_finished_by_the_next(drill):
         one.host.run("recover", one.place, armed=True, kill_at=4 + number)
         assert 0 == one.host.run("recover", one.place), (at, one.host.said(one.place))
         assert one.check(before, before) <= {"ROLLED_BACK"}, at
+
+
+_PAYS = """\
+  - {id: pay, capability: drill.charge@1, with: {ledger: book.txt, entry: a}}
+  - {id: fail, capability: flow.fail@1, needs: [pay]}
+"""
+
+
+def test_a_call_that_takes_back_is_made_exactly_once_for_each_entry_whenever_it_is_killed(drill):
+    """A killed entry is known by its lookup, a killed call by its key; the book only grows."""
+
+    def lived(**order):
+        one = drill()
+        one.place.work.mkdir(exist_ok=True)
+        book = one.place.work / "book.txt"
+        book.write_text("")
+        flow = one.place.workflow(_PAYS)
+        one.host.run("work", one.place, workflow=flow, inputs={}, armed=True, **order)
+        return one, book
+
+    one, _ = lived()
+    (names,) = [said["points"] for said in one.host.said(one.place) if "points" in said]
+    for at in points(len(names)):
+        one, book = lived(kill_at=at)
+        assert 0 == one.host.run("recover", one.place), (at, one.host.said(one.place))
+        entries = [line[:2] for line in book.read_text().splitlines()]
+        assert ["+a", "-a"] * (len(entries) // 2) == entries, (at, names[at - 1])
+        with one.place.open(observer=True) as rt:
+            assert {row.state for row in rt.runs()} <= {"ROLLED_BACK"}
+        assert "verified" == one.place.proof().verdict
+
+
+def test_no_file_that_takes_a_run_back_goes_before_the_log_says_that_it_does(drill):
+    one = drill()
+    one.place.work.mkdir(exist_ok=True)
+    settings = one.place.file.read_text()
+    write = "  - {id: w, capability: fs.write_text@1, with: {path: a.txt, text: x}}\n"
+    flow = one.place.workflow(write)
+
+    def kept():
+        one.place.file.write_text(settings)
+        (one.place.work / "a.txt").write_text("theirs")
+        with one.place.open() as rt:
+            run = rt.submit(flow)
+            assert "COMPLETED" == run.wait().state
+        one.place.file.write_text(f"{settings}undo: {{keep: 1ms}}\n")
+        return run.run_id
+
+    def told():
+        with JournalReader(one.place.home) as journal:
+            return [row.run for row in journal.read() if row.kind == "undo.discarded"]
+
+    runs = [kept()]
+    assert 0 == one.host.run("forget", one.place, armed=True)
+    names = one.host.said(one.place)[-1]["points"]
+    for at in points(len(names)):
+        runs.append(kept())
+        one.host.run("forget", one.place, armed=True, kill_at=at)
+        is_kept = bool(list((one.place.home / "undo" / runs[-1]).glob("*")))
+        assert is_kept or runs[-1] in told(), names[at - 1]
+    assert 0 == one.host.run("forget", one.place)
+    assert sorted(runs) == sorted(told())
+    assert "verified" == one.place.proof().verdict

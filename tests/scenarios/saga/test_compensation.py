@@ -186,6 +186,21 @@ def test_what_a_step_says_makes_one_item_of_all_its_effects(book):
     assert {BOOK, "1.txt", "2.txt"} == set(book.world())
 
 
+def test_each_item_of_a_fan_out_is_taken_back_with_its_own_item(book):
+    refunds = (
+        "compensation: {compensate: {capability: drill.refund@1,"
+        ' with: {ledger: book.txt, entry: "${item} ${index} of ${length(inputs.path)}"}}}'
+    )
+    steps = book.write(
+        "w", '"${item}.txt"', "foreach: \"${['a', 'b']}\"", "max_parallel: 1", refunds
+    )
+    with book.place.open() as rt:
+        flow = book.place.workflow(failing(book, steps, after="w"))
+        run = rt.submit(flow, {"path": "four"})
+        assert "ROLLED_BACK" == run.wait().state
+    assert ["-a 0 of 4", "-b 1 of 4"] == sorted(lines(book))
+
+
 def test_a_call_that_needs_the_output_of_a_step_that_failed_leaves_its_effect_as_residue(book):
     token = book.place.token("busy")
     late = (

@@ -175,31 +175,6 @@ def test_a_full_undo_store_drops_the_oldest_closed_runs_where_people_say_so(stor
 
 
 # ---- deaths -------------------------------------------------------------------------------------
-def test_killed_at_any_point_no_file_goes_before_the_log_says_that_it_does(story, host):
-    def kept():
-        with story.place.open() as rt:
-            run = replaced(story, rt)
-            assert "COMPLETED" == run.wait().state
-        return run.run_id
-
-    old = story.place.file.read_text()
-    name = kept()
-    story.place.file.write_text(f"{old}undo: {{keep: 1ms}}\n")
-    assert 0 == host.run("forget", story.place, armed=True)
-    points = host.said(story.place)[-1]["points"]
-    for at in range(1, len(points) + 1):
-        story.place.file.write_text(old)
-        name = kept()
-        story.place.file.write_text(f"{old}undo: {{keep: 1ms}}\n")
-        host.run("forget", story.place, armed=True, kill_at=at)
-        is_kept = bool(list((story.place.home / "undo" / name).glob("*")))
-        assert is_kept or name in [of for of, _ in discarded(story)], points[at - 1]
-    assert 0 == host.run("forget", story.place)
-    told = [of for of, _ in discarded(story)]
-    assert len(set(told)) == len(told) == len(points) + 1
-    assert "verified" == story.place.proof().verdict
-
-
 @pytest.mark.parametrize("capability", ["fs.write_text", "drill.die"])  # idempotent, and not
 def test_what_was_staged_for_an_act_that_never_came_about_is_dropped(capability, story, host):
     story.put("old.txt", "theirs")
