@@ -359,7 +359,8 @@ class ActiveRun:
         """Wake who waits for the run's end or pause, as soon as that is durable."""
         self.has_news = False
         await self.barrier()
-        self._wake_waiters(None)
+        if self.is_settled:  # else it was answered meanwhile and goes on
+            self._wake_waiters(None)
 
     def _wake_waiters(self, error: AweError | None) -> None:
         waiters, self._waiters = self._waiters, []

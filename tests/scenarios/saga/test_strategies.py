@@ -17,6 +17,7 @@ import awe_core
 from awe_core import governance
 from awe_core.config import load_config
 from awe_core.documents import load_capability
+from awe_core.engine import open_questions
 from awe_core.errors import AweError, UndoError
 from awe_core.events import Actor, Decision
 from awe_core.gate import GateSnapshot
@@ -154,7 +155,8 @@ class Process:
     def approve(self):
         """Say yes to the one question that waits."""
         inner = self.engine.inner
-        (asked,) = inner.parts.ledger
+        runs = [str(row["id"]) for row in self.journal.run_rows(state="PAUSED")]
+        (asked,) = (one for run in runs for one in open_questions(self.journal, run))
         who = Actor.person(me())
         said = {"by": str(who), "via": who.via, "assurance": who.assurance, "at_us": 1}
         shown = {"request": asked.id, "version": asked.version, "digest": asked.digest}
