@@ -5,11 +5,12 @@ from __future__ import annotations
 import copy
 import sys
 from collections import Counter
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from awe_core.capability import CapabilitySpec, Risk
@@ -2311,6 +2312,26 @@ class Chance:
             case "roll_back":
                 d.fail(doubtful.path, **by)
 
+    def go_to_the_end(self) -> None:
+        """Every step does something or nothing, ends well or fails, until the run is closed."""
+        d = self.d
+        while not d.run.closed:
+            for unit in d.run.units[1:]:
+                if unit.step.kind == "fanout":
+                    d.lists.setdefault(unit.path, [1] * self.pick(0, 1, 3))
+            d.turn()
+            if running := d.running():
+                path = self.pick(*running)
+                for _ in range(self.pick(0, 1, 1, 2)):
+                    self.effects += 1
+                    d.effect(path, f"e{self.effects}", on=f"fs/{self.pick('x', 'x/y', 'z', 'w')}")
+                if self.happens(5):
+                    d.fail(path, self.data.draw(names))
+                else:
+                    d.complete(path, f"out {path}")
+            elif not d.run.closed:
+                d.wait()
+
     def finish(self) -> None:
         """Everybody does their part now: the run has to end."""
         d = self.d
@@ -2350,6 +2371,101 @@ def test_any_run_obeys_the_laws(spec: WorkflowSpec, data: Any) -> None:
     for _ in range(data.draw(st.integers(5, 60))):
         chance.act()
     chance.finish()
+
+
+# ---- laws of a rewind ----------------------------------------------------------------------------
+def inside(unit: Unit) -> list[Container]:
+    """Give the containers around a unit, the run itself not among them."""
+    found = []
+    while unit.parent.index:
+        unit = unit.parent
+        found.append(unit)
+    return found
+
+
+def is_reopened(unit: Unit) -> bool:
+    """Whether steps in it can be rewound without all of it."""
+    open_ = (S.STARTED, S.DONE, S.FAILED)
+    return isinstance(unit, Container) and unit.is_open and unit.state in open_
+
+
+def lies_on(one: str, other: str) -> bool:
+    return f"{one}/".startswith(f"{other}/") or f"{other}/".startswith(f"{one}/")
+
+
+def dependents(unit: Unit) -> Iterable[Unit]:
+    for one in (unit, *inside(unit)):
+        siblings = [] if one.parent.is_fanout else one.parent.children
+        yield from (s for s in siblings if one.ordinal in (*s.step.needs, *s.step.uses))
+
+
+def not_standing(run: Run) -> Iterable[Unit]:
+    for unit in run.units[1:]:
+        is_seen = all(is_reopened(a) or a.state is S.STARTED for a in inside(unit))
+        is_gone = unit.state in (S.FAILED, S.VOID) or (unit.state is S.DONE and unit.is_taken_back)
+        if is_seen and is_gone and not is_reopened(unit):
+            yield unit
+
+
+def drawn_in(run: Run, unit: Unit) -> Iterable[Unit]:
+    """Give what cannot stand once *unit* is taken back."""
+    yield from dependents(unit)
+    yield from unit.children if isinstance(unit, Container) else ()
+    pairs = product(unit.in_state(E.APPLIED), run.items)
+    for item, later in pairs:
+        is_later = later.state is E.APPLIED and later.order > item.order
+        if is_later and any(lies_on(*claims) for claims in product(item.claims, later.claims)):
+            yield later.unit
+
+
+def rewound(run: Run, top: Unit, *, inclusive: bool) -> set[str]:
+    """Give the paths of what a rewind to *top* has to choose: grow a set until it is closed."""
+    chosen: dict[str, Unit] = {}
+    new = [*([top] if inclusive else dependents(top)), *not_standing(run)]
+    while new:
+        for unit in new:
+            whole = unit
+            for around in inside(unit):
+                whole = whole if is_reopened(around) else around
+            chosen[whole.path] = whole
+        found = [one for unit in tuple(chosen.values()) for one in drawn_in(run, unit)]
+        new = [one for one in found if one.path not in chosen and not is_inside(one, chosen)]
+    return set(chosen)
+
+
+def is_inside(unit: Unit, chosen: Iterable[str]) -> bool:
+    """Whether it stands for a container that is chosen."""
+    return any(not is_reopened(around) and around.path in chosen for around in inside(unit))
+
+
+@given(workflows(), st.data())
+def test_a_rewind_takes_back_and_runs_again_exactly_what_it_has_to(
+    spec: WorkflowSpec, data: Any
+) -> None:
+    d = Driver(spec, workflows=[INNER])
+    watch, chance = Watch(d), Chance(data, d)
+    chance.go_to_the_end()
+    run, mode = d.run, chance.pick("retry", "rollback")
+    assume(mode in run.actions())
+    top = run.unit(chance.pick(*(unit.path for unit in run.units[1:])))
+    inclusive = mode == "retry" or chance.happens(2)
+    expected = rewound(run, top, inclusive=inclusive)
+    epochs = {u.path: u.epoch for u in run.units[1:]}
+    begun = {u.path for u in run.units[1:] if u.state not in (S.WAITING, S.READY)}
+    items = [i for i in run.items if i.state is E.APPLIED and i.unit.path in expected]
+    items.sort(key=lambda item: (item.order, item.index), reverse=True)
+    before = len(d.undone())
+
+    more = {"from_": top.path} if mode == "retry" else {"to": top.path, "inclusive": inclusive}
+    d.fold(RunResumed(mode=mode, by="person:lin", **more))
+    again = {u.path for u in run.units[1:] if u.epoch > epochs.get(u.path, 0)}
+    assert expected & begun == again, (top.path, watch.story())
+    d.turn()
+
+    assert [item.effect for item in items] == d.undone()[before:]
+    assert mode == "retry" or run.state == "PAUSED"
+    chance.finish()
+    assert "COMPLETED" == run.closed
 
 
 # ---- costs ---------------------------------------------------------------------------------------

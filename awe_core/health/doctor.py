@@ -19,7 +19,7 @@ from awe_core.errors import AweError
 from awe_core.health.startup import started_how
 from awe_core.health.status import troubles
 from awe_core.invoke import PROMISES
-from awe_core.journal import JournalReader
+from awe_core.journal import JournalReader, owner_of
 from awe_core.records import timestamp
 from awe_core.runtime.deployment import load, read_mark
 from awe_core.workspace import Workspace
@@ -269,6 +269,12 @@ def _journal(patient: _Patient) -> Iterator[_Found]:
         yield "the log", _graded(red=not is_new, amber=is_new), error.summary, advice
     else:
         yield "the log", Level.GREEN, f"{error.head().size} records", ""
+        ((seq,),) = error.rows("SELECT max(seq) FROM log WHERE kind = 'log.opened'")
+        opened, lock = error.record(seq or 0), owner_of(patient.config.home)
+        counts = lock and lock.generation, opened and opened.event.get("generation")
+        found = f"number {counts[0]} by the lock, {counts[1]} by the log"
+        advice = "find out who held the lock since: it could not open, or this is an older journal"
+        yield "newest owner", _graded(amber=counts[0] != counts[1]), found, advice
     found = "; ".join(troubles(patient.config.home))
     advice = "mend that; the process goes on by itself"
     yield "the process that owns it", _graded(red=bool(found)), found or "nothing it lacks", advice

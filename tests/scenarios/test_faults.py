@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -17,11 +18,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from awe_core import signing
 from awe_core.config import load_config
 from awe_core.errors import AuditError, AweError, JournalError, JournalUnwritableError
 from awe_core.health import Level, doctor, status
 from awe_core.health.status import troubles
-from awe_core.journal import JournalReader
+from awe_core.journal import Journal, JournalReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -303,6 +305,33 @@ def test_all_runs_that_a_full_disk_stopped_end_and_the_log_has_no_hole(small, di
     assert not small.proof().findings
 
 
+@pytest.mark.parametrize("left_kib", [0, 64, 256, 1024])
+def test_a_disk_that_is_full_at_recovery_stops_it_and_it_ends_once_there_is_room(
+    small, disk, host, left_kib
+):
+    before, token = small.tree(), small.token("death")
+    flow = small.workflow(
+        _WRITE.replace("text: x", "text: xx") + "  - {id: die, capability: drill.die@1, needs: [w],"
+        f" with: {{path: d.txt, text: x, token: {token}}}}}\n"
+        "  - {id: fail, capability: flow.fail@1, needs: [die]}\n"
+    )
+    inputs = {"path": "w.txt"}
+    assert -signal.SIGKILL == host.run("work", small, workflow=str(flow), inputs=inputs)
+    filler = fill(disk)
+    os.truncate(filler, max(0, filler.stat().st_size - left_kib * 1024))
+    with suppress(JournalUnwritableError), small.open() as rt:  # or it does not open at all
+        eventually(lambda: "log.suspended" in kinds(small) or rt.runs()[0].state == "ROLLED_BACK")
+        filler.unlink()
+        eventually(lambda: rt.runs()[0].state == "ROLLED_BACK")
+    filler.unlink(missing_ok=True)
+    with small.open() as rt:
+        (row,) = rt.runs()
+        assert "ROLLED_BACK" == rt.attach(row.run_id).wait().state
+    assert before == small.tree()
+    assert set() == small.leftovers()
+    assert not small.proof().findings
+
+
 _FLUSHES = "fsync,fdatasync"
 _COMMITS = """
 import sys
@@ -455,6 +484,62 @@ def test_a_home_on_a_read_only_medium_is_read_whole_and_not_opened(small, disk, 
         assert not small.proof().findings
 
 
+@contextmanager
+def failing(folder: Path, image: Path) -> Iterator[Callable[[], None]]:
+    """Have an ext4 on *folder*; gives what makes the kernel find an error and turn it read-only."""
+    folder.mkdir(exist_ok=True)
+    if not shutil.which("mkfs.ext4"):
+        pytest.skip("there is no mkfs.ext4 here")
+    with image.open("wb") as out:
+        out.truncate(48 * _MIB)
+    subprocess.run(["mkfs.ext4", "-q", str(image)], check=True)  # noqa: S607 - wherever it is
+    mount = [_MOUNT, "-o", "loop,errors=remount-ro", str(image), str(folder)]
+    made = subprocess.run(mount, capture_output=True, text=True, check=False)
+    if made.returncode:
+        pytest.skip(f"may not mount: {made.stderr.strip()}")
+    lines = Path("/proc/mounts").read_text().splitlines()
+    (device,) = (line.split()[0] for line in lines if line.split()[1] == str(folder))
+
+    def fails() -> None:
+        Path(f"/sys/fs/ext4/{Path(device).name}/trigger_fs_error").write_text("a test")
+
+    try:
+        yield fails
+    finally:
+        subprocess.run([_UMOUNT, str(folder)], check=True)  # nobody holds a file of it any more
+
+
+def test_a_disk_that_turns_read_only_under_a_running_process_lets_nothing_act(tmp_path, place_of):
+    folder, image = tmp_path / "disk", tmp_path / "image"
+    with failing(folder, image) as fails:
+        place = place_of(folder / "deployment")
+        flow, fifo = place.workflow(_THEN), place.fifo("hold")
+        os.sync()  # what AWE did not write itself
+        with place.open() as rt:
+            run = rt.submit(flow, {"path": "after.txt", "fifo": str(fifo)})
+            with fifo.open("w"):  # opens once the handler waits at the other end
+                fails()
+            with pytest.raises(JournalUnwritableError) as refused:
+                run.wait()
+            assert "journal.unwritable" == refused.value.code
+            assert not (place.work / "after.txt").exists()
+            assert "RUNNING" == state(place, run.run_id)
+            (trouble,) = troubles(place.home)
+            assert trouble.startswith("journal.unwritable: ")
+    mended = subprocess.run(["e2fsck", "-fy", str(image)], capture_output=True, check=False)  # noqa: S607 - wherever it is
+    assert mended.returncode in {0, 1}
+    mount = [_MOUNT, "-o", "loop", str(image), str(folder)]
+    subprocess.run(mount, check=True)
+    try:
+        with place.open() as rt:
+            eventually(lambda: fifo_again(fifo) or rt.runs()[0].state == "COMPLETED")
+            assert "COMPLETED" == rt.attach(run.run_id).wait().state
+        assert "x" == (place.work / "after.txt").read_text()
+        assert not place.proof().findings
+    finally:
+        subprocess.run([_UMOUNT, str(folder)], check=True)
+
+
 def test_a_wal_that_cannot_be_read_is_not_left_out(small, disk, host, tmp_path):
     host.run(
         "submit",
@@ -532,6 +617,86 @@ def test_a_damaged_page_of_any_table_or_index_is_named_and_never_a_traceback(pla
         for beside in place.home.glob("journal.db-*"):
             beside.unlink()
     file.write_bytes(sound)
+    assert not place.proof().findings
+
+
+def test_no_damaged_page_at_all_hides_a_record_or_ends_in_a_traceback(place):
+    flow = place.workflow(_WRITE)
+    with place.open() as rt:
+        for name in "abcdefgh":
+            rt.submit(flow, {"path": name * 64}).wait()
+    file, before = place.home / "journal.db", kinds(place)
+    sound, roots = file.read_bytes(), set(pages_of(file).values())
+    found = []
+    for page in sorted(set(range(1, len(sound) // 4096 + 1)) - roots):
+        start = (page - 1) * 4096
+        file.write_bytes(sound[:start] + b"\xa5" * 4096 + sound[start + 4096 :])
+        try:
+            whole = kinds(place) == before and not place.proof().findings
+        except AweError as error:
+            assert isinstance(error, (JournalError, AuditError)), error.code  # noqa: PT017
+            whole = False
+        found.append(whole)
+        for beside in place.home.glob("journal.db-*"):
+            beside.unlink()
+    file.write_bytes(sound)
+    assert found.count(False) > len(found) // 2  # the rest holds indexes, or nothing any more
+    assert before == kinds(place)
+    assert not place.proof().findings
+
+
+def copied(place, to: Path) -> Path:
+    """Copy the home as a careless person does, file by file, while it is in use or not."""
+    shutil.copytree(place.home, to, ignore=shutil.ignore_patterns("*.sock"))
+    return to
+
+
+def test_an_older_journal_that_is_put_back_is_told_from_the_count_of_owners(place):
+    """Without an anchor and without a sink the log itself is whole, and nothing else can know."""
+    config = load_config(place.file, flags={}, environ={})
+
+    def level() -> str:
+        rows = doctor(config, ["journal"], now_s=0)
+        return str(next(row.level.value for row in rows if row.what == "newest owner"))
+
+    flow = place.workflow(_WRITE)
+    with place.open() as rt:
+        rt.submit(flow, {"path": "a"}).wait()
+        assert "green" == level()
+    older = (place.home / "journal.db").read_bytes()
+    with place.open() as rt:
+        rt.submit(flow, {"path": "b"}).wait()
+    assert "green" == level()
+    (place.home / "journal.db").write_bytes(older)
+    assert "amber" == level()
+    with place.open() as rt:
+        assert 1 == len(rt.runs())
+        assert "COMPLETED" == rt.submit(flow, {"path": "c"}).wait().state
+    assert not place.proof().findings
+
+
+def test_a_home_copied_while_it_runs_is_another_log_of_the_same_name_and_is_told_by_its_hashes(
+    place, tmp_path
+):
+    flow = place.workflow(_WRITE)
+    with place.open() as rt:
+        rt.submit(flow, {"path": "a"}).wait()
+        copy = copied(place, tmp_path / "copy")
+        with place.open(home=copy) as other:
+            assert "owner" == other.role  # nothing tells it from a home whose owner died
+            assert "COMPLETED" == other.submit(flow, {"path": "theirs"}).wait().state
+        assert "COMPLETED" == rt.submit(flow, {"path": "ours"}).wait().state
+    anchor = tmp_path / "anchor"
+    with JournalReader(place.home) as ours, JournalReader(copy) as theirs:
+        anchor.write_text(ours.newest_note()[1])
+        assert ours.log == theirs.log
+        assert next(ours.hashes(0, 1)) == next(theirs.hashes(0, 1))
+        last = min(ours.head().size, theirs.head().size) - 1
+        assert next(ours.hashes(last, last + 1)) != next(theirs.hashes(last, last + 1))
+    signer = signing.log_key(copy, may_create=False)
+    with pytest.raises(AuditError) as told:
+        Journal.open(copy, signer=signer, origin="drill", opened={}, anchors=[anchor])
+    assert told.value.code in {"audit.forked", "audit.truncated"}
     assert not place.proof().findings
 
 
