@@ -366,6 +366,23 @@ def test_two_handles_are_enough_for_twenty_runs_that_wait_and_come_back(place):
     assert ("verified", 22, 0) == (report.verdict, report.logs, report.open_runs)
 
 
+def test_taking_up_runs_that_wait_opens_nothing_for_writing(place):
+    async def go():
+        async with opened(place, "run") as runtime:
+            for _ in range(3):
+                await (await runtime.submit(flow(ASK))).wait()
+        with JournalReader(beside(place)[0]) as own:
+            size = own.head().size
+        async with opened(place, "run") as runtime:
+            assert 3 == len(runtime.approvals())
+            await asyncio.sleep(0.1)  # longer than a row may wait
+            assert not handles_of(runtime)
+        with JournalReader(beside(place)[0]) as own:
+            assert size == own.head().size
+
+    asyncio.run(go())
+
+
 def test_a_handle_stays_open_while_its_run_is_at_work(place):
     async def go():
         async with opened(place, "run") as runtime:

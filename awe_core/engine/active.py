@@ -308,9 +308,10 @@ class ActiveRun:
 
     async def tell(self) -> None:
         """Wake who waits for the run's end or pause, as soon as that is durable."""
-        self.has_news = False
+        self.has_news, told = False, self._shown
         await self.barrier()
-        self._wake_waiters(None)
+        if self._shown is told:  # else it has moved on meanwhile, and what comes of that is told
+            self._wake_waiters(None)
 
     def _wake_waiters(self, error: AweError | None) -> None:
         waiters, self._waiters = self._waiters, []

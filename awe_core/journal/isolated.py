@@ -250,9 +250,9 @@ class RunLog:
 
     def append(self, drafts: Sequence[Draft], upserts: Sequence[Upsert] = ()) -> None:
         """Queue records and projections, as `Journal.append`."""
-        journal = self._logs.writing(self.folder)
         if drafts:
-            journal.append(drafts, [row for row in upserts if row.table in _OWN])
+            own = [row for row in upserts if row.table in _OWN]
+            self._logs.writing(self.folder).append(drafts, own)
         copies = [json.loads(one.event) for one in drafts if one.kind in _COPIED]
         rows = [row for row in upserts if row.table not in _OWN]
         if not copies and not rows:
@@ -263,12 +263,13 @@ class RunLog:
         if opens and not self.held:
             self._tell(copies, rows)
         else:
-            self.held.append((journal.appended, copies, rows))
+            self.held.append((self._logs.writing(self.folder).appended, copies, rows))
 
     async def barrier(self) -> None:
         """Return when all that was queued before is durable here, and in the workspace's log."""
+        is_behind = bool(self.queued)  # what comes while this waits is waited for by others
         await self._told()
-        if self.queued:
+        if is_behind:
             await self._logs.writing(self.folder).barrier()
             self._pass_on()
             await self._told()
