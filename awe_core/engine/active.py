@@ -310,7 +310,7 @@ class ActiveRun:
         """Wake who waits for the run's end or pause, as soon as that is durable."""
         self.has_news, told = False, self._shown
         await self.barrier()
-        if self._shown is told:  # else it has moved on meanwhile, and what comes of that is told
+        if self.is_settled and self._shown is told:  # else it has moved on, to be told of later
             self._wake_waiters(None)
 
     def _wake_waiters(self, error: AweError | None) -> None:
