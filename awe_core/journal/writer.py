@@ -450,7 +450,8 @@ class Journal(Reading):
         return True
 
     def _schedule_idle(self) -> None:
-        is_busy = self._checkpointer.is_behind or self._wal_pages
+        is_large = self._wal_pages and self.host is None  # a small log's waits until it is closed
+        is_busy = self._checkpointer.is_behind or is_large
         if self._idle is None and is_busy and not self._is_closed:
             with contextlib.suppress(RuntimeError):  # no loop: the next commit or close does it
                 loop = asyncio.get_running_loop()
@@ -462,7 +463,8 @@ class Journal(Reading):
         if self._checkpointer.is_behind and not self._is_closed:
             with contextlib.suppress(JournalUnwritableError):
                 self._write([])
-        self._relieve()
+        if self.host is None:
+            self._relieve()
         self._schedule_idle()
 
     def _relieve(self) -> None:
