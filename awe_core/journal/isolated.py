@@ -67,6 +67,19 @@ def _allowed() -> int:
     return 1 << 20 if sys.platform == "win32" else resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
+def read_beside(folder: Path, workspace: Reading) -> JournalReader:
+    """Open the log named as *folder* for reading.
+
+    :raises JournalError: ``journal.missing`` and as `JournalReader`
+    :raises AuditError: ``audit.log_id``
+    """
+    reader = JournalReader(folder, host=workspace)
+    if reader.log != folder.name:
+        reader.close()
+    check_id(reader, folder.name)
+    return reader
+
+
 class Readings:
     """Finds the log that a run lies in.  What it gives is good until the next call."""
 
@@ -78,8 +91,7 @@ class Readings:
     def reading(self, run: str) -> Reading:
         """Give the log that *run* lies in, the workspace's for one that is not known.
 
-        :raises JournalError: ``journal.missing`` and as `JournalReader`
-        :raises AuditError: ``audit.log_id``
+        :raises AweError: as `read_beside`
         """
         folder = self._folder(run)
         return self._workspace if folder is None else self._read(folder)
@@ -104,9 +116,8 @@ class Readings:
         if reader is None:
             if len(self._readers) >= _READERS:
                 self._readers.pop(next(iter(self._readers))).close()
-            reader = JournalReader(folder, host=self._workspace)
+            reader = read_beside(folder, self._workspace)
         self._readers[folder] = reader
-        check_id(reader, folder.name)
         return reader
 
 
