@@ -383,6 +383,30 @@ def test_taking_up_runs_that_wait_opens_nothing_for_writing(place):
     asyncio.run(go())
 
 
+@pytest.mark.parametrize("isolation", ["run", "session"])
+def test_a_log_is_closed_soon_after_its_runs_have_ended(place, isolation):
+    async def go():
+        async with opened(place, isolation) as runtime:
+            waiting = await runtime.submit(flow(ASK))
+            await waiting.wait()
+            await ended(runtime, NOW)
+            assert {"run": 2, "session": 1}[isolation] == len(handles_of(runtime))
+            while isolation == "run" and len(handles_of(runtime)) > 1:  # noqa: ASYNC110 - as it ends
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0)
+            assert 1 == len(handles_of(runtime))  # somebody may answer any time
+            await waiting.cancel()
+            await waiting.wait()
+            while handles_of(runtime):  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.01)
+            await ended(runtime, NOW)
+
+    asyncio.run(go())
+    assert ("verified", 0) == ((report := proof(place)).verdict, report.open_runs)
+    with JournalReader(beside(place)[0]) as own:
+        assert own.newest_note()[0] == own.head().size  # it was closed well
+
+
 def test_a_handle_stays_open_while_its_run_is_at_work(place):
     async def go():
         async with opened(place, "run") as runtime:

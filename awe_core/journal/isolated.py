@@ -8,8 +8,8 @@ copy of ``run.opened`` names the log (``log``), that of ``run.closed`` seals it 
    crash between the two leaves a row that is open, and who takes the run up writes what is missing.
 2. A run is begun in its own log first, so that a log that the workspace names is never missing.
    Who dies between the two leaves a log that no run names; nothing has acted.
-3. A handle costs three file descriptors.  The one used least lately is closed to make room, if it
-   has nothing queued and none of its runs is at work.
+3. A handle costs three file descriptors.  It is closed soon after its runs have ended; and to make
+   room, the one used least lately that has nothing queued and no run at work.
 """
 
 from __future__ import annotations
@@ -229,9 +229,20 @@ class Logs(Readings):
         if folder in self._readers:
             self._readers.pop(folder).close()
         journal = self.workspace.beside(folder, scope)
-        journal.on_drop = partial(self._dropped, folder)
+        journal.on_drop, journal.on_idle = (
+            partial(self._dropped, folder),
+            partial(self._rest, folder),
+        )
         self._handles[folder] = journal
         return journal
+
+    def _rest(self, folder: Path) -> bool:
+        """Close a log of which all runs have ended."""
+        is_over = all(p.is_over and not p.queued for p in self.ports if p.folder == folder)
+        if is_over and not self.queued_in(folder):
+            self._handles.pop(folder).close()
+            return True
+        return False
 
     def _dropped(self, folder: Path, runs: Sequence[str], failure: JournalUnwritableError) -> None:
         for port in self.ports:
@@ -250,6 +261,7 @@ class RunLog:
         self.run, self.folder = run, folder
         self._logs = logs
         self.held: list[tuple[int, list[JsonObject], list[Upsert]]] = []  #: until it is durable
+        self.is_over = False  #: whether the run is sealed and was not opened again
         self._copied = 0  #: records of the run in the workspace's log
         self._owed = self._paid = 0  #: appends there that this run waits for
         logs.ports.add(self)
@@ -325,6 +337,7 @@ class RunLog:
             more |= {"log": self.folder.name} if kind == "run.opened" else {}
             event = canonical.line({**copy, **more, "rseq": rseq})
             drafts.append(Draft(event, self.run, rseq, kind))
+            self.is_over = kind == "run.closed"
             self._copied += 1
         self._logs.workspace.append(drafts, rows)
         self._owed += 1

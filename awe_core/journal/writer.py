@@ -104,6 +104,7 @@ class Journal(Reading):
         self._wal_pages = 0
         self._suspended_us: int | None = None
         self._sinks: Acknowledger | None = None
+        self.on_idle: Callable[[], bool] = lambda: False  #: whether whoever holds it has closed it
         #: Hears which runs lost records in a batch that failed, before who waits for it does.
         self.on_drop: Callable[[Sequence[str], JournalUnwritableError], None] = lambda *_: None
 
@@ -460,6 +461,8 @@ class Journal(Reading):
     def _when_idle(self) -> None:
         """Sign and relieve the WAL once nothing was committed for a while."""
         self._idle = None
+        if self.on_idle():
+            return
         if self._checkpointer.is_behind and not self._is_closed:
             with contextlib.suppress(JournalUnwritableError):
                 self._write([])
