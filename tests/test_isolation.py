@@ -366,6 +366,47 @@ def test_two_handles_are_enough_for_twenty_runs_that_wait_and_come_back(place):
     assert ("verified", 22, 0) == (report.verdict, report.logs, report.open_runs)
 
 
+def test_taking_up_runs_that_wait_opens_nothing_for_writing(place):
+    async def go():
+        async with opened(place, "run") as runtime:
+            for _ in range(3):
+                await (await runtime.submit(flow(ASK))).wait()
+        with JournalReader(beside(place)[0]) as own:
+            size = own.head().size
+        async with opened(place, "run") as runtime:
+            assert 3 == len(runtime.approvals())
+            await asyncio.sleep(0.1)  # longer than a row may wait
+            assert not handles_of(runtime)
+        with JournalReader(beside(place)[0]) as own:
+            assert size == own.head().size
+
+    asyncio.run(go())
+
+
+@pytest.mark.parametrize("isolation", ["run", "session"])
+def test_a_log_is_closed_soon_after_its_runs_have_ended(place, isolation):
+    async def go():
+        async with opened(place, isolation) as runtime:
+            waiting = await runtime.submit(flow(ASK))
+            await waiting.wait()
+            await ended(runtime, NOW)
+            assert {"run": 2, "session": 1}[isolation] == len(handles_of(runtime))
+            while isolation == "run" and len(handles_of(runtime)) > 1:  # noqa: ASYNC110 - as it ends
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0)
+            assert 1 == len(handles_of(runtime))  # somebody may answer any time
+            await waiting.cancel()
+            await waiting.wait()
+            while handles_of(runtime):  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.01)
+            await ended(runtime, NOW)
+
+    asyncio.run(go())
+    assert ("verified", 0) == ((report := proof(place)).verdict, report.open_runs)
+    with JournalReader(beside(place)[0]) as own:
+        assert own.newest_note()[0] == own.head().size  # it was closed well
+
+
 def test_a_handle_stays_open_while_its_run_is_at_work(place):
     async def go():
         async with opened(place, "run") as runtime:

@@ -12,9 +12,6 @@ from typing import TYPE_CHECKING
 import attrs
 
 from awe_core.audit.report import Finding
-from awe_core.journal import JournalReader
-from awe_core.journal.isolated import folder_of
-from awe_core.journal.reading import check_id
 from awe_core.journal.tree import Frontier
 
 if TYPE_CHECKING:
@@ -37,20 +34,6 @@ class Named:
     def where(self) -> str:
         """Name run and file."""
         return f"run {self.run} in {self.place}"
-
-    def open(self, workspace: Reading) -> JournalReader:
-        """Open it for reading.
-
-        :raises JournalError: ``journal.missing`` and as `JournalReader`
-        :raises AuditError: ``audit.log_id``
-        """
-        reader = JournalReader(folder_of(workspace, self.log), host=workspace)
-        try:
-            check_id(reader, str(self.log))
-        except BaseException:
-            reader.close()
-            raise
-        return reader
 
     def check(self, log: Reading) -> Iterator[Finding]:
         """Compare it with its seals."""

@@ -25,6 +25,7 @@ from awe_core.audit.seals import logs_of
 from awe_core.audit.sources import Line, Proof, Torn, home_source, open_source, parse_proof
 from awe_core.errors import AuditError, JournalError
 from awe_core.journal.chain import ZERO_HASH, Examined, compare_columns, examine, follow
+from awe_core.journal.isolated import folder_of, read_beside
 from awe_core.journal.notes import parse_note
 from awe_core.journal.tree import Frontier, verify_inclusion
 
@@ -80,7 +81,7 @@ def verify_home(
     found: list[Finding] = []
     for each in named:
         try:
-            with each.open(journal) as log:
+            with read_beside(folder_of(journal, each.log), journal) as log:
                 inside = _verify(log, beside, (), semantics, payloads=payloads).findings
                 found += (
                     attrs.evolve(one, where=each.where) for one in (*inside, *each.check(log))

@@ -357,9 +357,9 @@ class ActiveRun:
 
     async def tell(self) -> None:
         """Wake who waits for the run's end or pause, as soon as that is durable."""
-        self.has_news = False
+        self.has_news, told = False, self._shown
         await self.barrier()
-        if self.is_settled:  # else it was answered meanwhile and goes on
+        if self.is_settled and self._shown[:2] == told[:2]:  # else it has moved on
             self._wake_waiters(None)
 
     def _wake_waiters(self, error: AweError | None) -> None:

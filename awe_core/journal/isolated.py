@@ -8,8 +8,8 @@ copy of ``run.opened`` names the log (``log``), that of ``run.closed`` seals it 
    crash between the two leaves a row that is open, and who takes the run up writes what is missing.
 2. A run is begun in its own log first, so that a log that the workspace names is never missing.
    Who dies between the two leaves a log that no run names; nothing has acted.
-3. A handle costs three file descriptors.  The one used least lately is closed to make room, if it
-   has nothing queued and none of its runs is at work.
+3. A handle costs three file descriptors.  It is closed soon after its runs have ended; and to make
+   room, the one used least lately that has nothing queued and no run at work.
 """
 
 from __future__ import annotations
@@ -67,6 +67,19 @@ def _allowed() -> int:
     return 1 << 20 if sys.platform == "win32" else resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
+def read_beside(folder: Path, workspace: Reading) -> JournalReader:
+    """Open the log named as *folder* for reading.
+
+    :raises JournalError: ``journal.missing`` and as `JournalReader`
+    :raises AuditError: ``audit.log_id``
+    """
+    reader = JournalReader(folder, host=workspace)
+    if reader.log != folder.name:
+        reader.close()
+    check_id(reader, folder.name)
+    return reader
+
+
 class Readings:
     """Finds the log that a run lies in.  What it gives is good until the next call."""
 
@@ -78,8 +91,7 @@ class Readings:
     def reading(self, run: str) -> Reading:
         """Give the log that *run* lies in, the workspace's for one that is not known.
 
-        :raises JournalError: ``journal.missing`` and as `JournalReader`
-        :raises AuditError: ``audit.log_id``
+        :raises AweError: as `read_beside`
         """
         folder = self._folder(run)
         return self._workspace if folder is None else self._read(folder)
@@ -108,9 +120,8 @@ class Readings:
         if reader is None:
             if len(self._readers) >= _READERS:
                 self._readers.pop(next(iter(self._readers))).close()
-            reader = JournalReader(folder, host=self._workspace)
+            reader = read_beside(folder, self._workspace)
         self._readers[folder] = reader
-        check_id(reader, folder.name)
         return reader
 
 
@@ -222,9 +233,20 @@ class Logs(Readings):
         if folder in self._readers:
             self._readers.pop(folder).close()
         journal = self.workspace.beside(folder, scope)
-        journal.on_drop = partial(self._dropped, folder)
+        journal.on_drop, journal.on_idle = (
+            partial(self._dropped, folder),
+            partial(self._rest, folder),
+        )
         self._handles[folder] = journal
         return journal
+
+    def _rest(self, folder: Path) -> bool:
+        """Close a log of which all runs have ended."""
+        is_over = all(p.is_over and not p.queued for p in self.ports if p.folder == folder)
+        if is_over and not self.queued_in(folder):
+            self._handles.pop(folder).close()
+            return True
+        return False
 
     def _dropped(self, folder: Path, runs: Sequence[str], failure: JournalUnwritableError) -> None:
         for port in self.ports:
@@ -243,6 +265,7 @@ class RunLog:
         self.run, self.folder = run, folder
         self._logs = logs
         self.held: list[tuple[int, list[JsonObject], list[Upsert]]] = []  #: until it is durable
+        self.is_over = False  #: whether the run is sealed and was not opened again
         self._copied = 0  #: records of the run in the workspace's log
         self._owed = self._paid = 0  #: appends there that this run waits for
         logs.ports.add(self)
@@ -254,9 +277,9 @@ class RunLog:
 
     def append(self, drafts: Sequence[Draft], upserts: Sequence[Upsert] = ()) -> None:
         """Queue records and projections, as `Journal.append`."""
-        journal = self._logs.writing(self.folder)
         if drafts:
-            journal.append(drafts, [row for row in upserts if row.table in _OWN])
+            own = [row for row in upserts if row.table in _OWN]
+            self._logs.writing(self.folder).append(drafts, own)
         copies = [json.loads(one.event) for one in drafts if one.kind in _COPIED]
         rows = [row for row in upserts if row.table not in _OWN]
         if not copies and not rows:
@@ -267,12 +290,13 @@ class RunLog:
         if opens and not self.held:
             self._tell(copies, rows)
         else:
-            self.held.append((journal.appended, copies, rows))
+            self.held.append((self._logs.writing(self.folder).appended, copies, rows))
 
     async def barrier(self) -> None:
         """Return when all that was queued before is durable here, and in the workspace's log."""
+        is_behind = bool(self.queued)  # what comes while this waits is waited for by others
         await self._told()
-        if self.queued:
+        if is_behind:
             await self._logs.writing(self.folder).barrier()
             self._pass_on()
             await self._told()
@@ -317,6 +341,7 @@ class RunLog:
             more |= {"log": self.folder.name} if kind == "run.opened" else {}
             event = canonical.line({**copy, **more, "rseq": rseq})
             drafts.append(Draft(event, self.run, rseq, kind))
+            self.is_over = kind == "run.closed"
             self._copied += 1
         self._logs.workspace.append(drafts, rows)
         self._owed += 1

@@ -70,6 +70,7 @@ class Journal(Committing):
         self._under_way: tuple[Future[None], int] | None = None  #: a commit on the thread
         if commit == "thread":
             self._move_to_thread()
+        self.on_idle: Callable[[], bool] = lambda: False  #: whether whoever holds it has closed it
         #: Hears which runs lost records in a batch that failed, before who waits for it does.
         self.on_drop: Callable[[Sequence[str], JournalUnwritableError], None] = lambda *_: None
 
@@ -420,7 +421,8 @@ class Journal(Committing):
         return True
 
     def _schedule_idle(self) -> None:
-        is_busy = self._checkpointer.is_behind or self._wal_pages
+        is_large = self._wal_pages and self.host is None  # a small log's waits until it is closed
+        is_busy = self._checkpointer.is_behind or is_large
         if self._idle is None and is_busy and not self._is_closed:
             with contextlib.suppress(RuntimeError):  # no loop: the next commit or close does it
                 loop = asyncio.get_running_loop()
@@ -429,11 +431,14 @@ class Journal(Committing):
     def _when_idle(self) -> None:
         """Sign and relieve the WAL once nothing was committed for a while."""
         self._idle = None
+        if self.on_idle():
+            return
         if self._under_way is None:
             if self._checkpointer.is_behind and not self._is_closed:
                 with contextlib.suppress(JournalUnwritableError):
                     self._write([])
-            self._relieve()
+            if self.host is None:
+                self._relieve()
         self._schedule_idle()
 
 
