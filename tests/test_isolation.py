@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from awe_core import signing
+from awe_core import canonical, signing
 from awe_core.audit import parse_pins, verify_home
 from awe_core.documents import load_workflow
 from awe_core.errors import AuditError, EngineError, JournalError, JournalUnwritableError
 from awe_core.events import Actor
-from awe_core.journal import JournalReader, Logs, Readings
+from awe_core.journal import Draft, JournalReader, Logs, Readings
 from awe_core.journal.chain import leaf
 from awe_core.journal.isolated import folder_of
 from awe_core.testing.deployment import Deployment, me
@@ -192,11 +192,14 @@ def test_a_key_names_a_run_only_once_all_of_its_opening_is_durable(place):
     async def go():
         async with opened(place, "run") as runtime:
             both = [runtime.submit(flow(NOW), idempotency_key="k") for _ in range(2)]
-            first, second = await asyncio.gather(*both)
-            assert first.run_id == second.run_id
-            with JournalReader(place.home) as workspace:
-                assert ["run.opened"] == kinds(workspace, first.run_id)[:1]
-            await first.wait()
+            for one in asyncio.as_completed(both):
+                first = await one
+                with JournalReader(place.home) as workspace:
+                    assert ["run.opened"] == kinds(workspace, first.run_id)[:1]
+            assert "COMPLETED" == (await first.wait()).state
+            with JournalReader(place.home) as workspace:  # told of only when it is sealed
+                assert "sealed" in workspace.last(first.run_id).event
+                assert "COMPLETED" == workspace.run_row(first.run_id)["state"]
         async with opened(place, "run") as runtime:
             again = await runtime.submit(flow(NOW), idempotency_key="k")
             assert first.run_id == again.run_id
@@ -393,8 +396,8 @@ def test_a_log_is_closed_soon_after_its_runs_have_ended(place, isolation):
             assert {"run": 2, "session": 1}[isolation] == len(handles_of(runtime))
             while isolation == "run" and len(handles_of(runtime)) > 1:  # noqa: ASYNC110 - as it ends
                 await asyncio.sleep(0.01)
-            await asyncio.sleep(0)
-            assert 1 == len(handles_of(runtime))  # somebody may answer any time
+            (handle,) = handles_of(runtime).values()
+            assert not handle.on_idle()  # somebody may answer any time
             await waiting.cancel()
             await waiting.wait()
             while handles_of(runtime):  # noqa: ASYNC110 - as above
@@ -405,6 +408,29 @@ def test_a_log_is_closed_soon_after_its_runs_have_ended(place, isolation):
     assert ("verified", 0) == ((report := proof(place)).verdict, report.open_runs)
     with JournalReader(beside(place)[0]) as own:
         assert own.newest_note()[0] == own.head().size  # it was closed well
+
+
+def test_who_leaves_closes_every_log(place):
+    async def go():
+        async with opened(place, "run") as runtime:
+            runs = [(await ended(runtime, NOW)).run_id for _ in range(12)]
+            await (await runtime.submit(flow(ASK))).wait()
+            workspace, held = runtime.journal, [*handles_of(runtime).values()]
+            held[0].on_idle()
+            assert held[0] not in workspace._beside  # noqa: SLF001 - as above
+        async with opened(place, "run") as runtime:
+            assert {"COMPLETED"} == {runtime.attach(run).result().state for run in runs}
+            logs = logs_of(runtime)
+            assert 8 == len(logs._readers)  # noqa: SLF001 - as above
+            held += logs._readers.values()  # noqa: SLF001 - as above
+        return held
+
+    for one in asyncio.run(go()):
+        with pytest.raises(JournalError):
+            list(one.read())
+    for folder in beside(place):
+        with JournalReader(folder) as own:
+            assert "log.closed" == kinds(own)[-1]
 
 
 def test_a_handle_stays_open_while_its_run_is_at_work(place):
@@ -496,6 +522,50 @@ def test_a_run_of_which_a_log_is_full_is_given_up_and_goes_on_once_there_is_room
 
     asyncio.run(go())
     assert ("verified", 0) == ((report := proof(place)).verdict, report.open_runs)
+
+
+def record_of(kind, rseq, text=""):
+    return Draft(
+        canonical.line({"kind": kind, "rseq": rseq, "run": "r", "x": text}), "r", rseq, kind
+    )
+
+
+@pytest.mark.parametrize("is_begun", [True, False])
+def test_what_a_full_log_drops_is_not_told_to_the_workspace(place, is_begun):
+    async def go():
+        async with opened(place, "run") as runtime:
+            logs = logs_of(runtime)
+            log = logs.begin("r", "")
+            (own,) = handles_of(runtime).values()
+            if is_begun:
+                log.append([record_of("run.opened", 0)])
+                await log.barrier()
+            cap(own, own.rows("SELECT page_count FROM pragma_page_count")[0][0])
+            log.append([record_of("run.closed", 1, "x" * 200_000)])
+            with pytest.raises(JournalUnwritableError):
+                await log.barrier()
+            cap(own, 1 << 30)
+            await log.barrier()
+            await runtime.journal.barrier()
+            return kinds(runtime.journal, "r")
+
+    assert ["run.opened"] * is_begun == asyncio.run(go())
+
+
+def test_who_waits_for_a_run_is_not_woken_by_a_pause_that_is_over(place):
+    async def go():
+        async with opened(place, "run") as runtime:
+            run = await runtime.submit(flow(SLEEP))
+            active = runtime._door.engine._active[run.run_id]  # noqa: SLF001 - as above
+            waiting = asyncio.create_task(active.settled())
+            await asyncio.sleep(0)
+            await active.tell()
+            await asyncio.sleep(0)
+            assert not waiting.done()
+            await run.cancel()
+            await waiting
+
+    asyncio.run(go())
 
 
 def test_where_no_log_can_be_made_no_run_begins(place):

@@ -252,8 +252,6 @@ class Logs(Readings):
         for port in self.ports:
             if port.folder == folder and port.run in runs:
                 port.held.clear()
-        if not self._handles[folder].head().size:  # it could not begin, so no run names it
-            self._handles.pop(folder).close()
         self.workspace.on_drop(runs, failure)
 
 
