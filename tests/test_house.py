@@ -181,7 +181,7 @@ def test_no_file_names_a_place_of_the_machine_it_was_written_on():
 
 #: The core may have 10,000 lines and has more (docs/adr/0005).  What stands may only shrink; a
 #: chapter adds no more than that page says.
-MOST_LINES = 37_052
+MOST_LINES = 37_056
 
 
 def test_the_core_does_not_grow_away_from_its_budget():

@@ -463,7 +463,8 @@ class RuntimeEngine:
         if self._sweeper is not None:
             ending.add(self._sweeper)
         await _ended(ending, _CANCEL_S)  # a handler that will not be cancelled is left to its end
-        self.parts.pool.close()
+        for pool in (self.parts.pool, self.parts.handlers):
+            pool.close()
 
 
 async def _ended(tasks: set[asyncio.Task[None]], timeout_s: float) -> set[asyncio.Task[None]]:
