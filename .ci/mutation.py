@@ -65,6 +65,26 @@ EQUIVALENT: dict[str, str] = {
     " mark.digest)` → `version == seen and envelope.digest != mark.digest`": (
         "without a mark `seen` is 0, and no manifest has that version"
     ),
+    "decider/rewind.py resume: always `not run.hold`": (
+        "whoever holds a run may resume it; a dry one is refused where it is asked for"
+    ),
+    "decider/rewind.py _reopen: `container.state is StepState.FAILED and container.is_open` →"
+    " `container.state is StepState.FAILED`": "one that is not open is in the set itself",
+    "decider/rewind.py _selection: `isinstance(unit, Container) and unit.children` →"
+    " `isinstance(unit, Container)`": "one that is at work has children, or ends in the same turn",
+    "decider/rewind.py _Choice.add_dependents: `unit.index and unit.index not in self._touched` →"
+    " `unit.index not in self._touched`": "nothing depends on the run itself",
+    "decider/rewind.py _Choice.add_dependents: `unit.index and unit.index not in self._touched` →"
+    " `unit.index`": "it saves walking twice",
+    "decider/rewind.py _Choice.add_dependents: drop `self._touched.add(unit.index)`": (
+        "it saves walking twice"
+    ),
+    "decider/rewind.py _Later.than: `of[-1].order > item.order` → `of[-1].order >= item.order`": (
+        "of the same order are effects of the same unit"
+    ),
+    "decider/rewind.py _reopen: always `container.state is StepState.STARTED`": (
+        "the others are in the set itself"
+    ),
     "packs/discovery.py _offered: `PROJECT not in text or len(text) > _MAX_NOTE` →"
     " `len(text) > _MAX_NOTE`": "it only saves reading what cannot hold the group",
     "packs/archive.py _unfit_member: never `member.filename != name`": (

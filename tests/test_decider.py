@@ -1358,6 +1358,19 @@ def test_a_partial_rollback_takes_along_who_changed_the_same_resource_later() ->
     assert (["e1", "c1", "b1"], "PAUSED") == (d.undone(), d.run.state)
 
 
+def test_a_partial_rollback_takes_along_who_changed_something_below_it_later() -> None:
+    d = driver(step("a"), step("b", "a"), step("c"))
+    d.complete("a")
+    d.effect("b", "b1", on="fs/out")
+    d.complete("b")
+    d.effect("c", "c1", on="fs/out/x")
+    d.complete("c")
+
+    d.resume("rollback", to="a")
+
+    assert (["c1", "b1"], "PAUSED") == (d.undone(), d.run.state)
+
+
 def test_a_partial_rollback_with_residue_ends_failed() -> None:
     d = diamond()
     d.undos["d1"] = ["conflict"]
@@ -1421,6 +1434,85 @@ def test_a_retry_of_a_scope_runs_all_of_it_anew() -> None:
 
     assert (["r1"], ["sub.read"]) == (d.undone(), d.running())
     assert (1, 1) == (d.run.unit("sub.read").epoch, d.run.unit("sub.sum").epoch)
+
+
+def test_a_retry_reopens_scopes_that_failed_at_their_own_end_though_all_inside_stands() -> None:
+    """Their outputs could not be evaluated; nothing inside is rewound."""
+    inner = workflow(step("read"), name="inner")
+    outer = workflow(step("deep", workflow="inner@1"), name="outer")
+    stop = OnFailure.STOP
+    d = Driver(
+        workflow(step("sub", workflow="outer@1", on_failure=stop), step("last", "sub")),
+        workflows=[inner, outer],
+    ).turn()
+    d.effect("sub.deep.read", "r1")
+    read, deep = (
+        StepCompleted(step="sub.deep.read", attempt=1, dur_us=0, output=1),
+        d.failure_of("sub.deep"),
+    )
+    d.fold(read, deep).turn()
+    assert ("FAILED", S.FAILED, S.FAILED) == (d.run.state, d.state("sub"), d.state("sub.deep"))
+
+    d.resume("retry", from_="last")
+
+    assert (S.DONE, S.DONE, ["last"]) == (d.state("sub.deep"), d.state("sub"), d.running())
+    assert ([], "COMPLETED") == (d.undone(), d.complete("last").run.state)
+
+
+def test_a_retry_of_a_scope_that_never_began_runs_it() -> None:
+    inner = workflow(step("read"), name="inner")
+    d = Driver(
+        workflow(step("first"), step("sub", "first", workflow="inner@1"), step("last", "sub")),
+        workflows=[inner],
+    ).turn()
+    d.fold(StepCompleted(step="first", attempt=1, dur_us=0), d.failure_of("sub")).turn()
+    assert ("ROLLED_BACK", S.FAILED) == (d.run.state, d.state("sub"))
+
+    d.resume("retry", from_="last")
+
+    assert ["sub.read"] == d.running()
+    assert "COMPLETED" == d.complete("sub.read").complete("last").run.state
+
+
+def test_a_scope_that_is_open_in_a_paused_run_can_be_run_anew() -> None:
+    d = nested()
+    d.effect("sub.read", "r1")
+    d.pause().complete("sub.read")
+    assert ("PAUSED", S.STARTED) == (d.run.state, d.state("sub"))
+
+    d.resume("retry", from_="sub")
+
+    assert (["r1"], ["sub.read"]) == (d.undone(), d.running())
+    assert "COMPLETED" == d.complete("sub.read").complete("sub.sum").complete("last").run.state
+
+
+def test_what_failed_in_a_scope_that_is_open_in_a_paused_run_runs_again_too() -> None:
+    inner = workflow(step("p"), step("q"), name="inner", in_flight=InFlight.WAIT)
+    goes_on = OnFailure.CONTINUE
+    d = Driver(
+        workflow(step("sub", workflow="inner@1", on_failure=goes_on), step("last", "sub")),
+        workflows=[inner],
+    ).turn()
+    d.fail("sub.p").pause().complete("sub.q")
+    assert ("PAUSED", S.STARTED, S.FAILED) == (d.run.state, d.state("sub"), d.state("sub.p"))
+
+    d.resume("retry", from_="last")
+
+    assert ["sub.p"] == d.running()
+    assert "COMPLETED" == d.complete("sub.p").complete("last").run.state
+
+
+def test_what_failed_first_inside_a_scope_stays_its_reason_when_a_doubt_is_rolled_back() -> None:
+    d = nested()
+    d.intend("sub.read", "r1")
+    d.sees["r1"] = "unknown"
+    d.crash().turn()
+    assert S.IN_DOUBT is d.state("sub.read")
+
+    d.fail("sub.read", resolved_by="person:lin", err=Failure("x.doubt", "taken back"))
+
+    scope = next(f for f in d.facts if isinstance(f, StepFailed) and f.step == "sub")
+    assert ("x.doubt", "x.doubt") == (scope.err.code, d.run.failure.code)
 
 
 def test_a_retry_of_one_item_runs_only_that_one() -> None:

@@ -197,9 +197,9 @@ def _selection(run: Run, path: str, fact: RunResumed) -> list[Unit]:
     return found
 
 
-def _can_reopen(unit: Unit) -> bool:
+def _can_reopen(container: Container) -> bool:
     states = (StepState.STARTED, StepState.DONE, StepState.FAILED)
-    return isinstance(unit, Container) and unit.is_open and unit.state in states
+    return container.is_open and container.state in states
 
 
 def _not_standing(run: Run) -> Iterator[Unit]:
@@ -208,8 +208,7 @@ def _not_standing(run: Run) -> Iterator[Unit]:
     while open_:
         for unit in open_.pop().children:
             ended = unit.state in (StepState.DONE, StepState.FAILED, StepState.VOID)
-            is_started = unit.state is StepState.STARTED
-            if isinstance(unit, Container) and (is_started or (ended and _can_reopen(unit))):
+            if isinstance(unit, Container) and _can_reopen(unit):
                 open_.append(unit)
             elif ended and (unit.state is not StepState.DONE or unit.is_taken_back):
                 yield unit
@@ -226,7 +225,7 @@ class _Choice:
 
     def add(self, unit: Unit) -> None:
         """Choose *unit*, or what it is inside of and cannot be reopened for it alone."""
-        around: Unit = unit.parent
+        around = unit.parent
         while around.index:
             unit = unit if _can_reopen(around) else around
             around = around.parent

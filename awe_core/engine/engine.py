@@ -513,7 +513,8 @@ class RuntimeEngine:
         ending = {task for active in self._active.values() for task in active.stop()}
         ending |= {task for task in (self._sweeper, self._dropper) if task is not None}
         await _ended(ending, _CANCEL_S)  # a handler that will not be cancelled is left to its end
-        self.parts.pool.close()
+        for pool in (self.parts.pool, self.parts.handlers):
+            pool.close()
         self.parts.logs.close()
 
 

@@ -48,7 +48,8 @@ class Parts:
     undo: UndoManager
     ledger: Ledger
     people: People
-    pool: DaemonPool
+    pool: DaemonPool  #: for flushes and undos, which handlers that fill their threads wait for
+    handlers: DaemonPool
     clock_us: Callable[[], int]
     settings: Settings
     logs: Logs = attrs.field(  #: where the records of a run go

@@ -49,7 +49,8 @@ def engine_of(
     """
     config, plugins = deployment.config, deployment.plugins
     pool = DaemonPool(config.engine.limits.threads, name="awe")
-    executors: list[Executor] = [InProcess(pool), *plugins.executors(config.config).objects]
+    handlers = DaemonPool(config.engine.limits.threads, name="awe-handler")
+    executors: list[Executor] = [InProcess(handlers), *plugins.executors(config.config).objects]
     undo.add(plugins.undo_strategies(config.config).found)
     invoker = Invoker(
         deployment.registry,
@@ -80,6 +81,7 @@ def engine_of(
         ledger=Ledger(config.handshake.ticket_us),
         people=deployment.people,
         pool=pool,
+        handlers=handlers,
         clock_us=now_us,
         settings=settings,
         logs=Logs(journal, config.engine.isolation),

@@ -67,6 +67,7 @@ def engine_of(stage: Stage, witness: Witness, journal: Journal, undo: UndoManage
             ledger=Ledger(),
             people=_PEOPLE,
             pool=pool,
+            handlers=pool,
             clock_us=witness.machine.clock,
             settings=Settings(limits=LIMITS, trust="dev-local", shutdown_us=1_000_000),
         )

@@ -260,3 +260,22 @@ def test_items_that_need_the_same_new_folder_make_it_once(story):
         run.rollback()
         assert "ROLLED_BACK" == run.wait().state
     assert [] == list(story.place.work.iterdir())
+
+
+def test_handlers_that_fill_every_thread_have_their_effects_flushed_and_taken_back(story):
+    with story.place.file.open("a") as settings:
+        settings.write("engine: {limits: {threads: 1}}\n")
+    first, second = story.fifo("first"), story.fifo("second")
+    steps = story.call("a", "drill.hold_thread", path="a.txt", text="ours", fifo=first)
+    fails = story.call("fail", "flow.fail", needs="a", message="m")
+    with story.place.open() as rt:
+        run = story.submit(rt, steps + fails)
+        story.reached(first)
+        story.release(first)
+        story.until(run, "step.failed")
+        other = story.submit(rt, steps.replace(first, second))
+        story.reached(second)  # the one thread of handlers is taken
+        assert "ROLLED_BACK" == run.wait().state
+        story.release(second)
+        assert "COMPLETED" == other.wait().state
+    assert {"a.txt": "ours"} == story.world()
