@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 
-from awe_core.journal import JournalReader
+from awe_core.journal import JournalReader, Readings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -134,8 +135,9 @@ def test_no_file_that_takes_a_run_back_goes_before_the_log_says_that_it_does(dri
         return run.run_id
 
     def told():
-        with JournalReader(one.place.home) as journal:
-            return [row.run for row in journal.read() if row.kind == "undo.discarded"]
+        with JournalReader(one.place.home) as journal, closing(Readings(journal)) as logs:
+            found = (logs.reading(run).read(run=run, kinds={"undo.discarded"}) for run in runs)
+            return [row.run for rows in found for row in rows]
 
     runs = [kept()]
     assert 0 == one.host.run("forget", one.place, armed=True)
