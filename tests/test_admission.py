@@ -524,7 +524,7 @@ def test_an_answer_to_what_no_run_asks_is_refused(place):
 
 
 def test_what_came_due_meanwhile_is_woken_a_few_at_a_time_and_all_of_it_ends(place):
-    runs = left(place, *[(flow(ASK), {}, {"expires_us": 300_000})] * 130)
+    runs = left(place, *[(flow(ASK), {}, {"expires_us": 3_000_000})] * 130)
 
     async def look(runtime, _):
         await until(lambda: not runtime.runs("PAUSED", limit=500))
