@@ -417,7 +417,7 @@ def test_who_leaves_closes_every_log(place):
             await (await runtime.submit(flow(ASK))).wait()
             workspace, held = runtime.journal, [*handles_of(runtime).values()]
             held[0].on_idle()
-            assert held[0] not in workspace._beside  # noqa: SLF001 - as above
+            assert held[0] not in workspace._others  # noqa: SLF001 - as above
         async with opened(place, "run") as runtime:
             assert {"COMPLETED"} == {runtime.attach(run).result().state for run in runs}
             logs = logs_of(runtime)
