@@ -53,9 +53,10 @@ def test_a_failure_waits_for_what_is_in_flight_where_the_workflow_says_so(story)
     assert {} == story.world()
 
 
-def test_a_revoked_context_performs_nothing_more(story):
+def overtaken(story, golden, capability, **given):
+    """Roll a run back while a handler beside the failure holds on; give what was told."""
     fifo = story.fifo("slow")
-    slow = story.call("slow", "drill.stubborn", path="slow.txt", late="late.txt", fifo=fifo)
+    slow = story.call("slow", capability, path="slow.txt", fifo=fifo, **given)
     gate, steps, _ = branches(story, slow)
     with story.place.open() as rt:
         run = story.submit(rt, steps)
@@ -63,23 +64,19 @@ def test_a_revoked_context_performs_nothing_more(story):
         story.release(gate)
         assert "ROLLED_BACK" == run.wait().state
         story.release(fifo)
-        told = story.tell("revoked", run)
-    assert ["effect.late"] == [one["code"] for one in told if one["kind"] == "effect.refused"]
+        told = story.tell(golden, run)
     assert {} == story.world()
+    return told
+
+
+def test_a_revoked_context_performs_nothing_more(story):
+    told = overtaken(story, "revoked", "drill.stubborn", late="late.txt")
+    assert ["effect.late"] == [one["code"] for one in told if one["kind"] == "effect.refused"]
 
 
 def test_a_thread_that_does_not_return_is_abandoned_and_can_do_nothing_more(story):
-    fifo = story.fifo("slow")
-    slow = story.call("slow", "drill.hold_thread", path="slow.txt", text="ours", fifo=fifo)
-    gate, steps, _ = branches(story, slow)
-    with story.place.open() as rt:
-        run = story.submit(rt, steps)
-        story.reached(fifo)
-        story.release(gate)
-        assert "ROLLED_BACK" == run.wait().state
-        story.release(fifo)
-        story.tell("abandoned", run)
-    assert {} == story.world()
+    told = overtaken(story, "abandoned", "drill.hold_thread", text="ours")
+    assert "effect.applied" in {one["kind"] for one in told}
 
 
 def test_a_failed_step_is_the_newest_unit(story):
